@@ -1,0 +1,60 @@
+// Where packets go: an immutable table of routes with their next hops' link-layer addresses, built
+// by the main thread from what the kernel says (ports/netlink) and swapped by RCU.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/ip.hpp"
+
+struct rte_rib6;
+
+namespace portcullis {
+
+using Mac = std::array<uint8_t, 6>;
+
+struct NextHop {
+  Mac destination{};  // valid when `resolved`
+  Mac source{};       // the port's own
+  uint16_t port = 0;  // DPDK port id
+  uint16_t mtu = 1500;  // of the route or the port, bytes of IP packet
+  bool resolved = false;
+  Address gateway;  // whom to resolve: the gateway, or for on-link routes unset and the
+                    // destination itself is looked up (see Fib::Lookup)
+};
+
+struct Route {
+  Prefix prefix;
+  uint32_t next_hop = 0;  // index into FibInput::next_hops
+};
+
+/// What a Fib is made from. An on-link destination that the kernel has resolved appears as a host
+/// route of its own; an unresolved one falls to the on-link prefix, whose next hop has
+/// `resolved == false` and gateway unset ("::").
+struct FibInput {
+  std::vector<NextHop> next_hops;
+  std::vector<Route> routes;
+};
+
+class Fib {
+ public:
+  /// Longest prefix wins; of equal prefixes the first. Errors: no memory.
+  static Result<std::unique_ptr<const Fib>> Build(FibInput input);
+  ~Fib();
+  Fib(const Fib&) = delete;
+  Fib& operator=(const Fib&) = delete;
+
+  /// The next hop for `destination`, or null when there is no route. Safe on any worker.
+  [[nodiscard]] const NextHop* Lookup(const Address& destination) const noexcept;
+  [[nodiscard]] size_t size() const { return routes_; }
+
+ private:
+  Fib() = default;
+  std::vector<NextHop> next_hops_;
+  rte_rib6* rib_ = nullptr;
+  size_t routes_ = 0;
+};
+
+}  // namespace portcullis
