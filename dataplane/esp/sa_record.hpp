@@ -24,8 +24,6 @@
 
 namespace portcullis {
 
-enum class Direction : uint8_t { inbound = 0, outbound = 1 };
-
 /// The first 16 bytes of a hash over algorithm and key (base/secret.hpp, KeyFingerprint).
 using Fingerprint = std::array<uint8_t, 16>;
 

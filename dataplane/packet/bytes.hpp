@@ -36,6 +36,9 @@ enum class Spi : uint32_t {};
 /// Full 64-bit sequence number of an SA; without ESN the upper half is 0 (RFC 4303 2.2.1).
 enum class Sequence : uint64_t {};
 
+/// Of a security association, seen from this gate: inbound opens, outbound seals.
+enum class Direction : uint8_t { inbound = 0, outbound = 1 };
+
 constexpr uint32_t Value(Spi spi) { return static_cast<uint32_t>(spi); }
 constexpr uint64_t Value(Sequence sequence) { return static_cast<uint64_t>(sequence); }
 

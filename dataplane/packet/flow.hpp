@@ -1,0 +1,47 @@
+// What a packet says it is: addresses, protocol, ports. Read from any IP packet: the inner one of an
+// ESP packet, one from the trusted side, or cleartext on the wire.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/ip.hpp"
+#include "dataplane/packet/verdict.hpp"
+
+namespace portcullis {
+
+struct Flow {
+  Address source;
+  Address destination;
+  uint16_t source_port = 0;
+  uint16_t destination_port = 0;
+  uint8_t protocol = 0;
+  bool has_ports = false;   // false: no ports, or a fragment: they are never read from one
+  bool fragment = false;    // first, middle or last
+  bool dont_fragment = false;
+  bool is_v4 = false;
+  uint8_t traffic_class = 0;  // DSCP and ECN
+  uint8_t ttl = 0;            // or hop limit
+  uint16_t header_length = 0;  // IP header with options or extension headers, bytes
+  uint16_t length = 0;         // the whole packet as its header states it, bytes
+};
+
+/// Reads the IP packet at the start of `bytes`, which may be longer (padding).
+/// Returns accepted, or malformed when a field contradicts another or the space. For an ICMP error
+/// the addresses and ports are those of the packet that it quotes, reversed (RFC 4301 6.2): it
+/// belongs to the flow that it is about.
+Verdict ReadFlow(std::span<const uint8_t> bytes, Flow& flow) noexcept;
+
+/// The transport protocol of an IPv6 packet behind its extension headers.
+struct Ipv6Chain {
+  uint8_t protocol = 0;
+  uint16_t header_length = 0;  // fixed header and extension headers, bytes
+  bool fragment = false;
+};
+/// False when the chain is cut off, too long (more than 8 headers) or routed (RFC 5095).
+bool WalkIpv6(std::span<const uint8_t> packet, Ipv6Chain& chain) noexcept;
+
+/// True for the ICMP types that quote a packet (RFC 792; RFC 4443 2.1).
+bool IsIcmpError(bool v4, uint8_t protocol, uint8_t type) noexcept;
+
+}  // namespace portcullis
