@@ -220,21 +220,22 @@ class SteerClient:
     def send_raw(self, data):
         self._socket.sendall(data)
 
-    def _take(self, size):
+    def _fill(self, size):
         while len(self._buffer) < size:
             got = self._socket.recv(1 << 16)
             if not got:
                 raise ConnectionError(f"the dataplane hung up on {self.path}")
             self._buffer += got
-        taken, self._buffer = self._buffer[:size], self._buffer[size:]
-        return taken
 
     def receive(self):
-        """The next ServerMessage."""
-        (size,) = struct.unpack(">I", self._take(4))
+        """The next ServerMessage. A timeout in the middle of one loses nothing."""
+        self._fill(4)
+        (size,) = struct.unpack(">I", self._buffer[:4])
         if size > MAX_FRAME:
             raise ConnectionError(f"a frame of {size} bytes")
-        return pb.ServerMessage.FromString(self._take(size))
+        self._fill(4 + size)
+        frame, self._buffer = self._buffer[4:4 + size], self._buffer[4 + size:]
+        return pb.ServerMessage.FromString(frame)
 
     def call(self, **kind):
         """call(hello=pb.Hello(...)) returns the Response; events on the way go to self.events."""
