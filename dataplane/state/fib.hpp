@@ -16,18 +16,25 @@ namespace portcullis {
 using Mac = std::array<uint8_t, 6>;
 
 struct NextHop {
-  Mac destination{};  // valid when `resolved`
-  Mac source{};       // the port's own
-  uint16_t port = 0;  // DPDK port id
+  Mac destination{};    // valid when `resolved`
+  Mac source{};         // the port's own
+  uint16_t port = 0;    // DPDK port id
   uint16_t mtu = 1500;  // of the route or the port, bytes of IP packet
   bool resolved = false;
   Address gateway;  // whom to resolve: the gateway, or for on-link routes unset and the
                     // destination itself is looked up (see Fib::Lookup)
+
+  bool operator==(const NextHop&) const = default;
 };
 
 struct Route {
+  /// A blackhole or unreachable route: it hides less specific ones and answers "no route".
+  static constexpr uint32_t kUnreachable = UINT32_MAX;
+
   Prefix prefix;
   uint32_t next_hop = 0;  // index into FibInput::next_hops
+
+  bool operator==(const Route&) const = default;
 };
 
 /// What a Fib is made from. An on-link destination that the kernel has resolved appears as a host
@@ -36,17 +43,21 @@ struct Route {
 struct FibInput {
   std::vector<NextHop> next_hops;
   std::vector<Route> routes;
+
+  bool operator==(const FibInput&) const = default;
 };
 
 class Fib {
  public:
-  /// Longest prefix wins; of equal prefixes the first. Errors: no memory.
+  /// Longest prefix wins; of equal prefixes the first. Errors: no memory, a next hop that is not
+  /// there. The EAL must run: the nodes live in its memory.
   static Result<std::unique_ptr<const Fib>> Build(FibInput input);
   ~Fib();
   Fib(const Fib&) = delete;
   Fib& operator=(const Fib&) = delete;
 
-  /// The next hop for `destination`, or null when there is no route. Safe on any worker.
+  /// The next hop for `destination`, or null when there is no route. Safe on any worker. An IPv4
+  /// destination never matches an IPv6 route, not even ::/0, although they share the table.
   [[nodiscard]] const NextHop* Lookup(const Address& destination) const noexcept;
   [[nodiscard]] size_t size() const { return routes_; }
 
