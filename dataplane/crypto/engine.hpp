@@ -40,7 +40,9 @@ inline constexpr auto kAlgorithms = std::to_array<AlgorithmInfo>({
     {"aes-256-cbc-hmac-sha-256-128", 64, 16, 16, 16, false},
 });
 
-constexpr const AlgorithmInfo& Info(Algorithm a) { return kAlgorithms[static_cast<size_t>(a)]; }
+constexpr const AlgorithmInfo& Info(Algorithm a) {
+  return kAlgorithms[static_cast<size_t>(a)];
+}
 
 /// An expanded key. Fits every algorithm; the stride keeps the lines that a packet touches at the
 /// same offsets for every SA, so that they can be prefetched. Lives in locked memory.
