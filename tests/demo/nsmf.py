@@ -193,6 +193,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         if location:
             self.send_header('Location', location)
+        if self.close_connection:
+            self.send_header('Connection', 'close')
         if data:
             self.send_header('Content-Type', 'application/json')
         if status != 204:
@@ -253,8 +255,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             super().handle_one_request()
         except Refused as refused:  # a body that could not be read: the connection is out of step
-            self._answer(refused.status, {'error': {'errorInfo': str(refused)}})
             self.close_connection = True
+            self._answer(refused.status, {'error': {'errorInfo': str(refused)}})
         except (ConnectionError, TimeoutError):
             self.close_connection = True
 

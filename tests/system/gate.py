@@ -1,0 +1,389 @@
+"""The processes of one gate as an operator runs them, for the system tests and the demo.
+
+    pki = Pki(folder)
+    dataplane = Dataplane(namespace, folder, instance, ports=[...]); dataplane.start()
+    control = Control(namespace, folder, dataplane.socket, pki); control.start()
+    rest = control.rest('alice')
+    rest.post('/v1/peers', {...})
+    dataplane.kill(); dataplane.start()
+
+Nothing here talks to the dataplane behind control's back: what the tests set, they set over REST.
+Binaries come from $PORTCULLIS_BIN, or from the release build.
+"""
+
+import http.client
+import json
+import os
+import pathlib
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+import uuid
+
+import yaml
+
+from netns import wait_until
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get('PORTCULLIS_BIN', ROOT / 'build' / 'release' / 'bin'))
+READY_SECONDS = 30  # a start on two busy cores; a healthy one takes one or two
+
+
+def instance_name(letter):
+    """An instance name that no other run has (at most 16 of [a-z0-9-])."""
+    return f'{letter}-{uuid.uuid4().hex[:10]}'
+
+
+# ---- certificates
+
+class Pki:
+    """A certificate authority, control's server certificate and the operators', made by openssl."""
+
+    def __init__(self, folder, operators=(('alice', 'operator'), ('bob', 'viewer'))):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.operators = [{'name': name, 'role': role} for name, role in operators]
+        self.ca = self.folder / 'ca.pem'
+        self._openssl('req', '-x509', *self._new_key('ca'), '-days', '7', '-out', self.ca,
+                      '-subj', '/CN=Portcullis laboratory CA')
+        self.server = self._issue('server', 'subjectAltName=IP:127.0.0.1,DNS:localhost\n'
+                                            'extendedKeyUsage=serverAuth\n')
+        self.clients = {name: self._issue(name, 'extendedKeyUsage=clientAuth\n')
+                        for name, _ in operators}
+
+    def _openssl(self, *arguments):
+        done = subprocess.run(['openssl', *map(str, arguments)], cwd=self.folder,
+                              capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f'openssl {arguments[0]}: {done.stderr.strip()}')
+
+    def _new_key(self, name):
+        return ('-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout',
+                self.folder / f'{name}.key')
+
+    def _issue(self, name, extensions):
+        """(certificate, key), signed by the authority."""
+        request, certificate = self.folder / f'{name}.csr', self.folder / f'{name}.pem'
+        profile = self.folder / f'{name}.ext'
+        profile.write_text(extensions, encoding='ascii')
+        self._openssl('req', *self._new_key(name), '-out', request, '-subj', f'/CN={name}')
+        self._openssl('x509', '-req', '-in', request, '-CA', self.ca, '-CAkey',
+                      self.folder / 'ca.key', '-CAcreateserial', '-days', '7', '-extfile', profile,
+                      '-out', certificate)
+        return certificate, self.folder / f'{name}.key'
+
+    def context(self, operator):
+        context = ssl.create_default_context(cafile=str(self.ca))
+        context.load_cert_chain(*map(str, self.clients[operator]))
+        return context
+
+
+# ---- REST
+
+class RestError(Exception):
+    """An RFC 9457 problem."""
+
+    def __init__(self, status, problem, request):
+        self.status = status
+        self.problem = problem if isinstance(problem, dict) else {'detail': str(problem)}
+        super().__init__(f'{request}: {status} {json.dumps(self.problem)}')
+
+
+class Rest:
+    """One operator's HTTPS connection, kept alive, opened inside the namespace."""
+
+    def __init__(self, namespace, port, context, timeout=20):
+        self.namespace = namespace
+        self.address = ('127.0.0.1', port)
+        self.context = context
+        self.timeout = timeout
+        self.connection = None
+
+    def close(self):
+        if self.connection:
+            self.connection.close()
+        self.connection = None
+
+    def _connect(self):
+        connection = http.client.HTTPSConnection(*self.address, context=self.context,
+                                                 timeout=self.timeout)
+        with self.namespace.entered():
+            connection.connect()
+        self.connection = connection
+
+    def call(self, method, path, body=None):
+        """(status, parsed body). Only a connection that was already old is tried a second time."""
+        data = None if body is None else json.dumps(body)
+        headers = {'Content-Type': 'application/json'} if data else {}
+        for fresh in ([True] if self.connection is None else [False, True]):
+            try:
+                if fresh:
+                    self.close()
+                    self._connect()
+                self.connection.request(method, path, data, headers)
+                response = self.connection.getresponse()
+                content = response.read()
+                break
+            except (OSError, http.client.HTTPException):
+                self.close()
+                if fresh:
+                    raise
+        kind = response.headers.get_content_type()
+        if kind.endswith('json') and content:
+            return response.status, json.loads(content)
+        return response.status, content.decode()
+
+    def _expect(self, method, path, body=None):
+        status, answer = self.call(method, path, body)
+        if status >= 400:
+            raise RestError(status, answer, f'{method} {path}')
+        return answer
+
+    def get(self, path):
+        return self._expect('GET', path)
+
+    def post(self, path, body):
+        return self._expect('POST', path, body)
+
+    def put(self, path, body):
+        return self._expect('PUT', path, body)
+
+    def delete(self, path):
+        return self._expect('DELETE', path)
+
+    def verdicts(self):
+        """Packets by verdict since the dataplane started."""
+        return self.get('/v1/counters?by=verdict')['total']['verdicts']
+
+    def counters(self, by):
+        """{name: {verdict: packets}} of workers, peers or SAs."""
+        return {row['name']: row['verdicts'] for row in self.get(f'/v1/counters?by={by}')['rows']}
+
+    def ready(self):
+        try:
+            return self.call('GET', '/readyz')[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+# ---- processes
+
+class Process:
+    """One process of ours that can be killed and started again. Its log is a file."""
+
+    def __init__(self, namespace, argv, log, prefix=()):
+        self.namespace = namespace
+        self.argv = list(map(str, argv))
+        self.prefix = list(prefix)  # in front of the namespace's own entry
+        self.log = pathlib.Path(log)
+        self.process = None
+
+    def launch(self):
+        assert not self.running(), f'{self.argv[0]} runs already'
+        with open(self.log, 'ab') as log:
+            command = self.prefix + self.namespace.command(self.argv)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL)
+        self.namespace.processes.append(self.process)
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def require(self, condition, what, timeout=READY_SECONDS):
+        """Waits for it; a process that ended meanwhile, or never got there, is an error."""
+        if not wait_until(lambda: not self.running() or condition(), timeout) or \
+                not self.running():
+            state = 'still runs' if self.running() else f'exit {self.process.returncode}'
+            raise RuntimeError(f'{self.argv[0]}: not {what} in {timeout} s ({state}); its log '
+                               f'ends:\n{self.log_tail()}')
+
+    def log_tail(self, lines=25):
+        if not self.log.exists():
+            return '(no log)'
+        return '\n'.join(self.log.read_text(errors='replace').splitlines()[-lines:])
+
+    def kill(self):
+        """kill -9; nothing is tidied up."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        if self.process is not None:
+            return self.namespace.stop(self.process, signal.SIGTERM)
+        return None
+
+
+class Dataplane(Process):
+    """portcullis-dataplane with a configuration of its own in `folder`."""
+
+    def __init__(self, namespace, folder, instance, ports, prefix=(), **settings):
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.instance = instance
+        self.socket = folder / 'steer.sock'
+        self.state_file = pathlib.Path(f'/dev/shm/portcullis-{instance}.state')
+        self.config = {
+            'instance': instance,
+            'lab': True,
+            'workers': {'count': 1, 'idle': 'sleep'},
+            'memory': {'hugepages': 'never', 'megabytes': 128, 'buffers': 8192},
+            'ports': ports,
+            'sas': {'capacity': 4096},
+            'state_file': str(self.state_file),
+            'steering': {'socket': str(self.socket), 'users': ['root']},
+            **settings,
+        }
+        self.config_file = folder / 'dataplane.yaml'
+        self.config_file.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding='ascii')
+        super().__init__(namespace,
+                         [BIN / 'portcullis-dataplane', '--config', self.config_file],
+                         folder / 'dataplane.log', prefix)
+
+    def start(self):
+        self.launch()
+        self.require(self._listening, 'listening on its steering socket')
+
+    def _listening(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
+
+    def forget(self):
+        """Removes what outlives a killed process: the state file and what is pinned."""
+        self.state_file.unlink(missing_ok=True)
+        pins = pathlib.Path('/sys/fs/bpf')
+        for base in (pins / 'portcullis' / self.instance, pins / f'portcullis-{self.instance}'):
+            if base.is_dir():
+                for path in sorted(base.rglob('*'), reverse=True):
+                    path.rmdir() if path.is_dir() else path.unlink()
+                base.rmdir()
+
+
+class Control(Process):
+    """portcullis-control, its store and its REST port on the namespace's own loopback."""
+
+    def __init__(self, namespace, folder, steering, pki, port=8443):
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.pki = pki
+        self.port = port
+        self.store = folder / 'control.db'
+        certificate, key = pki.server
+        self.config = {
+            'lab': True,
+            'store': str(self.store),
+            'steering': str(steering),
+            'rest': {'address': '127.0.0.1', 'port': port, 'certificate': str(certificate),
+                     'key': str(key), 'client_ca': str(pki.ca), 'operators': pki.operators},
+        }
+        self.config_file = folder / 'control.yaml'
+        self.config_file.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding='ascii')
+        super().__init__(namespace, [BIN / 'portcullis-control', '--config', self.config_file],
+                         folder / 'control.log')
+
+    def start(self, ready=True):
+        """ready: also connected to its dataplane and in step with it."""
+        self.launch()
+        probe = self.rest()
+        if ready:
+            self.require(probe.ready, 'ready')
+        else:
+            self.require(lambda: self._answers(probe), 'answering')
+        probe.close()
+
+    @staticmethod
+    def _answers(rest):
+        try:
+            return rest.call('GET', '/healthz')[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def wait_ready(self):
+        probe = self.rest()
+        self.require(probe.ready, 'ready')
+        probe.close()
+
+    def rest(self, operator='alice'):
+        return Rest(self.namespace, self.port, self.pki.context(operator))
+
+
+# ---- packets
+
+ETH_P_ALL = 3
+_PACKET_OUTGOING = 4
+_SO_RCVBUFFORCE = 33
+
+
+class Wire:
+    """A raw socket on an interface: sends frames as they are, and records what arrives.
+
+    It sees what the kernel receives there (and so not what an XDP program takes away), never
+    what is sent. keep: which frames to record; the record is bounded.
+    """
+
+    def __init__(self, namespace, interface, keep=lambda frame: frame[12:14] == b'\x08\0',
+                 limit=200_000):
+        self.keep = keep
+        self.limit = limit
+        self.frames = []
+        with namespace.entered():
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+            self.socket.bind((interface, ETH_P_ALL))
+        self.socket.settimeout(0.2)
+        self.open = True
+        self.thread = threading.Thread(target=self._record, daemon=True)
+        self.thread.start()
+
+    def _record(self):
+        while self.open:
+            try:
+                frame, address = self.socket.recvfrom(65536)
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+            if address[2] != _PACKET_OUTGOING and self.keep(frame) and \
+                    len(self.frames) < self.limit:
+                self.frames.append(frame)
+
+    def send(self, frame):
+        while True:
+            try:
+                self.socket.send(frame)
+                return
+            except (BlockingIOError, TimeoutError):
+                pass
+            except OSError as error:
+                if error.errno != 105:  # ENOBUFS: the queue is full for a moment
+                    raise
+            time.sleep(0.0005)
+
+    def count(self):
+        return len(self.frames)
+
+    def settle(self, quiet=0.15, timeout=5.0):
+        """Returns once nothing has arrived for `quiet` seconds."""
+        end = time.monotonic() + timeout
+        seen = -1
+        while seen != self.count() and time.monotonic() < end:
+            seen = self.count()
+            time.sleep(quiet)
+
+    def dropped(self):
+        """Frames that this socket missed since it was last asked (SOL_PACKET, PACKET_STATISTICS)."""
+        return struct.unpack('II', self.socket.getsockopt(263, 6, 8))[1]
+
+    def close(self):
+        self.open = False
+        self.thread.join()
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()

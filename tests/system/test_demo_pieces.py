@@ -1,0 +1,184 @@
+"""What the demo is made of, each piece alone: its NSMF, its certificates, its wire."""
+
+import http.client
+import json
+import pathlib
+import socket
+import ssl
+import sys
+import threading
+
+import pytest
+
+from gate import Pki, Wire
+from netns import Namespaces
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'demo'))
+import nsmf  # noqa: E402  (it stands in the demo's folder)
+
+SLICE = '/ProvMnS/v1/SubNetwork=1/NetworkSlice=s1'
+
+
+@pytest.fixture
+def call():
+    server = nsmf.Server(('127.0.0.1', 0))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    connection = http.client.HTTPConnection('127.0.0.1', server.server_port, timeout=10)
+
+    def request(method, path, body=None, kind='application/json'):
+        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body)
+        connection.request(method, path, data, {'Content-Type': kind})
+        response = connection.getresponse()
+        content = response.read()
+        return response.status, json.loads(content) if content else None
+
+    yield request
+    connection.close()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_slice_lives_from_put_to_delete(call):
+    assert call('GET', SLICE)[0] == 404
+    assert call('PUT', SLICE, {'attributes': {'userLabel': 'gold'}})[0] == 201
+    status, body = call('GET', SLICE)
+    assert status == 200
+    assert body['id'] == 's1'
+    assert body['attributes'] == {'userLabel': 'gold', 'administrativeState': 'UNLOCKED',
+                                  'operationalState': 'ENABLED'}
+    assert call('PUT', SLICE, {'attributes': {'userLabel': 'silver'}})[0] == 200
+    assert call('GET', SLICE)[1]['attributes']['userLabel'] == 'silver'
+    assert call('DELETE', SLICE)[0] == 204
+    assert call('DELETE', SLICE)[0] == 404
+    assert call('GET', SLICE)[0] == 404
+
+
+@pytest.mark.parametrize('kind', nsmf.MERGE_PATCH)
+def test_merge_patch(call, kind):
+    call('PUT', SLICE, {'attributes': {'userLabel': 'gold', 'latency': 5}})
+    status, body = call('PATCH', SLICE, {'attributes': {'administrativeState': 'LOCKED',
+                                                        'latency': None}}, kind)
+    assert status == 200
+    assert body['attributes'] == {'userLabel': 'gold', 'administrativeState': 'LOCKED',
+                                  'operationalState': 'ENABLED'}
+
+
+@pytest.mark.parametrize('kind', nsmf.JSON_PATCH)
+def test_json_patch(call, kind):
+    call('PUT', SLICE, {'attributes': {'latency': 5}})
+    steps = [{'op': 'test', 'path': '/attributes/latency', 'value': 5},
+             {'op': 'replace', 'path': '/attributes/administrativeState', 'value': 'LOCKED'},
+             {'op': 'add', 'path': '#/attributes/userLabel', 'value': 'x'},
+             {'op': 'remove', 'path': '/attributes/latency'}]
+    status, body = call('PATCH', SLICE, steps, kind)
+    assert status == 200
+    assert body['attributes'] == {'administrativeState': 'LOCKED', 'userLabel': 'x',
+                                  'operationalState': 'ENABLED'}
+
+
+def test_a_patch_is_applied_whole_or_not(call):
+    call('PUT', SLICE, {'attributes': {'latency': 5}})
+    steps = [{'op': 'replace', 'path': '/attributes/latency', 'value': 9},
+             {'op': 'test', 'path': '/attributes/latency', 'value': 5}]
+    assert call('PATCH', SLICE, steps, nsmf.JSON_PATCH[0])[0] == 409
+    assert call('GET', SLICE)[1]['attributes']['latency'] == 5
+    broken = {'attributes': {'administrativeState': 'AJAR'}}
+    assert call('PATCH', SLICE, broken, nsmf.MERGE_PATCH[0])[0] == 400
+    assert call('PATCH', SLICE, broken, 'text/plain')[0] == 415
+    assert call('GET', SLICE)[1]['attributes']['administrativeState'] == 'UNLOCKED'
+
+
+def test_listing_shows_what_is_below(call):
+    for name in ('a', 'b'):
+        call('PUT', f'/ProvMnS/v1/SubNetwork=1/NetworkSlice={name}', {})
+    call('PUT', '/ProvMnS/v1/SubNetwork=2/NetworkSlice=c', {})
+    status, body = call('GET', '/ProvMnS/v1/SubNetwork=1?scopeType=BASE_ALL')
+    assert status == 200
+    assert [item['id'] for item in body] == ['a', 'b']
+
+
+def test_a_service_profile_becomes_a_slice(call):
+    status, body = call('POST', '/NSProvMnS/v1/ServiceProfiles', {'maxNumberofUEs': 100})
+    assert status == 201
+    where = '/ProvMnS/v1/' + body['networkSlice']
+    profile = call('GET', where)[1]['attributes']['serviceProfileList'][0]
+    assert profile == {'maxNumberofUEs': 100, 'serviceProfileId': body['serviceProfileId']}
+    assert call('GET', '/NSProvMnS/v1/ServiceProfiles')[1] == [body]
+    path = '/NSProvMnS/v1/ServiceProfiles/' + body['serviceProfileId']
+    assert call('DELETE', path)[0] == 204
+    assert call('DELETE', path)[0] == 404
+    assert call('GET', where)[0] == 404
+
+
+@pytest.mark.parametrize('method, path, body, status', [
+    ('GET', '/', None, 404),
+    ('GET', '/ProvMnS/v1/', None, 404),
+    ('POST', SLICE, {}, 405),
+    ('PUT', '/ProvMnS/v1/SubNetwork=1', {}, 404),
+    ('PUT', SLICE, {'attributes': 7}, 400),
+    ('PUT', SLICE, b'{"attributes": ', 400),
+    ('POST', '/NSProvMnS/v1/ServiceProfiles', [], 400),
+])
+def test_what_the_nsmf_refuses(call, method, path, body, status):
+    assert call(method, path, body)[0] == status
+    assert call('PUT', '/ProvMnS/v1/SubNetwork=1/NetworkSlice=other', {})[0] == 201
+
+
+def handshake(server_context, client_context):
+    """True when both sides are content."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(10)
+    theirs.settimeout(10)
+    outcome = []
+
+    def serve():
+        try:
+            with server_context.wrap_socket(ours, server_side=True) as tls:
+                tls.sendall(tls.recv(1))
+            outcome.append(True)
+        except OSError:
+            outcome.append(False)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with client_context.wrap_socket(theirs, server_hostname='localhost') as tls:
+            tls.sendall(b'x')
+            tls.recv(1)
+    except OSError:
+        pass
+    thread.join()
+    return outcome[0]
+
+
+def test_certificates_fit_and_strangers_do_not(tmp_path):
+    pki, stranger = Pki(tmp_path / 'ours'), Pki(tmp_path / 'theirs')
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*map(str, pki.server))
+    server.load_verify_locations(str(pki.ca))
+    server.verify_mode = ssl.CERT_REQUIRED
+    for operator in ('alice', 'bob'):
+        assert handshake(server, pki.context(operator))
+    wrong = ssl.create_default_context(cafile=str(pki.ca))
+    wrong.load_cert_chain(*map(str, stranger.clients['alice']))
+    assert not handshake(server, wrong)
+    # A server's certificate is no operator's.
+    serving = ssl.create_default_context(cafile=str(pki.ca))
+    serving.load_cert_chain(*map(str, pki.server))
+    assert not handshake(server, serving)
+
+
+def test_the_wire_sends_and_records():
+    with Namespaces('wire') as world:
+        here, there = world.add('here'), world.add('there')
+        world.veth(here, 'w0', there, 'w0')
+        frame = bytes.fromhex('ffffffffffff020000000001') + b'\x08\0' + bytes(range(50))
+        with Wire(here, 'w0') as sender, Wire(there, 'w0') as receiver:
+            for number in range(500):
+                sender.send(frame + number.to_bytes(2, 'big'))
+            receiver.settle()
+            assert receiver.frames == [frame + n.to_bytes(2, 'big') for n in range(500)]
+            assert receiver.dropped() == 0
+            assert sender.count() == 0  # what is sent is not what is received
