@@ -1,0 +1,183 @@
+#!/usr/bin/python3
+"""./run demo: a network slice is managed through the gate, then the interface is attacked.
+
+One line per case: what was sent, what the gate said, what reached the NSMF, ok or NOT OK. The exit
+status is 0 only when every line is ok. See lab.py for the hosts and attacks.py for the attacks.
+"""
+
+import argparse
+import json
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / 'system')]
+
+import attacks  # noqa: E402  (the path above is what finds these)
+import lab as laboratory  # noqa: E402
+from netns import wait_until  # noqa: E402
+
+LIMIT_SECONDS = 240
+PROFILES = '/NSProvMnS/v1/ServiceProfiles'
+SLICE = '/ProvMnS/v1/SubNetwork=1/NetworkSlice=edge-video'
+SECRET = 'gold-customer-1742'  # must not be readable on the wire
+
+
+class Report:
+    def __init__(self):
+        self.lines = 0
+        self.failed = 0
+
+    def line(self, name, sent, said, reached, ok, note=''):
+        self.lines += 1
+        self.failed += not ok
+        verdicts = ', '.join(f'{k} {v}' for k, v in sorted(said.items())) or 'nothing'
+        print(f'{"ok    " if ok else "NOT OK"}  {name:<23} sent: {sent} | gate: {verdicts} | '
+              f'reached the NSMF: {reached}{f" ({note})" if note else ""}', flush=True)
+
+
+def say(text):
+    print(f'  {text}', flush=True)
+
+
+def heading(text):
+    print(f'\n{text}', flush=True)
+
+
+def manage_slices(lab, report):
+    """The legitimate use: each operation of the interface, by curl on the CSMF's host."""
+    def operation(name, method, path, expected, body=None, kind='application/json', holds=None):
+        lab.counter.settle()
+        before, seen = lab.rest.verdicts(), lab.counter.count()
+        status, content = lab.curl(method, path, json.dumps(body) if body is not None else None,
+                                   kind)
+        lab.counter.settle()
+        # Wait for the last packets of the connection's end, too.
+        wait_until(lambda: lab.rest.verdicts()['accepted'] > before['accepted'], timeout=2)
+        now = lab.rest.verdicts()
+        said = {k: now[k] - before[k] for k in now if now[k] != before[k]}
+        reached = lab.counter.count() - seen
+        ok = status == expected and set(said) == {'accepted'} and reached > 0
+        if holds is not None:
+            ok = ok and holds in content
+        report.line(name, f'{method} {path.partition("?")[0]} -> HTTP {status}', said,
+                    f'{reached} packets', ok)
+        return content
+
+    created = operation('create a slice', 'POST', PROFILES, 201,
+                        {'maxNumberofUEs': 1000, 'userLabel': SECRET}, holds='serviceProfileId')
+    identity = json.loads(created or '{}').get('serviceProfileId', 'none')
+    operation('create another', 'PUT', SLICE, 201, {'attributes': {'userLabel': SECRET}})
+    operation('read it', 'GET', SLICE, 200, holds=SECRET)
+    operation('modify it', 'PATCH', SLICE, 200, {'attributes': {'administrativeState': 'LOCKED'}},
+              'application/merge-patch+json', holds='LOCKED')
+    operation('read it again', 'GET', SLICE, 200, holds='LOCKED')
+    operation('list', 'GET', '/ProvMnS/v1/SubNetwork=1?scopeType=BASE_ALL', 200, holds=identity)
+    operation('delete', 'DELETE', f'{PROFILES}/{identity}', 204)
+    operation('delete the other', 'DELETE', SLICE, 204)
+    operation('read the deleted', 'GET', f'/ProvMnS/v1/SubNetwork=1/NetworkSlice={identity}', 404)
+
+
+def look_at_the_wire(lab, report):
+    """Everything between the two gates was ESP, and nothing of the content could be read."""
+    frames = lab.wire_from_csmf.frames + lab.wire_to_gate.frames
+    esp = sum(frame[23] == 50 for frame in frames)
+    readable = sum(SECRET.encode() in frame for frame in frames)
+    ok = len(frames) > 0 and esp == len(frames) and readable == 0
+    say(f'{"ok    " if ok else "NOT OK"}  on the wire: {len(frames)} packets, {esp} of them ESP, '
+        f'{readable} in which the slice\'s label can be read')
+    report.lines += 1
+    report.failed += not ok
+
+
+def print_counters(lab):
+    heading('The gate\'s counters')
+    for name, value in lab.rest.verdicts().items():
+        if value:
+            print(f'  {name:<20} {value:>8}')
+    for row, verdicts in lab.rest.counters('peer').items():
+        said = ', '.join(f'{k} {v}' for k, v in verdicts.items() if v)
+        print(f'  peer {row:<15} {said}')
+
+
+def print_keep(lab, stop):
+    binary = laboratory.BIN / 'portcullisctl'
+    enter = f'nsenter --net={lab.gate.path}'
+    heading('Left running. To explore, as root:')
+    print(f'  export {" ".join(lab.cli_environment())}')
+    for command in ('status', 'peers', 'sas', 'counters --watch', 'events', 'policy show',
+                    'pipeline'):
+        print(f'  {enter} {binary} {command}')
+    lab.curl('PUT', SLICE, json.dumps({'attributes': {'userLabel': SECRET}}))
+    print(f'  nsenter --net={lab.csmf.path} curl {lab.url(SLICE)}')
+    print(f'  less {lab.folder}/gate/dataplane.log {lab.folder}/gate/control.log')
+    print(f'To stop it:\n  {stop}', flush=True)
+
+
+def run(keep):
+    report = Report()
+    folder = tempfile.mkdtemp(prefix='portcullis-demo-')
+    lab = laboratory.Laboratory(folder, say)
+    left = False
+    try:
+        print('Portcullis demo. ESP alone, with keys installed by hand, is a laboratory setting: '
+              'in service,\nsessions authenticate the peer by TLS and make the keys, and the HTTPS '
+              'guard checks each request.')
+        heading(f'Building the laboratory ({laboratory.kernel_version()})')
+        lab.build()
+        if not lab.wait_for_service():
+            raise RuntimeError('the CSMF does not reach the NSMF through the gate')
+        heading('The CSMF manages network slices of the NSMF, through the gate')
+        manage_slices(lab, report)
+        look_at_the_wire(lab, report)
+        heading('The interface is attacked from the wire')
+        attacker = attacks.Attacker(lab)
+        attacker.gather()
+        for name, outcome in attacks.cases(attacker):
+            report.line(name, outcome.sent, outcome.said, outcome.reached, outcome.ok,
+                        outcome.note)
+        heading('After all that, the CSMF goes on')
+        manage_slices(lab, report)
+        print_counters(lab)
+        good = report.failed == 0
+        print(f'\n{report.lines - report.failed} of {report.lines} lines ok'
+              f'{"" if good else ": NOT OK"}', flush=True)
+        if keep:
+            print_keep(lab, lab.detach())
+            left = True
+        return 0 if good else 1
+    except Exception as error:  # whatever went wrong: say it with the logs, and clean up
+        print(f'\nNOT OK: {type(error).__name__}: {error}', file=sys.stderr)
+        for process in lab.processes:
+            if process.process is not None:
+                print(f'-- {process.log}:\n{process.log_tail(12)}', file=sys.stderr)
+        return 1
+    finally:
+        if not left:
+            lab.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('--keep', action='store_true',
+                        help='leave everything running and print how to explore it')
+    options = parser.parse_args()
+
+    def interrupted(number, _):
+        raise SystemExit(f'demo: ended by {signal.Signals(number).name}')
+    signal.signal(signal.SIGTERM, interrupted)
+    signal.signal(signal.SIGALRM, interrupted)
+    signal.alarm(LIMIT_SECONDS)
+    started = time.monotonic()
+    code = run(options.keep)
+    print(f'{time.monotonic() - started:.0f} s')
+    sys.exit(code)
+
+
+if __name__ == '__main__':
+    main()
