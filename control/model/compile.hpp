@@ -1,0 +1,21 @@
+// From the policy document to what the dataplane gets: per peer the rules that its role gives it,
+// what XDP protects, what is bypassed. RFC 4301 terms: local is this gate's side, remote the
+// peer's.
+#pragma once
+
+#include "control/model/types.hpp"
+#include "dataplane/steer/steer.pb.h"
+
+namespace portcullis::model {
+
+/// Everything, for a dataplane that has nothing or something else. `document` is valid.
+steer::ApplySnapshot CompileFull(const Document& document, uint64_t generation);
+
+/// Only the peers that differ; for a dataplane in which `base`, compiled from `before`, is in
+/// force.
+steer::ApplySnapshot CompileChange(const Document& before, uint64_t base, const Document& after,
+                                   uint64_t generation);
+
+steer::Rate ToMessage(const Rate& rate);
+
+}  // namespace portcullis::model

@@ -1,0 +1,214 @@
+#include "control/model/json.hpp"
+
+#include <limits>
+
+#include "control/model/fields.hpp"
+
+namespace portcullis::model {
+
+using nlohmann::json;
+using enum Fields::Presence;
+
+namespace {
+
+constexpr uint64_t kMostPort = 65535;
+// JSON numbers beyond 2^53 do not survive every reader.
+constexpr uint64_t kMostRate = uint64_t{1} << 53U;
+constexpr uint64_t kMostBurstMs = 10000;
+
+ServicePorts ReadServicePorts(const json& value, const std::string& where,
+                              std::optional<Error>& error) {
+  Fields fields(value, where, error);
+  ServicePorts ports;
+  ports.protocol = fields.Choice("protocol", kServiceProtocols);
+  if (HasPorts(ports.protocol)) {
+    ports.first = static_cast<uint16_t>(fields.Number("first", 0, kMostPort));
+    ports.last = static_cast<uint16_t>(fields.Number("last", 0, kMostPort));
+    if (ports.first > ports.last) {
+      fields.Refuse("last", "the range ends before it starts",
+                    fmt::format("{} or more", ports.first), std::to_string(ports.last));
+    }
+  }
+  fields.RefuseOthers();
+  return ports;
+}
+
+std::vector<ServicePorts> ReadServices(Fields& fields, const char* field, Fields::Presence presence,
+                                       std::optional<Error>& error) {
+  std::vector<ServicePorts> all;
+  fields.Each(field, presence, [&](const json& element, const std::string& where) {
+    all.push_back(ReadServicePorts(element, where, error));
+  });
+  return all;
+}
+
+json ServicesJson(const std::vector<ServicePorts>& services) {
+  json all = json::array();
+  for (const auto& s : services) {
+    json one = {{"protocol", TextOf(kServiceProtocols, s.protocol)}};
+    if (HasPorts(s.protocol)) {
+      one["first"] = s.first;
+      one["last"] = s.last;
+    }
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+json PrefixesJson(const std::vector<Prefix>& prefixes) {
+  json all = json::array();
+  for (const auto& p : prefixes) all.push_back(p.Text());
+  return all;
+}
+
+template <class T>
+Result<T> Checked(T value, const std::optional<Error>& error) {
+  if (error) return tl::unexpected(*error);
+  return value;
+}
+
+}  // namespace
+
+Rate ReadRate(Fields& fields, std::optional<Error>& error) {
+  Rate rate;
+  const json* value = fields.Object("rate", optional);
+  if (value == nullptr) return rate;
+  Fields inner(*value, fields.Pointer("rate"), error);
+  rate.packets_per_second = inner.Number("packets_per_second", 0, kMostRate, 0);
+  rate.bits_per_second = inner.Number("bits_per_second", 0, kMostRate, 0);
+  rate.burst_ms = static_cast<uint32_t>(inner.Number("burst_ms", 0, kMostBurstMs, 0));
+  inner.RefuseOthers();
+  return rate;
+}
+
+Result<Interface> ParseInterface(const json& value, const std::string& where) {
+  std::optional<Error> error;
+  Fields fields(value, where, error);
+  Interface i;
+  i.name = fields.Name("name");
+  i.type = fields.Choice("type", kInterfaceTypes);
+  i.side = fields.Choice("side", kSides);
+  i.prefixes = fields.Nets("prefixes", required);
+  i.ports = ReadServices(fields, "ports", required, error);
+  i.zone = fields.Choice("zone", kZones);
+  i.protection = fields.Choice("protection", kProtections);
+  i.clients = fields.Nets("clients", i.side == Side::remote ? required : optional);
+  if (i.side == Side::local && !i.clients.empty()) {
+    fields.Refuse("clients", "clients are named only where the servers stand behind the peer",
+                  "no clients, or \"side\": \"remote\"",
+                  fmt::format("{} prefixes", i.clients.size()));
+  }
+  fields.RefuseOthers();
+  return Checked(std::move(i), error);
+}
+
+Result<Peer> ParsePeer(const json& value, const std::string& where) {
+  constexpr size_t kLongestIdentity = 253;  // a DNS name
+  constexpr size_t kLongestTenant = 63;
+  std::optional<Error> error;
+  Fields fields(value, where, error);
+  Peer p;
+  p.name = fields.Name("name");
+  p.identity = fields.Text("identity", kLongestIdentity);
+  p.role = fields.Name("role");
+  p.tenant = fields.Text("tenant", kLongestTenant, optional);
+  p.endpoint = fields.Ip("endpoint", optional);
+  p.prefixes = fields.Nets("prefixes", required);
+  p.rate = ReadRate(fields, error);
+  p.enabled = fields.Flag("enabled", true);
+  fields.RefuseOthers();
+  return Checked(std::move(p), error);
+}
+
+Result<Policy> ParsePolicy(const json& value, const std::string& where) {
+  std::optional<Error> error;
+  Fields fields(value, where, error);
+  Policy p;
+  p.name = fields.Name("name");
+  p.role = fields.Name("role");
+  p.interface = fields.Name("interface");
+  p.callback_ports = ReadServices(fields, "callback_ports", optional, error);
+  fields.RefuseOthers();
+  return Checked(std::move(p), error);
+}
+
+Result<Document> ParseDocument(const json& value) {
+  std::optional<Error> error;
+  Fields fields(value, "", error);
+  Document d;
+  // An absent list is not an empty one: that would remove everything by oversight.
+  const auto read = [&](const char* field, auto parse, auto& into) {
+    if (fields.Find(field, required) == nullptr) return;
+    fields.Each(field, optional, [&](const json& element, const std::string& where) {
+      auto parsed = parse(element, where);
+      if (parsed) {
+        into.push_back(std::move(*parsed));
+      } else {
+        error = parsed.error();
+      }
+    });
+  };
+  read("interfaces", ParseInterface, d.interfaces);
+  read("peers", ParsePeer, d.peers);
+  read("policies", ParsePolicy, d.policies);
+  fields.RefuseOthers();
+  return Checked(std::move(d), error);
+}
+
+json ToJson(const Rate& rate) {
+  json out = json::object();
+  if (rate.packets_per_second != 0) out["packets_per_second"] = rate.packets_per_second;
+  if (rate.bits_per_second != 0) out["bits_per_second"] = rate.bits_per_second;
+  if (rate.burst_ms != 0) out["burst_ms"] = rate.burst_ms;
+  return out;
+}
+
+json ToJson(const Interface& i) {
+  json out = {{"name", i.name},
+              {"type", TextOf(kInterfaceTypes, i.type)},
+              {"side", TextOf(kSides, i.side)},
+              {"prefixes", PrefixesJson(i.prefixes)},
+              {"ports", ServicesJson(i.ports)},
+              {"zone", TextOf(kZones, i.zone)},
+              {"protection", TextOf(kProtections, i.protection)}};
+  if (!i.clients.empty()) out["clients"] = PrefixesJson(i.clients);
+  return out;
+}
+
+json ToJson(const Peer& p) {
+  json out = {{"name", p.name},
+              {"identity", p.identity},
+              {"role", p.role},
+              {"prefixes", PrefixesJson(p.prefixes)},
+              {"enabled", p.enabled}};
+  if (!p.tenant.empty()) out["tenant"] = p.tenant;
+  if (p.endpoint) out["endpoint"] = p.endpoint->Text();
+  if (json rate = ToJson(p.rate); !rate.empty()) out["rate"] = std::move(rate);
+  return out;
+}
+
+json ToJson(const Policy& p) {
+  json out = {{"name", p.name}, {"role", p.role}, {"interface", p.interface}};
+  if (!p.callback_ports.empty()) out["callback_ports"] = ServicesJson(p.callback_ports);
+  return out;
+}
+
+json ToJson(const Document& d) {
+  const auto all = [](const auto& resources) {
+    json out = json::array();
+    for (const auto& r : resources) out.push_back(ToJson(r));
+    return out;
+  };
+  return {
+      {"interfaces", all(d.interfaces)}, {"peers", all(d.peers)}, {"policies", all(d.policies)}};
+}
+
+json ToJson(const std::vector<Warning>& warnings) {
+  json out = json::array();
+  for (const auto& w : warnings) {
+    out.push_back({{"kind", w.kind}, {"name", w.name}, {"text", w.text}});
+  }
+  return out;
+}
+
+}  // namespace portcullis::model

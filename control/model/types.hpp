@@ -1,0 +1,140 @@
+// What operators configure, as plain types: which management interfaces are protected, which peers
+// there are, and which role may reach which interface. Together they are one Document, which is
+// valid or refused as a whole. JSON is in json.hpp, the rules in validate.hpp, what the dataplane
+// gets in compile.hpp.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/ip.hpp"
+
+namespace portcullis::model {
+
+/// Text and value of an enumeration, in one place for both directions.
+template <class E, size_t N>
+using Choices = std::array<std::pair<std::string_view, E>, N>;
+
+template <class E, size_t N>
+constexpr std::string_view TextOf(const Choices<E, N>& choices, E value) {
+  for (const auto& [text, v] : choices) {
+    if (v == value) return text;
+  }
+  return {};
+}
+
+enum class Protocol : uint8_t { any = 0, icmp = 1, tcp = 6, udp = 17, icmpv6 = 58, sctp = 132 };
+inline constexpr Choices<Protocol, 5> kServiceProtocols = {{{"tcp", Protocol::tcp},
+                                                            {"udp", Protocol::udp},
+                                                            {"sctp", Protocol::sctp},
+                                                            {"icmp", Protocol::icmp},
+                                                            {"icmpv6", Protocol::icmpv6}}};
+constexpr bool HasPorts(Protocol p) {
+  return p == Protocol::tcp || p == Protocol::udp || p == Protocol::sctp;
+}
+
+/// A transport protocol and its ports, first..last inclusive (0..0 where it has none).
+struct ServicePorts {
+  Protocol protocol = Protocol::tcp;
+  uint16_t first = 0;
+  uint16_t last = 0;
+};
+
+/// 0: unlimited.
+struct Rate {
+  uint64_t packets_per_second = 0;
+  uint64_t bits_per_second = 0;
+  uint32_t burst_ms = 0;
+};
+
+enum class InterfaceType : uint8_t {
+  management_exposure,  // CSMF - NSMF, TS 28.531/28.532
+  scef,                 // T8, TS 29.122
+  msgin5g,
+  os_ma_nfvo,
+  or_vnfm,
+  or_vi,
+  vi_vnfm,
+  ve_vnfm,
+  nf_vi,
+  catalogue,
+  api_registry,
+  other,
+};
+inline constexpr Choices<InterfaceType, 12> kInterfaceTypes = {{
+    {"management-exposure", InterfaceType::management_exposure},
+    {"scef", InterfaceType::scef},
+    {"msgin5g", InterfaceType::msgin5g},
+    {"os-ma-nfvo", InterfaceType::os_ma_nfvo},
+    {"or-vnfm", InterfaceType::or_vnfm},
+    {"or-vi", InterfaceType::or_vi},
+    {"vi-vnfm", InterfaceType::vi_vnfm},
+    {"ve-vnfm", InterfaceType::ve_vnfm},
+    {"nf-vi", InterfaceType::nf_vi},
+    {"catalogue", InterfaceType::catalogue},
+    {"api-registry", InterfaceType::api_registry},
+    {"other", InterfaceType::other},
+}};
+
+/// Where the servers stand: behind this gate, or behind the peer.
+enum class Side : uint8_t { local, remote };
+inline constexpr Choices<Side, 2> kSides = {{{"local", Side::local}, {"remote", Side::remote}}};
+
+enum class Zone : uint8_t { external, internal };
+inline constexpr Choices<Zone, 2> kZones = {
+    {{"external", Zone::external}, {"internal", Zone::internal}}};
+
+enum class Protection : uint8_t { esp, tls, tls_esp, none };
+inline constexpr Choices<Protection, 4> kProtections = {{{"esp", Protection::esp},
+                                                         {"tls", Protection::tls},
+                                                         {"tls+esp", Protection::tls_esp},
+                                                         {"none", Protection::none}}};
+
+struct Interface {
+  std::string name;
+  InterfaceType type = InterfaceType::other;
+  Side side = Side::local;
+  std::vector<Prefix> prefixes;  // the servers
+  std::vector<ServicePorts> ports;
+  Zone zone = Zone::external;
+  Protection protection = Protection::esp;
+  std::vector<Prefix> clients;  // side remote: ours
+};
+
+struct Peer {
+  std::string name;
+  std::string identity;
+  std::string role;
+  std::string tenant;
+  std::optional<Address> endpoint;
+  std::vector<Prefix> prefixes;
+  Rate rate;
+  bool enabled = true;
+};
+
+struct Policy {
+  std::string name;
+  std::string role;
+  std::string interface;
+  std::vector<ServicePorts> callback_ports;  // of the clients, for connections from the servers
+};
+
+struct Document {
+  std::vector<Interface> interfaces;
+  std::vector<Peer> peers;
+  std::vector<Policy> policies;
+};
+
+/// Something that is admitted, but that the operator should know.
+struct Warning {
+  std::string kind;  // "interface", "peer", "policy", "sa"
+  std::string name;
+  std::string text;
+};
+
+}  // namespace portcullis::model

@@ -1,0 +1,198 @@
+#include "control/model/validate.hpp"
+
+#include <algorithm>
+#include <map>
+
+namespace portcullis::model {
+namespace {
+
+using Warnings = std::vector<Warning>;
+
+std::string At(const char* list, size_t i, const std::string& rest) {
+  return fmt::format("/{}/{}{}", list, i, rest);
+}
+
+tl::unexpected<Error> Conflict(std::string where, std::string message, std::string expected,
+                               std::string found) {
+  return tl::unexpected(Error{ErrorKind::kConflict, std::move(message), std::move(where),
+                              std::move(expected), std::move(found)});
+}
+
+template <class T>
+Result<void> UniqueNames(const char* list, const char* kind, const std::vector<T>& resources) {
+  std::map<std::string, size_t> seen;
+  for (size_t i = 0; i < resources.size(); ++i) {
+    const auto [first, fresh] = seen.emplace(resources[i].name, i);
+    if (!fresh) {
+      return Conflict(
+          At(list, i, "/name"), fmt::format("two {} have the name '{}'", list, resources[i].name),
+          "a name of its own", fmt::format("the {} at /{}/{}", kind, list, first->second));
+    }
+  }
+  return {};
+}
+
+// "a.b" names the pair of an overlap: prefix index of each, if there is one.
+std::optional<std::pair<size_t, size_t>> Overlap(const std::vector<Prefix>& a,
+                                                 const std::vector<Prefix>& b) {
+  for (size_t i = 0; i < a.size(); ++i) {
+    for (size_t j = 0; j < b.size(); ++j) {
+      if (a[i].Overlaps(b[j])) return std::pair(i, j);
+    }
+  }
+  return {};
+}
+
+bool Overlap(const std::vector<ServicePorts>& a, const std::vector<ServicePorts>& b) {
+  for (const auto& x : a) {
+    for (const auto& y : b) {
+      if (x.protocol == y.protocol && x.first <= y.last && y.first <= x.last) return true;
+    }
+  }
+  return false;
+}
+
+Result<void> CheckInterfaces(const Document& d, bool lab, Warnings& warnings) {
+  for (size_t n = 0; n < d.interfaces.size(); ++n) {
+    const Interface& i = d.interfaces[n];
+    const auto at = [&](const std::string& rest) { return At("interfaces", n, rest); };
+    if (i.protection == Protection::none) {
+      if (i.zone == Zone::external) {
+        return Invalid(at("/protection"),
+                       fmt::format("interface '{}' is external and must be protected", i.name),
+                       "esp, tls or tls+esp, or zone internal", "none in zone external");
+      }
+      warnings.push_back(
+          {"interface", i.name, "a bypass: its traffic passes in cleartext, from anywhere"});
+    }
+    // The external management exposure (TS 28.533 4.9) and T8 (TS 29.122 5.2.1) ask for TLS and for
+    // the authorisation of each request.
+    const bool needs_tls =
+        i.zone == Zone::external &&
+        (i.type == InterfaceType::scef || i.type == InterfaceType::management_exposure);
+    if (needs_tls && i.protection == Protection::esp) {
+      if (!lab) {
+        return Invalid(at("/protection"),
+                       fmt::format("interface '{}' is an external {} and needs TLS", i.name,
+                                   TextOf(kInterfaceTypes, i.type)),
+                       "tls or tls+esp", "esp");
+      }
+      warnings.push_back({"interface", i.name,
+                          fmt::format("laboratory: an external {} asks for tls or tls+esp; esp "
+                                      "alone authorises no requests",
+                                      TextOf(kInterfaceTypes, i.type))});
+    }
+    if (i.protection == Protection::tls || i.protection == Protection::tls_esp) {
+      warnings.push_back({"interface", i.name,
+                          "asks for TLS, which the guard terminates: the dataplane lets nothing "
+                          "through to it directly"});
+    }
+    for (size_t m = 0; m < n; ++m) {
+      const Interface& other = d.interfaces[m];
+      const auto both = Overlap(i.prefixes, other.prefixes);
+      if (both && Overlap(i.ports, other.ports)) {
+        return Conflict(
+            at(fmt::format("/prefixes/{}", both->first)),
+            fmt::format("interfaces '{}' and '{}' claim the same addresses and ports", i.name,
+                        other.name),
+            "addresses or ports of its own",
+            fmt::format("{} overlaps {} of interface '{}'", i.prefixes[both->first].Text(),
+                        other.prefixes[both->second].Text(), other.name));
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> CheckPeers(const Document& d) {
+  // Sorted by address, overlapping prefixes are neighbours: a prefix overlaps the one before it or
+  // the last one that still reaches so far. Documents have thousands of peers; all pairs would be
+  // millions.
+  struct Claim {
+    Prefix prefix;
+    size_t peer;
+    size_t index;
+  };
+  std::vector<Claim> claims;
+  std::map<std::string, size_t> identities;
+  for (size_t n = 0; n < d.peers.size(); ++n) {
+    const Peer& p = d.peers[n];
+    const auto [first, fresh] = identities.emplace(p.identity, n);
+    if (!fresh) {
+      return Conflict(At("peers", n, "/identity"),
+                      fmt::format("peers '{}' and '{}' have the same identity", p.name,
+                                  d.peers[first->second].name),
+                      "an identity of its own", "\"" + p.identity + "\"");
+    }
+    for (size_t k = 0; k < p.prefixes.size(); ++k) claims.push_back({p.prefixes[k], n, k});
+    for (const Interface& i : d.interfaces) {
+      const auto both =
+          i.side == Side::local ? Overlap(p.prefixes, i.prefixes) : Overlap(p.prefixes, i.clients);
+      if (both) {
+        const auto& own = i.side == Side::local ? i.prefixes : i.clients;
+        return Conflict(
+            At("peers", n, fmt::format("/prefixes/{}", both->first)),
+            fmt::format("peer '{}' claims addresses that stand behind this gate", p.name),
+            "addresses on the peer's side",
+            fmt::format("{} overlaps {} of interface '{}'", p.prefixes[both->first].Text(),
+                        own[both->second].Text(), i.name));
+      }
+    }
+  }
+  std::sort(claims.begin(), claims.end(), [](const Claim& a, const Claim& b) {
+    return std::tuple(a.prefix, a.peer) < std::tuple(b.prefix, b.peer);
+  });
+  std::vector<const Claim*> enclosing;
+  for (const Claim& c : claims) {
+    while (!enclosing.empty() && !enclosing.back()->prefix.Contains(c.prefix)) enclosing.pop_back();
+    for (const Claim* outer : enclosing) {
+      if (outer->peer == c.peer) continue;
+      const Claim& later = outer->peer > c.peer ? *outer : c;
+      const Claim& earlier = outer->peer > c.peer ? c : *outer;
+      return Conflict(At("peers", later.peer, fmt::format("/prefixes/{}", later.index)),
+                      fmt::format("peers '{}' and '{}' claim the same addresses",
+                                  d.peers[later.peer].name, d.peers[earlier.peer].name),
+                      "addresses of its own",
+                      fmt::format("{} overlaps {} of peer '{}'", later.prefix.Text(),
+                                  earlier.prefix.Text(), d.peers[earlier.peer].name));
+    }
+    enclosing.push_back(&c);
+  }
+  return {};
+}
+
+Result<void> CheckPolicies(const Document& d) {
+  for (size_t n = 0; n < d.policies.size(); ++n) {
+    const Policy& p = d.policies[n];
+    const auto named = std::find_if(d.interfaces.begin(), d.interfaces.end(),
+                                    [&](const Interface& i) { return i.name == p.interface; });
+    if (named == d.interfaces.end()) {
+      return Invalid(At("policies", n, "/interface"),
+                     fmt::format("policy '{}' names an interface that does not exist", p.name),
+                     "the name of an interface", "\"" + p.interface + "\"");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Warnings> Validate(const Document& d, bool lab) {
+  Warnings warnings;
+  for (const auto& outcome :
+       {UniqueNames("interfaces", "interface", d.interfaces), UniqueNames("peers", "peer", d.peers),
+        UniqueNames("policies", "policy", d.policies), CheckInterfaces(d, lab, warnings),
+        CheckPeers(d), CheckPolicies(d)}) {
+    if (!outcome) return tl::unexpected(outcome.error());
+  }
+  return warnings;
+}
+
+void SortByName(Document& d) {
+  const auto by_name = [](const auto& a, const auto& b) { return a.name < b.name; };
+  std::sort(d.interfaces.begin(), d.interfaces.end(), by_name);
+  std::sort(d.peers.begin(), d.peers.end(), by_name);
+  std::sort(d.policies.begin(), d.policies.end(), by_name);
+}
+
+}  // namespace portcullis::model
