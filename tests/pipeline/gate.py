@@ -61,7 +61,7 @@ class Outcome:
     verdicts: dict   # name: how many, zeros left out
     wire: list       # IP packets that came out on the peer's side, in order
     core: list       # and on the server's side
-    frames: dict     # 'wire', 'core': the same as whole frames
+    frames: dict     # by port: the same as whole frames, those of extra ports too
 
 
 @dataclasses.dataclass
@@ -138,7 +138,7 @@ class Wire:
         self.socket.settimeout(timeout)
         try:
             data, ancillary, _, _ = self.socket.recvmsg(1 << 16, 256)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             return None
         for _, kind, value in ancillary:
             if kind != _PACKET_AUXDATA:
@@ -163,7 +163,9 @@ def ip_packet(data):
 class Gate:
     """One dataplane. Use as a context manager; `settings` are merged into its configuration."""
 
-    def __init__(self, folder, *, workers=1, driver='af_packet', queues=1, mtu=1500, **settings):
+    def __init__(self, folder, *, workers=1, driver='af_packet', queues=1, mtu=1500,
+                 extra_ports=(), **settings):
+        """extra_ports: more ports, as in the configuration but without their device."""
         self.folder = pathlib.Path(folder)
         self.workers = workers
         self.names = sequence_of_names('p')
@@ -181,6 +183,7 @@ class Gate:
         self.socket_path = self.folder / 'steer.sock'
         self.log_path = self.folder / 'dataplane.log'
         self.state_path = pathlib.Path(f'/dev/shm/portcullis-{self.instance}.state')
+        self.extra_ports = [dict(p) for p in extra_ports]
         self.config = self._config(driver, queues, mtu, settings)
 
     def _config(self, driver, queues, mtu, settings):
@@ -218,6 +221,8 @@ class Gate:
             # Out of the way of tests that forge on purpose; test_auth_budget has its own gate.
             'auth_failures': {'per_second': 1000000, 'suspect_seconds': 1, 'cpu_percent': 100},
         }
+        for n, extra in enumerate(self.extra_ports):
+            config['ports'].append({'device': {'vdev': device(extra['name'], n + 2)}} | extra)
         return config | settings
 
     # ---- life
@@ -241,8 +246,12 @@ class Gate:
                                ('core', GATE_CORE_MAC, SERVER_MAC)):
             self.namespace.veth(self.namespace, name, self.namespace, f'{name}1',
                                 mtu=9000, a_mac=mac, b_mac=far)
+        for extra in self.extra_ports:
+            self.namespace.veth(self.namespace, extra['name'], self.namespace, f'{extra["name"]}1',
+                                mtu=9000, a_mac=extra['mac'])
         with self.namespace.entered():
-            self.wires = {'wire': Wire('wire1'), 'core': Wire('core1')}
+            self.wires = {name: Wire(f'{name}1')
+                          for name in ('wire', 'core', *(p['name'] for p in self.extra_ports))}
         self.launch()
         self.push_fences()
 
@@ -339,7 +348,10 @@ class Gate:
             return value(client) if callable(value) else value
 
         remote = endpoint or PEER[outer]
-        spi = {d: (number * 2 + n + 0x100) | 0x5a << 24 for n, d in enumerate(('in', 'out'))}
+        # A slot of its own, and a tag in which neighbours differ in many bits, as random ones do:
+        # a changed bit must not lead to another test's SA.
+        tag = (number * 0x9e37 + 0x5a5a & 0xffff | 1) << 16
+        spi = {d: tag | number * 2 + n + 0x100 for n, d in enumerate(('in', 'out'))}
         sa = {'in': Sa(spi['in'], remote, GATE[outer], algorithm, key_in, esn, udp, ports),
               'out': Sa(spi['out'], GATE[outer], remote, algorithm, key_out, esn, udp,
                         tuple(reversed(ports)))}
@@ -380,7 +392,7 @@ class Gate:
         burst: they are all there before the dataplane looks.
         """
         frames = [frames] if isinstance(frames, bytes) else list(frames)
-        seen = {'wire': [], 'core': []}
+        seen = {name: [] for name in self.wires}
         wire = self.wires[side]
         if burst:
             with self.frozen():
@@ -394,12 +406,29 @@ class Gate:
                     self._fence(seen)
         fences = self._fence(seen, rounds=2)
         fences += (max(0, len(frames) - 1) // _CHUNK) * len(self.fences) * 2 if not burst else 0
+        for name in self.wires.keys() - {'wire', 'core'}:
+            while (data := self.wires[name].receive(0)) is not None:
+                seen[name].append(data)
         expected = fences + (len(frames) if counted is None else counted)
         verdicts = self._settle(expected)
         verdicts['accepted'] -= fences
         return Outcome({v: n for v, n in verdicts.items() if n},
                        [ip_packet(f) for f in seen['wire']], [ip_packet(f) for f in seen['core']],
                        seen)
+
+    def wait_for(self, verdicts, timeout=5):
+        """For what takes its time (queues with timeouts): until exactly these verdicts have come
+        since the last judge(). Returns the Outcome."""
+        deadline = time.monotonic() + timeout
+        while True:
+            grown = self._read() - self._counted
+            if grown.total() >= sum(verdicts.values()):
+                break
+            assert time.monotonic() < deadline, f'expected {verdicts}, found {dict(grown)}'
+            time.sleep(0.005)
+        outcome = self.judge(counted=sum(verdicts.values()))
+        assert outcome.verdicts == verdicts
+        return outcome
 
     def _settle(self, expected):
         """The growth of the counters, once it is `expected` in total."""
