@@ -1,6 +1,9 @@
-// Starting DPDK's environment from our configuration: how many lcores, which memory, which devices.
-// Two steps, so that the first can be tested without the second: what we would tell the EAL, given
-// what the host has; then telling it. The EAL starts once in a process's life.
+// Starting DPDK's environment from our configuration: how many lcores, which memory, which PCI
+// devices. Two steps, so that the first can be tested without the second: what we would tell the
+// EAL, given what the host has; then telling it. The EAL starts once in a process's life.
+//
+// Virtual devices are not among the arguments: Ports adds them one by one, after XDP is attached,
+// and so that an error names the port instead of ending the whole EAL.
 #pragma once
 
 #include <string>
@@ -8,16 +11,9 @@
 
 #include "base/result.hpp"
 #include "dataplane/config.hpp"
+#include "dataplane/ports/host.hpp"
 
 namespace portcullis {
-
-/// What the arguments depend on beyond the configuration.
-struct HostFacts {
-  std::vector<unsigned> cpus;      // this process may run on, ascending
-  uint64_t free_hugepages_mb = 0;  // of all sizes
-  bool hugetlbfs_mounted = false;  // DPDK needs none with --in-memory; kept for the report
-};
-HostFacts ReadHostFacts();
 
 struct EalPlan {
   std::vector<std::string> arguments;  // argv without argv[0]
@@ -37,8 +33,8 @@ std::string DeviceName(const PortConfig& port);
 /// cpus while idle is poll.
 Result<EalPlan> PlanEal(const DataplaneConfig& config, const HostFacts& host);
 
-/// Checks what can be checked first (permission, interfaces, locked memory), then starts the EAL.
-/// On success worker lcores wait for rte_eal_remote_launch.
+/// Refuses with everything that CheckHost finds, else starts the EAL. DPDK's own words, warnings
+/// and errors only, go to stderr. On success worker lcores wait for rte_eal_remote_launch.
 Result<EalPlan> StartEal(const DataplaneConfig& config);
 
 }  // namespace portcullis

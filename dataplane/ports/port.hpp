@@ -34,8 +34,9 @@ struct Port {
   std::string device;  // for people: the interface, vdev or PCI address
   Mac mac{};
   uint16_t mtu = 1500;  // bytes of IP packet
-  int ifindex = 0;      // of the kernel interface behind it; 0: none. A port with an exception port
-                        // has that one's
+  int ifindex = 0;      // of the kernel interface whose addresses and routes are this port's; with
+                        // an exception port that one's; 0: none
+  int far_ifindex = 0;  // of the kernel interface at the other end (net_tap, virtio_user); 0: none
   uint16_t rx_queues = 1;
   uint16_t tx_queues = 1;          // may be fewer than workers: then they share
   std::unique_ptr<XdpPort> xdp;    // AF_XDP ports only
