@@ -164,8 +164,9 @@ class Gate:
     """One dataplane. Use as a context manager; `settings` are merged into its configuration."""
 
     def __init__(self, folder, *, workers=1, driver='af_packet', queues=1, mtu=1500,
-                 extra_ports=(), **settings):
-        """extra_ports: more ports, as in the configuration but without their device."""
+                 extra_ports=(), change=None, **settings):
+        """extra_ports: more ports, as in the configuration but without their device.
+        change: a function that may alter the finished configuration."""
         self.folder = pathlib.Path(folder)
         self.workers = workers
         self.names = sequence_of_names('p')
@@ -185,6 +186,8 @@ class Gate:
         self.state_path = pathlib.Path(f'/dev/shm/portcullis-{self.instance}.state')
         self.extra_ports = [dict(p) for p in extra_ports]
         self.config = self._config(driver, queues, mtu, settings)
+        if change:
+            change(self.config)
 
     def _config(self, driver, queues, mtu, settings):
         def device(name, n):
