@@ -143,6 +143,7 @@ Verdict ReadFlow(std::span<const uint8_t> bytes, Flow& flow) noexcept {
   ReadPorts(quote.subspan(std::min<size_t>(quoted.header_length, quote.size())), quoted);
   // An error is told to the sender of what it quotes and to nobody else.
   if (quoted.source != flow.destination) return Verdict::malformed;
+  flow.icmp_error = true;
   flow.source = quoted.destination;
   flow.protocol = quoted.protocol;
   flow.has_ports = quoted.has_ports;

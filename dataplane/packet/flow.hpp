@@ -18,6 +18,7 @@ struct Flow {
   uint8_t protocol = 0;
   bool has_ports = false;   // false: no ports, or a fragment: they are never read from one
   bool fragment = false;    // first, middle or last
+  bool icmp_error = false;  // then all but lengths, traffic class and TTL is the quoted packet's
   bool dont_fragment = false;
   bool is_v4 = false;
   uint8_t traffic_class = 0;  // DSCP and ECN

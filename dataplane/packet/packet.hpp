@@ -37,6 +37,9 @@ struct Packet {
   uint16_t l3 = 0;          // offset of the IP header in the frame, bytes
   uint16_t esp = 0;         // offset of the ESP header
   uint16_t esp_length = 0;  // ESP header up to and including the ICV
+  uint16_t inner = 0;       // offset of the decrypted packet; it has payload_length bytes
+  uint16_t payload_length = 0;
+  uint8_t next_header = 0;  // of the ESP trailer
   uint16_t outer_port = 0;  // UDP source port of encapsulated ESP; 0: bare ESP
   uint8_t outer_traffic_class = 0;
   Kind kind = Kind::clear;
@@ -58,19 +61,15 @@ struct Burst {
   [[nodiscard]] bool empty() const { return count == 0; }
   [[nodiscard]] std::span<Packet> all() { return {packets.data(), count}; }
 
-  /// Keeps the packets for which `judge(Packet&)` answers accepted; `end(Packet&, Verdict)` takes
-  /// the others. Order is kept.
-  template <class Judge, class End>
-  void Filter(Judge&& judge, End&& end) noexcept {
+  /// Keeps, in order, the packets for which `keep(Packet&)` is true. Whoever answers false has
+  /// taken the packet's buffer.
+  template <class Keep>
+  void KeepIf(Keep&& keep) noexcept {
     unsigned kept = 0;
     for (unsigned i = 0; i < count; ++i) {
-      const Verdict verdict = judge(packets[i]);
-      if (verdict == Verdict::accepted) {
-        if (kept != i) packets[kept] = packets[i];
-        ++kept;
-      } else {
-        end(packets[i], verdict);
-      }
+      if (!keep(packets[i])) continue;
+      if (kept != i) packets[kept] = packets[i];
+      ++kept;
     }
     count = kept;
   }

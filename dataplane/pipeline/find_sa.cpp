@@ -1,0 +1,125 @@
+// SPI → security association. Whatever is not ESP is decided here: default deny.
+#include <netinet/in.h>
+#include <rte_ip.h>
+
+#include <algorithm>
+
+#include "dataplane/esp/header.hpp"
+#include "dataplane/pipeline/pipeline.hpp"
+#include "dataplane/worker.hpp"
+
+namespace portcullis {
+namespace {
+
+Address DestinationOf(const Packet& packet) noexcept {
+  const uint8_t* ip = packet.At(packet.l3);
+  return ip[0] >> 4U == 4
+             ? Address::V4(&reinterpret_cast<const rte_ipv4_hdr*>(ip)->dst_addr)
+             : Address::V6(reinterpret_cast<const rte_ipv6_hdr*>(ip)->dst_addr);
+}
+
+Verdict FindEsp(Worker& worker, Packet& packet) noexcept {
+  const auto* esp = reinterpret_cast<const EspHeader*>(packet.At(packet.esp));
+  Sa* sa = worker.state().FindInbound(Spi{esp->spi.host()});
+  // The destination belongs to the SA's identity (RFC 4301 4.1).
+  if (sa == nullptr || sa->tunnel.local != DestinationOf(packet)) return Verdict::unknown_spi;
+  packet.sa = sa;
+  return sa->usable() ? Verdict::accepted : Verdict::sa_expired;
+}
+
+// Tells the main thread what an ICMP error says about the path MTU; it decides whether to believe.
+void ReadIcmpError(Worker& worker, const Packet& packet) noexcept {
+  constexpr size_t kIcmpHeader = 8;
+  const uint8_t* icmp = packet.At(packet.esp);
+  const std::span<const uint8_t> quote{icmp + kIcmpHeader, packet.esp_length - kIcmpHeader};
+  const bool v4 = packet.outer_source.IsV4();
+  const bool too_big = v4 ? icmp[0] == 3 && icmp[1] == 4 : icmp[0] == 2;
+  if (!too_big) return;
+  MainMessage message;
+  message.kind = MainMessage::Kind::pmtu;
+  size_t header = 0;
+  uint8_t protocol = 0;
+  uint32_t mtu = 0;
+  if (v4) {
+    const auto* ip = reinterpret_cast<const rte_ipv4_hdr*>(quote.data());
+    message.address = Address::V4(&ip->dst_addr);
+    header = rte_ipv4_hdr_len(ip);
+    protocol = ip->next_proto_id;
+    mtu = reinterpret_cast<const be16*>(icmp + 6)->host();
+  } else {
+    Ipv6Chain chain;
+    if (!WalkIpv6(quote, chain)) return;
+    message.address =
+        Address::V6(reinterpret_cast<const rte_ipv6_hdr*>(quote.data())->dst_addr);
+    header = chain.header_length;
+    protocol = chain.protocol;
+    mtu = reinterpret_cast<const be32*>(icmp + 4)->host();
+  }
+  constexpr size_t kUdpHeader = 8;
+  if (protocol == IPPROTO_UDP) header += kUdpHeader;
+  // Without SPI and number there is nothing that an outsider could not have made up.
+  if (quote.size() < header + sizeof(EspHeader)) return;
+  const auto* esp = reinterpret_cast<const EspHeader*>(quote.data() + header);
+  message.spi = Spi{esp->spi.host()};
+  message.sequence = esp->sequence.host();
+  message.mtu = static_cast<uint16_t>(std::min<uint32_t>(mtu, UINT16_MAX));
+  worker.Tell(message);
+}
+
+Verdict JudgeClear(Worker& worker, Packet& packet) noexcept {
+  const Snapshot* policy = worker.snapshot();
+  if (policy == nullptr) return Verdict::cleartext_denied;
+  if (ReadFlow(packet.From(packet.l3), packet.flow) != Verdict::accepted) {
+    return Verdict::malformed;
+  }
+  if (!policy->Bypasses(packet.flow, Direction::inbound)) return Verdict::cleartext_denied;
+  packet.inner = packet.l3;
+  packet.payload_length = packet.flow.length;
+  return Verdict::accepted;
+}
+
+// On a port that DPDK owns whole, what is not protected and not for the protected is the host's.
+bool IsForHost(const Worker& worker, const Packet& packet) noexcept {
+  if (packet.kind == Kind::not_ip || packet.kind == Kind::ike) return true;
+  if (worker.snapshot() == nullptr) return false;
+  const Address destination = DestinationOf(packet);
+  const HostAddresses* hosts = worker.hosts();
+  const uint16_t port = packet.mbuf->port;
+  return hosts != nullptr && port < hosts->size() &&
+         std::ranges::find((*hosts)[port], destination) != (*hosts)[port].end();
+}
+
+}  // namespace
+
+void FindSa(Worker& worker, Burst& burst) noexcept {
+  burst.KeepIf([&](Packet& packet) {
+    Verdict verdict = Verdict::cleartext_denied;
+    switch (packet.kind) {
+      case Kind::esp:
+        verdict = FindEsp(worker, packet);
+        break;
+      case Kind::keepalive:
+        verdict = Verdict::keepalive;
+        break;
+      case Kind::icmp_error:
+        ReadIcmpError(worker, packet);
+        verdict = Verdict::icmp_consumed;
+        break;
+      case Kind::clear:
+      case Kind::ike:
+      case Kind::not_ip: {
+        const uint16_t exception = worker.PortOf(packet).exception;
+        if (exception != Port::kNone && IsForHost(worker, packet)) {
+          worker.SendRaw(packet, exception, Verdict::exception);
+          return false;
+        }
+        if (packet.kind == Kind::clear) verdict = JudgeClear(worker, packet);
+      }
+    }
+    if (verdict == Verdict::accepted) return true;
+    worker.End(packet, verdict);
+    return false;
+  });
+}
+
+}  // namespace portcullis

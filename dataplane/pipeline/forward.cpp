@@ -1,0 +1,86 @@
+// The last step: route and send. A decrypted packet goes only to the trusted side, a sealed one only
+// to the wire; a route that says otherwise is no route.
+#include <netinet/in.h>
+
+#include <algorithm>
+
+#include "dataplane/packet/rewrite.hpp"
+#include "dataplane/pipeline/icmp_error.hpp"
+#include "dataplane/pipeline/pipeline.hpp"
+#include "dataplane/worker.hpp"
+
+namespace portcullis {
+namespace {
+
+const NextHop* RouteTo(Worker& worker, const Address& destination, bool to_wire) noexcept {
+  const NextHop* hop = worker.fib() == nullptr ? nullptr : worker.fib()->Lookup(destination);
+  if (hop == nullptr) return nullptr;
+  return (worker.PortById(hop->port).role == PortRole::kUntrusted) == to_wire ? hop : nullptr;
+}
+
+// What a router does to the inner packet. Afterwards the frame begins with its IP header.
+Verdict Deliver(Worker& worker, Packet& packet, const NextHop*& hop) noexcept {
+  uint8_t* ip = packet.At(packet.inner);
+  const Flow& flow = packet.flow;
+  hop = RouteTo(worker, flow.destination, false);
+  if (hop == nullptr) return Verdict::no_route;
+  if (packet.sa != nullptr) {
+    uint8_t traffic_class = flow.traffic_class;
+    if (!CombineEcn(packet.outer_traffic_class, traffic_class)) return Verdict::ecn_illegal;
+    if (traffic_class != flow.traffic_class) SetTrafficClass(ip, traffic_class);
+  }
+  if (!DecrementTtl(ip)) return Verdict::ttl_expired;
+  if (flow.length > hop->mtu) return Verdict::too_big;
+  if (worker.config().mss_clamp && packet.sa != nullptr && flow.protocol == IPPROTO_TCP &&
+      flow.has_ports && !flow.icmp_error) {
+    const size_t headers = flow.header_length + 20U;  // a TCP header without options
+    ClampMss({ip, flow.length}, flow.header_length,
+             static_cast<uint16_t>(hop->mtu - std::min<size_t>(headers, hop->mtu)));
+  }
+  // What follows the inner packet is TFC padding (RFC 4303 2.7) and the ESP trailer.
+  rte_pktmbuf_adj(packet.mbuf, packet.inner);
+  rte_pktmbuf_trim(packet.mbuf, static_cast<uint16_t>(packet.From(0).size() - flow.length));
+  return Verdict::accepted;
+}
+
+}  // namespace
+
+void ForwardInbound(Worker& worker, Burst& burst) noexcept {
+  burst.KeepIf([&](Packet& packet) {
+    const NextHop* hop = nullptr;
+    const Verdict verdict = Deliver(worker, packet, hop);
+    if (verdict == Verdict::accepted) {
+      worker.Send(packet, *hop, packet.flow.destination);
+    } else {
+      worker.End(packet, verdict);
+    }
+    return false;
+  });
+}
+
+void ForwardOutbound(Worker& worker, Burst& burst) noexcept {
+  burst.KeepIf([&](Packet& packet) {
+    if (packet.sa != nullptr) {
+      worker.Send(packet, *packet.next_hop, packet.sa->endpoint.address());
+      return false;
+    }
+    // Bypassed cleartext is routed as it is.
+    const NextHop* hop = RouteTo(worker, packet.flow.destination, true);
+    Verdict verdict = Verdict::no_route;
+    if (hop != nullptr && packet.flow.length > hop->mtu) {
+      TellTooBig(worker, packet, hop->mtu);
+      verdict = Verdict::too_big;
+    } else if (hop != nullptr && !DecrementTtl(packet.At(packet.l3))) {
+      TellTtlExpired(worker, packet);
+      verdict = Verdict::ttl_expired;
+    } else if (hop != nullptr) {
+      rte_pktmbuf_adj(packet.mbuf, packet.l3);
+      worker.Send(packet, *hop, packet.flow.destination);
+      return false;
+    }
+    worker.End(packet, verdict);
+    return false;
+  });
+}
+
+}  // namespace portcullis

@@ -1,0 +1,81 @@
+// Verify the ICV, decrypt, take off the ESP trailer. Before that, what a flood of forgeries may
+// cost is bounded: see state/auth_budget.hpp.
+#include <rte_cycles.h>
+
+#include <array>
+
+#include "dataplane/esp/header.hpp"
+#include "dataplane/esp/sequence.hpp"
+#include "dataplane/pipeline/pipeline.hpp"
+#include "dataplane/worker.hpp"
+
+namespace portcullis {
+namespace {
+
+void Throttle(Worker& worker, Burst& burst) noexcept {
+  const bool capped = !worker.failure_cycles().Admits(worker.now(), 0);
+  worker.Filter(burst, [&](Packet& packet) {
+    if (packet.sa == nullptr || !packet.sa->auth.Suspect(worker.now())) return Verdict::accepted;
+    Sa& sa = *packet.sa;
+    const bool own = sa.endpoint.Is(packet.outer_source, packet.outer_port);
+    if (sa.auth.Admits(worker.now(), own, capped)) return Verdict::accepted;
+    // XDP can drop a stranger before it costs anything; it never drops the peer's own endpoint.
+    if (!own) {
+      worker.Tell({.address = packet.outer_source,
+                   .spi = sa.spi,
+                   .port = packet.mbuf->port,
+                   .kind = MainMessage::Kind::throttle});
+    }
+    return Verdict::auth_throttled;
+  });
+}
+
+// What stands between IV and ICV, decrypted: inner packet, padding, trailer.
+Verdict ReadTrailer(Packet& packet) noexcept {
+  const Algorithm algorithm = packet.sa->algorithm;
+  const uint32_t offset = EspPayloadOffset(algorithm);
+  const uint32_t length = packet.esp_length - offset - Info(algorithm).icv_bytes;
+  const uint8_t* payload = packet.At(packet.esp) + offset;
+  const auto trailer = ReadEspTrailer({payload, length});
+  if (!trailer ||
+      !PaddingIsStandard({payload + trailer->length, trailer->pad_length})) {
+    return Verdict::inner_malformed;
+  }
+  packet.inner = static_cast<uint16_t>(packet.esp + offset);
+  packet.payload_length = static_cast<uint16_t>(trailer->length);
+  packet.next_header = trailer->next_header;
+  return Verdict::accepted;
+}
+
+}  // namespace
+
+void Open(Worker& worker, Burst& burst) noexcept {
+  Throttle(worker, burst);
+
+  std::array<CryptoOp, Burst::kMost> ops;
+  unsigned count = 0;
+  for (const Packet& packet : burst.all()) {
+    if (packet.sa == nullptr) continue;
+    ops[count++] = {.key = packet.sa->key,
+                    .esp = packet.At(packet.esp),
+                    .length = packet.esp_length,
+                    .esn_high = High(packet.sequence),
+                    .algorithm = packet.sa->algorithm,
+                    .esn = packet.sa->esn};
+  }
+  if (count == 0) return;
+  const uint64_t before = rte_rdtsc();
+  worker.engine().Open(std::span(ops).first(count));
+  const uint64_t cycles_each = (rte_rdtsc() - before) / count;
+
+  unsigned i = 0;
+  worker.Filter(burst, [&](Packet& packet) {
+    if (packet.sa == nullptr) return Verdict::accepted;
+    if (ops[i++].ok) return ReadTrailer(packet);
+    worker.failure_cycles().Debit(worker.now(), cycles_each);
+    packet.sa->auth.Failed(worker.now());
+    return Verdict::auth_failed;
+  });
+}
+
+}  // namespace portcullis

@@ -1,0 +1,208 @@
+// What is it? On the wire side: ESP (bare or in UDP), something about our ESP, or cleartext; outer
+// headers only. On the trusted side: whose packet, read once for all later stages.
+#include <netinet/in.h>
+#include <rte_ether.h>
+#include <rte_ip.h>
+#include <rte_udp.h>
+
+#include <optional>
+
+#include "dataplane/esp/header.hpp"
+#include "dataplane/packet/rewrite.hpp"
+#include "dataplane/pipeline/pipeline.hpp"
+#include "dataplane/pipeline/reassemble.hpp"
+#include "dataplane/worker.hpp"
+
+namespace portcullis {
+namespace {
+
+constexpr uint16_t kNatTraversalPort = 4500;  // RFC 3948
+
+// Finds the IP header behind Ethernet and up to two VLAN tags. False: no IP packet.
+bool FindIp(Packet& packet) noexcept {
+  const size_t length = rte_pktmbuf_data_len(packet.mbuf);
+  size_t at = offsetof(rte_ether_hdr, ether_type);
+  for (int tags = 0; tags <= 2 && at + 2 <= length; ++tags) {
+    const auto* type = reinterpret_cast<const be16*>(packet.At(static_cast<uint16_t>(at)));
+    at += 2;
+    switch (type->host()) {
+      case RTE_ETHER_TYPE_IPV4:
+      case RTE_ETHER_TYPE_IPV6:
+        packet.l3 = static_cast<uint16_t>(at);
+        return true;
+      case RTE_ETHER_TYPE_VLAN:
+      case RTE_ETHER_TYPE_QINQ:
+        at += 2;
+        break;
+      default:
+        return false;
+    }
+  }
+  return false;
+}
+
+struct Outer {
+  std::span<const uint8_t> transport;  // behind the IP header, to the packet's stated end
+  Address destination;
+  uint8_t protocol = 0;
+  bool v4 = false;
+  bool fragment = false;
+};
+
+std::optional<Outer> ReadOuter(Packet& packet) noexcept {
+  const auto bytes = packet.From(packet.l3);
+  if (bytes.empty()) return std::nullopt;
+  Outer outer;
+  outer.v4 = bytes[0] >> 4U == 4;
+  size_t header = 0;
+  size_t length = 0;
+  if (outer.v4) {
+    const auto* ip = reinterpret_cast<const rte_ipv4_hdr*>(bytes.data());
+    if (bytes.size() < sizeof(*ip)) return std::nullopt;
+    header = rte_ipv4_hdr_len(ip);  // options are skipped, not interpreted
+    length = rte_be_to_cpu_16(ip->total_length);
+    if (header < sizeof(*ip) || header > length || length > bytes.size()) return std::nullopt;
+    if (!Ipv4ChecksumValid(bytes.data())) return std::nullopt;
+    outer.protocol = ip->next_proto_id;
+    outer.destination = Address::V4(&ip->dst_addr);
+    outer.fragment = (rte_be_to_cpu_16(ip->fragment_offset) &
+                      (RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) != 0;
+    packet.outer_source = Address::V4(&ip->src_addr);
+    packet.outer_traffic_class = ip->type_of_service;
+  } else {
+    Ipv6Chain chain;
+    if (bytes[0] >> 4U != 6 || !WalkIpv6(bytes, chain)) return std::nullopt;
+    const auto* ip = reinterpret_cast<const rte_ipv6_hdr*>(bytes.data());
+    header = chain.header_length;
+    length = sizeof(*ip) + rte_be_to_cpu_16(ip->payload_len);
+    if (header > length || length > bytes.size()) return std::nullopt;
+    outer.protocol = chain.protocol;
+    outer.destination = Address::V6(ip->dst_addr);
+    outer.fragment = chain.fragment;
+    packet.outer_source = Address::V6(ip->src_addr);
+    packet.outer_traffic_class = static_cast<uint8_t>(rte_be_to_cpu_32(ip->vtc_flow) >> 20U);
+  }
+  outer.transport = bytes.subspan(header, length - header);
+  return outer;
+}
+
+Verdict ReadEsp(Packet& packet, std::span<const uint8_t> esp) noexcept {
+  if (esp.size() < sizeof(EspHeader)) return Verdict::malformed;
+  packet.kind = Kind::esp;
+  packet.esp = static_cast<uint16_t>(esp.data() - packet.At(0));
+  packet.esp_length = static_cast<uint16_t>(esp.size());
+  return Verdict::accepted;
+}
+
+Verdict ReadUdp(Packet& packet, std::span<const uint8_t> transport) noexcept {
+  const auto* udp = reinterpret_cast<const rte_udp_hdr*>(transport.data());
+  if (transport.size() < sizeof(*udp)) return Verdict::malformed;
+  if (rte_be_to_cpu_16(udp->dst_port) != kNatTraversalPort) return Verdict::accepted;
+  const size_t length = rte_be_to_cpu_16(udp->dgram_len);
+  if (length < sizeof(*udp) || length > transport.size()) return Verdict::malformed;
+  const auto payload = transport.subspan(sizeof(*udp), length - sizeof(*udp));
+  constexpr uint8_t kKeepalive = 0xff;
+  if (payload.size() == 1 && payload[0] == kKeepalive) {
+    packet.kind = Kind::keepalive;
+    return Verdict::accepted;
+  }
+  if (payload.size() < sizeof(be32)) return Verdict::malformed;
+  if (reinterpret_cast<const be32*>(payload.data())->host() == 0) {
+    packet.kind = Kind::ike;
+    return Verdict::accepted;
+  }
+  packet.outer_port = rte_be_to_cpu_16(udp->src_port);
+  return ReadEsp(packet, payload);
+}
+
+// An ICMP error that quotes ESP or UDP from port 4500 is about packets that we sent.
+bool QuotesOurs(std::span<const uint8_t> icmp, bool v4) noexcept {
+  constexpr size_t kIcmpHeader = 8;
+  const uint8_t icmp_protocol = v4 ? uint8_t{IPPROTO_ICMP} : uint8_t{IPPROTO_ICMPV6};
+  if (icmp.size() <= kIcmpHeader || !IsIcmpError(v4, icmp_protocol, icmp[0])) return false;
+  const auto quote = icmp.subspan(kIcmpHeader);
+  Ipv6Chain chain;
+  if (v4) {
+    const auto* ip = reinterpret_cast<const rte_ipv4_hdr*>(quote.data());
+    if (quote.size() < sizeof(*ip)) return false;
+    chain = {ip->next_proto_id, rte_ipv4_hdr_len(ip), false};
+  } else if (!WalkIpv6(quote, chain)) {
+    return false;
+  }
+  if (chain.protocol == IPPROTO_ESP) return true;
+  return chain.protocol == IPPROTO_UDP && quote.size() >= chain.header_length + 2U &&
+         (quote[chain.header_length] << 8U | quote[chain.header_length + 1]) == kNatTraversalPort;
+}
+
+Verdict ClassifyInbound(Packet& packet) noexcept {
+  const auto outer = ReadOuter(packet);
+  if (!outer) return Verdict::malformed;
+  // A fragment may be a piece of ESP; no part of it is ever read as ESP. Fragments of anything else
+  // are cleartext.
+  if (outer->fragment && (outer->protocol == IPPROTO_ESP || outer->protocol == IPPROTO_UDP)) {
+    return Verdict::fragment;
+  }
+  switch (outer->protocol) {
+    case IPPROTO_ESP:
+      return ReadEsp(packet, outer->transport);
+    case IPPROTO_UDP:
+      return outer->fragment ? Verdict::accepted : ReadUdp(packet, outer->transport);
+    case IPPROTO_ICMP:
+    case IPPROTO_ICMPV6:
+      if (!outer->fragment && QuotesOurs(outer->transport, outer->v4)) {
+        packet.kind = Kind::icmp_error;
+        packet.esp = static_cast<uint16_t>(outer->transport.data() - packet.At(0));
+        packet.esp_length = static_cast<uint16_t>(outer->transport.size());
+      }
+      return Verdict::accepted;
+    default:
+      return Verdict::accepted;
+  }
+}
+
+}  // namespace
+
+void ParseInbound(Worker& worker, Burst& burst) noexcept {
+  burst.KeepIf([&](Packet& packet) {
+    Verdict verdict = Verdict::malformed;
+    if (rte_pktmbuf_linearize(packet.mbuf) == 0) {
+      packet.kind = Kind::not_ip;
+      if (!FindIp(packet)) return true;
+      packet.kind = Kind::clear;
+      verdict = ClassifyInbound(packet);
+    }
+    if (verdict == Verdict::fragment && worker.reassembler() != nullptr) {
+      // One worker sees all fragments, whoever received them.
+      if (worker.index() != Reassembler::kWorker) {
+        if (!worker.HandOff(packet, Reassembler::kWorker)) {
+          worker.End(packet, Verdict::handoff_full);
+        }
+        return false;
+      }
+      if (!worker.reassembler()->Complete(packet, worker)) return false;
+      verdict = ClassifyInbound(packet);
+    }
+    if (verdict == Verdict::accepted) return true;
+    worker.End(packet, verdict);
+    return false;
+  });
+}
+
+void ParseOutbound(Worker& worker, Burst& burst) noexcept {
+  worker.Filter(burst, [&](Packet& packet) {
+    if (rte_pktmbuf_linearize(packet.mbuf) != 0) return Verdict::malformed;
+    packet.kind = Kind::not_ip;
+    if (!FindIp(packet)) return Verdict::accepted;
+    packet.kind = Kind::clear;
+    if (ReadFlow(packet.From(packet.l3), packet.flow) != Verdict::accepted ||
+        (packet.flow.is_v4 && !Ipv4ChecksumValid(packet.At(packet.l3)))) {
+      return Verdict::malformed;
+    }
+    // Ethernet pads short frames; the packet ends where its header says.
+    rte_pktmbuf_trim(packet.mbuf, static_cast<uint16_t>(packet.From(packet.l3).size() -
+                                                        packet.flow.length));
+    return Verdict::accepted;
+  });
+}
+
+}  // namespace portcullis

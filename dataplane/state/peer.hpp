@@ -1,0 +1,61 @@
+// What is known of a peer: its policy, which is part of a snapshot, and what outlives snapshots.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/ip.hpp"
+#include "dataplane/state/counters.hpp"
+#include "dataplane/state/policer.hpp"
+#include "dataplane/state/selector.hpp"
+
+namespace portcullis {
+
+struct Sa;
+
+/// As compiled from one steer.Peer; immutable, shared by the snapshots that it did not change in.
+struct PeerPolicy {
+  std::string name;
+  std::string tenant;
+  std::vector<Prefix> prefixes;
+  std::vector<Selector> rules;
+  std::vector<std::string> rule_names;
+  Rate rate;
+  uint64_t deadline_boot_ns = 0;  // 0: none
+};
+
+/// All SAs of a peer belong to one worker, so its buckets need no lock.
+struct PeerState {
+  std::string name;
+  uint32_t index = 0;  // in Snapshot::peers
+  uint16_t worker = 0;
+
+  // Revocation and deadline are flags, not a compile: set by the main thread at any time.
+  std::atomic<bool> revoked = false;
+  std::atomic<bool> past_deadline = false;
+
+  // Newest first; replaced as a whole under RCU. Never null.
+  std::atomic<const std::vector<Sa*>*> outbound{new std::vector<Sa*>()};
+
+  // Owned by `worker`; made anew when the policy's rate is another one.
+  Policer policers[2];  // by Direction
+  Rate policed_rate;    // that they were made for
+
+  // Owned by the main thread: what the counters of removed SAs left behind.
+  CounterValues removed;
+
+  PeerState() = default;
+  PeerState(const PeerState&) = delete;
+  PeerState& operator=(const PeerState&) = delete;
+  ~PeerState() { delete outbound.load(); }
+
+  [[nodiscard]] bool granted() const noexcept {
+    return !revoked.load(std::memory_order_relaxed) &&
+           !past_deadline.load(std::memory_order_relaxed);
+  }
+};
+
+}  // namespace portcullis

@@ -1,0 +1,107 @@
+// A security association (RFC 4301 4.4.2). Exactly one worker writes to it: the window, the
+// sequence number, the buckets and the counters. What a packet reads stands first.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/ip.hpp"
+#include "base/secret.hpp"
+#include "dataplane/crypto/engine.hpp"
+#include "dataplane/esp/sa_record.hpp"
+#include "dataplane/packet/bytes.hpp"
+#include "dataplane/state/auth_budget.hpp"
+#include "dataplane/state/counters.hpp"
+#include "dataplane/state/endpoint.hpp"
+#include "dataplane/state/policer.hpp"
+#include "dataplane/state/selector.hpp"
+
+namespace portcullis {
+
+struct PeerState;
+
+enum class DontFragment : uint8_t { copy, set, clear };
+
+struct Tunnel {
+  Address local;   // outer addresses
+  Address remote;  // where to send; inbound: where to expect, "::" anywhere
+  uint16_t local_port = 4500;
+  uint16_t remote_port = 4500;
+  bool udp_encap = false;   // RFC 3948
+  bool follow_nat = false;  // the remote endpoint follows authenticated packets
+  DontFragment df = DontFragment::copy;
+  bool copy_dscp = false;
+};
+
+struct Limits {  // 0: unlimited
+  uint64_t seconds = 0;
+  uint64_t packets = 0;
+  uint64_t bytes = 0;
+};
+
+enum class SaMode : uint8_t { fresh, resume };
+
+/// What control asks for. Validated by the steering handler.
+struct SaSpec {
+  std::string id;
+  std::string peer;
+  Direction direction = Direction::inbound;
+  Spi spi{};
+  Algorithm algorithm = Algorithm::aes_128_gcm_16;
+  Secret key;
+  bool esn = true;
+  uint16_t replay_window = 1024;  // packets; 0: none (laboratory only)
+  std::vector<Selector> selectors;
+  Tunnel tunnel;
+  Limits soft;
+  Limits hard;
+  Rate rate;
+  SaMode mode = SaMode::fresh;
+  bool lab = false;
+  std::string replaces;
+  std::string pair;
+};
+
+struct Sa {
+  // ---- read for every packet
+  Spi spi{};
+  Algorithm algorithm{};
+  Direction direction{};
+  bool esn = true;
+  uint16_t worker = 0;
+  std::atomic<bool> expired = false;  // hard lifetime; set by worker (counts) or main (time)
+  std::atomic<bool> removed = false;  // on its way out: hold no reference past this burst
+  PeerState* peer = nullptr;
+  const KeySchedule* key = nullptr;
+  SaRecord* record = nullptr;
+  Tunnel tunnel;
+  Limits hard;
+  std::vector<Selector> selectors;
+
+  // ---- written by the owning worker
+  alignas(64) Policer policer;
+  AuthBudget auth;
+  Endpoint endpoint;  // inbound: the last authenticated source; outbound: where to send
+  Counters counters;
+
+  // ---- path MTU: written by the main thread on an ICMP error, read when sealing (outbound)
+  std::atomic<uint16_t> pmtu = 0;  // of the outer packet, bytes; 0: the link's
+  uint64_t pmtu_until_boot_ns = 0;
+
+  // ---- main thread only
+  SaSpec spec;
+  std::string fingerprint;
+  uint64_t added_boot_ns = 0;
+  bool soft_reported = false;
+  bool hard_reported = false;
+  bool suspect_reported = false;
+
+  [[nodiscard]] bool usable() const noexcept {
+    return !expired.load(std::memory_order_relaxed) && !removed.load(std::memory_order_relaxed);
+  }
+};
+
+}  // namespace portcullis

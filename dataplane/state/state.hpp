@@ -1,0 +1,119 @@
+// Everything that packets are judged by, and its two sides: workers read it between two quiescent
+// points, the main thread changes it. Changes are made beside what is in force, published by one
+// store and answered once every worker has passed a quiescent point.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "dataplane/crypto/engine.hpp"
+#include "dataplane/esp/state_file.hpp"
+#include "dataplane/state/fib.hpp"
+#include "dataplane/state/rcu.hpp"
+#include "dataplane/state/sa.hpp"
+#include "dataplane/state/snapshot.hpp"
+
+namespace portcullis {
+
+struct StateConfig {
+  uint32_t sa_capacity = 16384;  // a power of two; inbound and outbound SAs together
+  unsigned workers = 1;
+  bool lab = false;
+  AuthLimits auth;
+  uint64_t tsc_hz = 0;
+};
+
+using HostAddresses = std::vector<std::vector<Address>>;
+
+class State {
+ public:
+  State(const StateConfig& config, std::unique_ptr<Engine> engine, StateFile file);
+  ~State();
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
+  // ---- for workers
+  [[nodiscard]] const Snapshot* snapshot() const noexcept {
+    return snapshot_.load(std::memory_order_acquire);
+  }
+  [[nodiscard]] const Fib* fib() const noexcept { return fib_.load(std::memory_order_acquire); }
+  /// An SPI is a slot and a tag: the slot is its low bits, the whole of it must agree. No hash.
+  [[nodiscard]] Sa* FindInbound(Spi spi) const noexcept {
+    Sa* sa = slots_[Value(spi) & slot_mask_].load(std::memory_order_acquire);
+    return sa != nullptr && sa->spi == spi ? sa : nullptr;
+  }
+  /// Addresses of this host by DPDK port, for the source of ICMP errors.
+  [[nodiscard]] const HostAddresses* hosts() const noexcept {
+    return hosts_.load(std::memory_order_acquire);
+  }
+  [[nodiscard]] Rcu& rcu() noexcept { return rcu_; }
+
+  // ---- for the main thread
+  /// All or nothing. Errors: generation not newer, base not in force, overlapping peers.
+  Result<void> Apply(PolicyUpdate update);
+  void Publish(std::unique_ptr<const Fib> fib);
+  void Publish(std::unique_ptr<const HostAddresses> hosts);
+  Result<void> Revoke(const std::string& peer, bool revoked);
+
+  struct Added {
+    std::string id;
+    Result<std::string> fingerprint;  // or why it was refused
+  };
+  /// Each SA whole or not at all; `atomic`: one refused, none added.
+  std::vector<Added> AddSas(std::vector<SaSpec> specs, bool atomic);
+  /// Unknown ids are no error. Zeroises the keys; the record goes, its fingerprint stays known.
+  size_t RemoveSas(std::span<const std::string> ids);
+
+  [[nodiscard]] const std::map<std::string, Sa*>& sas() const { return by_id_; }
+  [[nodiscard]] const std::map<std::string, std::unique_ptr<PeerState>>& peers() const {
+    return peers_;
+  }
+  /// By peer: those of its SAs, and what removed ones left behind.
+  [[nodiscard]] std::map<std::string, CounterValues> PeerCounters() const;
+  [[nodiscard]] uint32_t capacity() const { return config_.sa_capacity; }
+  [[nodiscard]] std::string EngineName() const { return engine_->Name(); }
+  /// Outbound SA by what an ICMP error quotes; null: none.
+  [[nodiscard]] Sa* FindOutbound(const Address& remote, Spi spi) const;
+
+  /// Once a second: time limits and deadlines, by CLOCK_BOOTTIME (a paused VM stops the TSC).
+  void CheckDeadlines(uint64_t boot_ns);
+
+ private:
+  Result<std::unique_ptr<Snapshot>> Compile(PolicyUpdate& update);
+  Result<Sa*> Make(SaSpec& spec);
+  void Unmake(Sa* sa);
+  void Link(Sa* sa);
+  void Unlink(Sa* sa);
+  void Destroy(std::span<Sa* const> sas);
+  void UpdateOutbound(std::span<Sa* const> coming, std::span<Sa* const> going);
+  void Reclaim();
+  uint32_t FreePeerIndex();
+  void ForgetPeersNotIn(const Snapshot* snapshot);
+
+  StateConfig config_;
+  std::unique_ptr<Engine> engine_;  // expands keys; each worker has its own for packets
+  StateFile file_;
+  Rcu rcu_;
+  std::atomic<const Snapshot*> snapshot_ = nullptr;
+  std::atomic<const Fib*> fib_ = nullptr;
+  std::atomic<const HostAddresses*> hosts_ = nullptr;
+  uint32_t slot_mask_;
+  std::unique_ptr<std::atomic<Sa*>[]> slots_;
+  std::map<std::string, Sa*> by_id_;
+  std::map<std::string, std::unique_ptr<PeerState>> peers_;
+  std::set<uint32_t> free_peer_indices_;
+  uint32_t next_peer_index_ = 0;
+  std::vector<const std::vector<Sa*>*> garbage_;  // old outbound lists, until the next quiescence
+};
+
+/// Nanoseconds of CLOCK_BOOTTIME.
+uint64_t BootNs();
+
+}  // namespace portcullis

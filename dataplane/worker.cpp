@@ -1,0 +1,176 @@
+#include "dataplane/worker.hpp"
+
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <rte_ether.h>
+#include <rte_lcore.h>
+#include <rte_pause.h>
+
+#include <chrono>
+#include <thread>
+
+#include "dataplane/pipeline/pipeline.hpp"
+#include "dataplane/pipeline/reassemble.hpp"
+
+namespace portcullis {
+namespace {
+
+// A packet that comes within this many empty rounds finds the worker awake.
+constexpr unsigned kRoundsAwake = 256;
+constexpr auto kNap = std::chrono::microseconds(50);
+constexpr uint64_t kIcmpErrorsPerSecond = 100;
+
+}  // namespace
+
+Result<std::unique_ptr<Worker>> Worker::Make(WorkerShared& shared, unsigned index) {
+  auto engine = MakeIpsecMbEngine();
+  if (!engine) return tl::unexpected(engine.error());
+  std::unique_ptr<Worker> worker(new Worker(shared, index, std::move(*engine)));
+  if (shared.config.fragments == FragmentMode::kReassemble) {
+    auto reassembler = Reassembler::Make(index, shared.tsc_hz);
+    if (!reassembler) return tl::unexpected(reassembler.error());
+    worker->reassembler_ = std::move(*reassembler);
+  }
+  return worker;
+}
+
+Worker::Worker(WorkerShared& shared, unsigned index, std::unique_ptr<Engine> engine)
+    : shared_(shared),
+      index_(index),
+      engine_(std::move(engine)),
+      // In units of a cycle: cpu_percent of the TSC's rate, saved up for a tenth of a second.
+      failure_cycles_(shared.tsc_hz / 100 * shared.config.auth_failures.cpu_percent,
+                      shared.tsc_hz / 10, shared.tsc_hz, 1),
+      icmp_budget_(kIcmpErrorsPerSecond, shared.tsc_hz / 10, shared.tsc_hz, 1),
+      transmit_(shared.ports, shared.transmit_rings, index, counters_),
+      waiting_(shared.config.neighbours.queue,
+               shared.tsc_hz / 1000 * shared.config.neighbours.timeout_ms) {
+  for (const Port& port : shared.ports) ports_[port.id] = &port;
+}
+
+Worker::~Worker() = default;
+
+void Worker::Run() noexcept {
+  Rcu& rcu = state().rcu();
+  rcu.Online(index_);
+  while (!shared_.stop.load(std::memory_order_relaxed)) {
+    const unsigned handled = PollOnce();
+    rcu.Quiescent(index_);
+    if (handled > 0) {
+      idle_rounds_ = 0;
+    } else {
+      Rest();
+    }
+  }
+  rcu.Offline(index_);
+}
+
+unsigned Worker::PollOnce() noexcept {
+  rte_mbuf* frames[Burst::kMost];
+  unsigned handled = 0;
+  snapshot_ = state().snapshot();
+  fib_ = state().fib();
+  now_ = rte_rdtsc();
+
+  const unsigned handed = rte_ring_sc_dequeue_burst(
+      shared_.handoff[index_], reinterpret_cast<void**>(frames), Burst::kMost, nullptr);
+  if (handed > 0) RunMixed(frames, handed);
+  handled += handed;
+
+  for (const Port& port : shared_.ports) {
+    const uint16_t queue = port.RxQueueOf(index_);
+    if (queue == Port::kNone) continue;
+    const unsigned count = rte_eth_rx_burst(port.id, queue, frames, Burst::kMost);
+    if (count == 0) continue;
+    now_ = rte_rdtsc();
+    RunBurst(frames, count, port.role);
+    handled += count;
+  }
+  if (reassembler_) reassembler_->Expire(*this);
+  if (!waiting_.empty()) waiting_.Review(*this);
+  // Before the quiescent point: what is gathered refers to SAs.
+  return handled + transmit_.Flush();
+}
+
+// Handed-off packets come from any port; runs of one direction stay together.
+void Worker::RunMixed(rte_mbuf** frames, unsigned count) noexcept {
+  for (unsigned begin = 0; begin < count;) {
+    const PortRole role = ports_[frames[begin]->port]->role;
+    unsigned end = begin + 1;
+    while (end < count && ports_[frames[end]->port]->role == role) ++end;
+    RunBurst(frames + begin, end - begin, role);
+    begin = end;
+  }
+}
+
+void Worker::RunBurst(rte_mbuf** frames, unsigned count, PortRole role) noexcept {
+  burst_.count = count;
+  for (unsigned i = 0; i < count; ++i) {
+    burst_.packets[i] = Packet{};
+    burst_.packets[i].mbuf = frames[i];
+  }
+  switch (role) {
+    case PortRole::kUntrusted:
+      return Inbound(*this, burst_);
+    case PortRole::kTrusted:
+    case PortRole::kLocal:
+      return Outbound(*this, burst_);
+    case PortRole::kException:
+      for (Packet& packet : burst_.all()) {
+        SendRaw(packet, PortOf(packet).exception_for, Verdict::exception);
+      }
+  }
+}
+
+void Worker::Rest() noexcept {
+  if (shared_.config.workers.idle == Idle::kPoll || ++idle_rounds_ < kRoundsAwake) {
+    rte_pause();
+    return;
+  }
+  Rcu& rcu = state().rcu();
+  rcu.Offline(index_);
+  std::this_thread::sleep_for(kNap);
+  rcu.Online(index_);
+}
+
+void Worker::End(Packet& packet, Verdict verdict) noexcept {
+  counters_.Count(verdict);
+  // An SA's counters have one writer, its worker.
+  if (packet.sa != nullptr && packet.sa->worker == index_) packet.sa->counters.Count(verdict);
+  rte_pktmbuf_free(packet.mbuf);
+}
+
+void Worker::Send(Packet& packet, const NextHop& hop, const Address& destination) noexcept {
+  if (!hop.resolved) {
+    if (!waiting_.Add(packet, hop, destination, *this)) End(packet, Verdict::queue_full);
+    return;
+  }
+  auto* ether =
+      reinterpret_cast<rte_ether_hdr*>(rte_pktmbuf_prepend(packet.mbuf, sizeof(rte_ether_hdr)));
+  if (ether == nullptr) return End(packet, Verdict::no_buffer);
+  const bool v4 = *rte_pktmbuf_mtod_offset(packet.mbuf, uint8_t*, sizeof(*ether)) >> 4U == 4;
+  std::memcpy(ether->dst_addr.addr_bytes, hop.destination.data(), hop.destination.size());
+  std::memcpy(ether->src_addr.addr_bytes, hop.source.data(), hop.source.size());
+  ether->ether_type = rte_cpu_to_be_16(v4 ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6);
+  transmit_.Add(packet.mbuf, hop.port,
+                {packet.sa, packet.flow.length,
+                 packet.sa == nullptr ? Verdict::bypassed : Verdict::accepted});
+}
+
+void Worker::SendRaw(Packet& packet, uint16_t port, Verdict verdict) noexcept {
+  transmit_.Add(packet.mbuf, port, {nullptr, 0, verdict});
+}
+
+void Worker::SendReply(rte_mbuf* frame, uint16_t port) noexcept {
+  transmit_.Add(frame, port, {});
+}
+
+bool Worker::HandOff(Packet& packet, unsigned worker) noexcept {
+  return rte_ring_mp_enqueue(shared_.handoff[worker], packet.mbuf) == 0;
+}
+
+void Worker::Tell(const MainMessage& message) noexcept {
+  rte_ring_mp_enqueue_bulk_elem(shared_.to_main, &message, sizeof(message), 1, nullptr);
+}
+
+}  // namespace portcullis

@@ -1,0 +1,134 @@
+// A worker: one lcore that polls its queues and runs every packet to completion. What a stage needs
+// while it works on a burst stands here; nothing in it allocates, locks, logs or blocks.
+#pragma once
+
+#include <rte_ring.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "dataplane/config.hpp"
+#include "dataplane/crypto/engine.hpp"
+#include "dataplane/packet/packet.hpp"
+#include "dataplane/ports/port.hpp"
+#include "dataplane/state/counters.hpp"
+#include "dataplane/state/policer.hpp"
+#include "dataplane/state/state.hpp"
+#include "dataplane/transmit.hpp"
+#include "dataplane/waiting.hpp"
+
+struct rte_mempool;
+
+namespace portcullis {
+
+class Reassembler;
+
+/// From a worker to the main thread: what needs a system call or a search.
+struct alignas(64) MainMessage {
+  enum class Kind : uint8_t { resolve, touch, throttle, pmtu };
+  Address address;  // next hop; outer source; destination of the quoted packet
+  Spi spi{};
+  uint32_t sequence = 0;  // pmtu: lower 32 bits of the quoted number
+  uint16_t port = 0;
+  uint16_t mtu = 0;  // pmtu: bytes of outer packet
+  Kind kind = Kind::resolve;
+};
+static_assert(sizeof(MainMessage) == 64);
+
+/// What all workers share and nobody changes after start-up.
+struct WorkerShared {
+  State& state;
+  const DataplaneConfig& config;
+  const std::vector<Port>& ports;
+  rte_mempool* pool;
+  rte_ring* to_main;                 // of MainMessage
+  std::vector<rte_ring*> handoff;    // by worker, of rte_mbuf*
+  TransmitRings transmit_rings;
+  uint64_t tsc_hz;
+  std::atomic<bool> stop = false;
+};
+
+class Worker {
+ public:
+  static Result<std::unique_ptr<Worker>> Make(WorkerShared& shared, unsigned index);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  /// Polls until shared.stop; runs on the worker's lcore.
+  void Run() noexcept;
+
+  // ---- for stages
+  [[nodiscard]] unsigned index() const { return index_; }
+  [[nodiscard]] uint64_t now() const { return now_; }  // TSC when the burst began
+  [[nodiscard]] State& state() { return shared_.state; }
+  [[nodiscard]] const DataplaneConfig& config() const { return shared_.config; }
+  [[nodiscard]] uint64_t tsc_hz() const { return shared_.tsc_hz; }
+  [[nodiscard]] rte_mempool* pool() const { return shared_.pool; }
+  /// In force for the whole burst; null before the first policy.
+  [[nodiscard]] const Snapshot* snapshot() const { return snapshot_; }
+  [[nodiscard]] const Fib* fib() const { return fib_; }
+  [[nodiscard]] const HostAddresses* hosts() const { return shared_.state.hosts(); }
+  [[nodiscard]] Engine& engine() { return *engine_; }
+  [[nodiscard]] const Port& PortOf(const Packet& packet) const { return *ports_[packet.mbuf->port]; }
+  [[nodiscard]] const Port& PortById(uint16_t id) const { return *ports_[id]; }
+  [[nodiscard]] Reassembler* reassembler() { return reassembler_.get(); }
+  /// Cycles that failed integrity checks may still cost here (AuthLimits::cpu_percent).
+  [[nodiscard]] Bucket& failure_cycles() { return failure_cycles_; }
+  /// ICMP errors that this worker may still send (RFC 1812 4.3.2.8, RFC 4443 2.4).
+  [[nodiscard]] Bucket& icmp_budget() { return icmp_budget_; }
+
+  /// The packet ends here: counted, its buffer freed.
+  void End(Packet& packet, Verdict verdict) noexcept;
+  /// Ends those that `judge(Packet&)` does not accept.
+  template <class Judge>
+  void Filter(Burst& burst, Judge&& judge) noexcept {
+    burst.KeepIf([&](Packet& packet) {
+      const Verdict verdict = judge(packet);
+      if (verdict == Verdict::accepted) return true;
+      End(packet, verdict);
+      return false;
+    });
+  }
+  /// Leaves by `hop`, whose link-layer header is written here; or waits for it to be resolved.
+  /// `destination`: whom to resolve when the hop is on-link. The frame begins with the IP header.
+  void Send(Packet& packet, const NextHop& hop, const Address& destination) noexcept;
+  /// Out of a port as it is, link-layer header included.
+  void SendRaw(Packet& packet, uint16_t port, Verdict verdict) noexcept;
+  /// A frame of our own making; it has no verdict.
+  void SendReply(rte_mbuf* frame, uint16_t port) noexcept;
+  /// To the worker that owns it, which starts again at parse. False: ring full, still the caller's.
+  bool HandOff(Packet& packet, unsigned worker) noexcept;
+  /// Lost when the main thread is far behind: everything it is told comes again.
+  void Tell(const MainMessage& message) noexcept;
+
+  [[nodiscard]] const Counters& counters() const { return counters_; }
+
+ private:
+  Worker(WorkerShared& shared, unsigned index, std::unique_ptr<Engine> engine);
+  unsigned PollOnce() noexcept;
+  void RunBurst(rte_mbuf** frames, unsigned count, PortRole role) noexcept;
+  void RunMixed(rte_mbuf** frames, unsigned count) noexcept;
+  void Rest() noexcept;
+
+  WorkerShared& shared_;
+  const unsigned index_;
+  uint64_t now_ = 0;
+  const Snapshot* snapshot_ = nullptr;
+  const Fib* fib_ = nullptr;
+  std::unique_ptr<Engine> engine_;
+  std::array<const Port*, RTE_MAX_ETHPORTS> ports_{};
+  Counters counters_;
+  Bucket failure_cycles_;
+  Bucket icmp_budget_;
+  Transmit transmit_;
+  Waiting waiting_;
+  std::unique_ptr<Reassembler> reassembler_;
+  unsigned idle_rounds_ = 0;
+  Burst burst_;
+};
+
+}  // namespace portcullis
