@@ -4,6 +4,7 @@
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <rte_build_config.h>
 #include <sched.h>
 #include <sys/capability.h>
 #include <sys/ioctl.h>
@@ -77,9 +78,9 @@ void CheckPermissions(const DataplaneConfig& config, std::vector<Error>& lacking
         fmt::format("CAP_IPC_LOCK, or LimitMEMLOCK of {} MB or more", config.memory.megabytes),
         fmt::format("{} KB", locked.rlim_max >> 10)));
   }
-  if (!std::filesystem::exists(PORTCULLIS_DPDK_DRIVERS "/librte_net_af_xdp.so.23")) {
+  if (!std::filesystem::exists(RTE_EAL_PMD_PATH "/librte_net_af_xdp.so.23")) {
     lacking.push_back(Lacks("DPDK's AF_XDP driver is not installed", "package librte-net-af-xdp23",
-                            "no librte_net_af_xdp.so.23 in " PORTCULLIS_DPDK_DRIVERS));
+                            "no librte_net_af_xdp.so.23 in " RTE_EAL_PMD_PATH));
   }
 }
 
