@@ -419,6 +419,12 @@ class Gate:
                        [ip_packet(f) for f in seen['wire']], [ip_packet(f) for f in seen['core']],
                        seen)
 
+    def drain(self):
+        """Forgets what has come out and been counted so far."""
+        self._fence({name: [] for name in self.wires}, rounds=2)
+        time.sleep(0.01)
+        self._counted = self._read()
+
     def wait_for(self, verdicts, timeout=5):
         """For what takes its time (queues with timeouts): until exactly these verdicts have come
         since the last judge(). Returns the Outcome."""
