@@ -24,13 +24,13 @@ enum portcullis_role {
 #define PORTCULLIS_MAX_ADDRESSES 4096
 #define PORTCULLIS_MAX_THROTTLED 16384
 
-/* Map `protected` (LPM trie): the prefixes behind the gate. Value: one byte, always 1. */
+/* Map `protected_nets` (LPM trie): the prefixes behind the gate. Value: one byte, always 1. */
 struct portcullis_prefix {
   __u32 length; /* 0..128, in the mapped space: 10.0.0.0/8 has 104 */
   __u8 address[16];
 };
 
-/* Map `own` (hash): the host's own addresses on this port. Value: one byte, always 1. */
+/* Map `own_addresses` (hash): the host's own addresses on this port. Value: one byte, always 1. */
 struct portcullis_address {
   __u8 bytes[16];
 };
@@ -44,11 +44,11 @@ struct portcullis_flow {
 
 /* Map `counters` (per-CPU array of __u64): every packet is counted exactly once. */
 enum portcullis_counter {
-  PORTCULLIS_PASSED,       /* to the kernel: ARP, ND, the host's own */
-  PORTCULLIS_REDIRECTED,   /* to the dataplane's socket */
-  PORTCULLIS_NO_SOCKET,    /* for the dataplane, which is not there: dropped */
-  PORTCULLIS_THROTTLED,    /* a flow whose integrity checks failed too often: dropped */
-  PORTCULLIS_MALFORMED,    /* headers cut short, contradictory or too many: dropped */
-  PORTCULLIS_NOT_FOR_US,   /* none of the gate's business: dropped */
+  PORTCULLIS_PASSED,     /* to the kernel: ARP, ND, the host's own */
+  PORTCULLIS_REDIRECTED, /* to the dataplane's socket */
+  PORTCULLIS_NO_SOCKET,  /* for the dataplane, which is not there: dropped */
+  PORTCULLIS_THROTTLED,  /* a flow whose integrity checks failed too often: dropped */
+  PORTCULLIS_MALFORMED,  /* headers cut short, contradictory or too many: dropped */
+  PORTCULLIS_NOT_FOR_US, /* none of the gate's business: dropped */
   PORTCULLIS_COUNTERS,
 };

@@ -1,0 +1,1 @@
+// Fixture and tests of the XDP program.
