@@ -1,0 +1,326 @@
+#include "control/registry/store.hpp"
+
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "control/model/json.hpp"
+#include "control/model/validate.hpp"
+
+namespace portcullis {
+
+using nlohmann::json;
+
+namespace {
+constexpr int64_t kApplicationId = 0x50637463;  // "Pctc", in the file's header
+constexpr int64_t kSchemaVersion = 1;
+
+// STRICT makes a wrong type an error; generation and in_force have one row each.
+constexpr const char* kSchema = R"(
+  CREATE TABLE resource (
+    kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (kind, name)) STRICT, WITHOUT ROWID;
+  CREATE TABLE policy (one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL) STRICT;
+  CREATE TRIGGER generation_only_grows BEFORE UPDATE ON policy
+    WHEN new.generation <= old.generation
+    BEGIN SELECT raise(ABORT, 'the generation may only grow'); END;
+  CREATE TABLE in_force (
+    one INTEGER PRIMARY KEY CHECK (one = 1), incarnation TEXT NOT NULL,
+    generation INTEGER NOT NULL) STRICT;
+  CREATE TABLE revoked (peer TEXT PRIMARY KEY, since INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE used_key (
+    fingerprint TEXT PRIMARY KEY, sa TEXT NOT NULL, since INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+)";
+
+Error Broken(sqlite3* db, const std::string& doing) {
+  return {ErrorKind::kInternal,
+          fmt::format("the store failed at {}: {}", doing, sqlite3_errmsg(db)),
+          {},
+          {},
+          {}};
+}
+}  // namespace
+
+// One prepared statement: bind in order, step, read columns.
+class Store::Statement {
+ public:
+  Statement(sqlite3* db, const char* sql) : db_(db), sql_(sql) {
+    sqlite3_prepare_v2(db, sql, -1, &statement_, nullptr);
+  }
+  ~Statement() { sqlite3_finalize(statement_); }
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+
+  Statement& Bind(const std::string& text) {
+    sqlite3_bind_text(statement_, ++bound_, text.data(), static_cast<int>(text.size()),
+                      SQLITE_TRANSIENT);
+    return *this;
+  }
+  Statement& Bind(uint64_t number) {
+    sqlite3_bind_int64(statement_, ++bound_, static_cast<int64_t>(number));
+    return *this;
+  }
+  /// True: there is a row.
+  Result<bool> Step() {
+    if (statement_ == nullptr) return tl::unexpected(Broken(db_, sql_));
+    const int outcome = sqlite3_step(statement_);
+    if (outcome == SQLITE_ROW) return true;
+    if (outcome == SQLITE_DONE) return false;
+    return tl::unexpected(Broken(db_, sql_));
+  }
+  Result<void> Run() {
+    const auto row = Step();
+    if (!row) return tl::unexpected(row.error());
+    return {};
+  }
+  [[nodiscard]] std::string Text(int column) const {
+    const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
+    return text == nullptr
+               ? std::string()
+               : std::string(text, static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
+  }
+  [[nodiscard]] uint64_t Number(int column) const {
+    return static_cast<uint64_t>(sqlite3_column_int64(statement_, column));
+  }
+
+ private:
+  sqlite3* db_;
+  const char* sql_;
+  sqlite3_stmt* statement_ = nullptr;
+  int bound_ = 0;
+};
+
+void Store::Close::operator()(sqlite3* db) const {
+  sqlite3_close(db);
+}
+Store::Store(Store&&) noexcept = default;
+Store& Store::operator=(Store&&) noexcept = default;
+Store::~Store() = default;
+
+Result<void> Store::Run(const char* sql) {
+  if (sqlite3_exec(db_.get(), sql, nullptr, nullptr, nullptr) != SQLITE_OK) {
+    return tl::unexpected(Broken(db_.get(), sql));
+  }
+  return {};
+}
+
+Result<Store> Store::Open(const std::string& path) {
+  const auto refuse = [&](const std::string& why) {
+    return tl::unexpected(Error{ErrorKind::kInvalid,
+                                "the store cannot be used: " + why,
+                                path,
+                                "a Portcullis store, or no file",
+                                {}});
+  };
+  // Created here, so that it never is readable by others; SQLite gives -wal the same mode.
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
+  if (fd < 0) return refuse(std::strerror(errno));
+  struct stat info {};
+  const bool sound = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+  std::array<char, 16> magic{};
+  const auto got = read(fd, magic.data(), magic.size());
+  const int mode_set = sound ? fchmod(fd, S_IRUSR | S_IWUSR) : 0;
+  close(fd);
+  if (!sound) return refuse("not a regular file");
+  if (mode_set != 0) return refuse("its mode cannot be set to 0600");
+  const bool fresh = info.st_size == 0;
+  // SQLite would call a file that it does not know "not a database" only later, and less clearly.
+  constexpr std::string_view kMagic("SQLite format 3\0", 16);
+  if (!fresh && (got != static_cast<ssize_t>(kMagic.size()) ||
+                 std::string_view(magic.data(), magic.size()) != kMagic)) {
+    return refuse("it is not an SQLite file");
+  }
+  sqlite3* db = nullptr;
+  const int opened = sqlite3_open_v2(path.c_str(), &db, SQLITE_OPEN_READWRITE, nullptr);
+  Store store(db);
+  if (opened != SQLITE_OK) return refuse(db == nullptr ? "out of memory" : sqlite3_errmsg(db));
+  sqlite3_extended_result_codes(db, 1);
+  const auto prepared = store.Prepare(path, fresh);
+  if (!prepared) return refuse(prepared.error().message);
+  return store;
+}
+
+Result<void> Store::Prepare(const std::string& path, bool fresh) {
+  // Exclusive: a second control on the same file would break the one rule, generations that grow.
+  // Checked before the first write, so that a file which is not ours stays as it was.
+  if (auto r = Run("PRAGMA locking_mode = EXCLUSIVE"); !r) return r;
+  if (!fresh) {
+    const auto number = [&](const char* pragma) -> Result<int64_t> {
+      Statement s(db_.get(), pragma);
+      const auto row = s.Step();
+      if (!row) return tl::unexpected(row.error());
+      return static_cast<int64_t>(s.Number(0));
+    };
+    const auto id = number("PRAGMA application_id");
+    if (!id) return tl::unexpected(id.error());
+    if (*id != kApplicationId) {
+      return Fail(ErrorKind::kInvalid, "it is another application's database");
+    }
+    const auto version = number("PRAGMA user_version");
+    if (!version) return tl::unexpected(version.error());
+    if (*version != kSchemaVersion) {
+      return Fail(
+          ErrorKind::kInvalid,
+          fmt::format("it has schema version {}, this program knows {}", *version, kSchemaVersion));
+    }
+    Statement check(db_.get(), "PRAGMA integrity_check(1)");
+    const auto row = check.Step();
+    if (!row) return tl::unexpected(row.error());
+    if (check.Text(0) != "ok") {
+      return Fail(ErrorKind::kInvalid, "it is damaged: " + check.Text(0));
+    }
+  }
+  for (const char* pragma : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL",
+                             "PRAGMA secure_delete = ON", "PRAGMA trusted_schema = OFF"}) {
+    if (auto r = Run(pragma); !r) return r;
+  }
+  if (!fresh) return {};
+  const std::string create =
+      fmt::format("BEGIN; PRAGMA application_id = {}; PRAGMA user_version = {}; {} COMMIT;",
+                  kApplicationId, kSchemaVersion, kSchema);
+  auto created = Run(create.c_str());
+  if (!created) unlink(path.c_str());  // it was empty or absent before
+  return created;
+}
+
+Result<Store::Policy> Store::ReadPolicy() {
+  Policy policy;
+  Statement generation(db_.get(), "SELECT generation FROM policy");
+  const auto has = generation.Step();
+  if (!has) return tl::unexpected(has.error());
+  if (*has) policy.generation = generation.Number(0);
+
+  Statement rows(db_.get(), "SELECT kind, name, body FROM resource ORDER BY kind, name");
+  for (;;) {
+    const auto row = rows.Step();
+    if (!row) return tl::unexpected(row.error());
+    if (!*row) break;
+    const std::string kind = rows.Text(0);
+    const std::string where = fmt::format("{} '{}' in the store", kind, rows.Text(1));
+    const json body = json::parse(rows.Text(2), nullptr, false);
+    const auto add = [&](auto parsed, auto& into) -> Result<void> {
+      if (!parsed) return tl::unexpected(parsed.error());
+      into.push_back(std::move(*parsed));
+      return {};
+    };
+    const auto read =
+        kind == "interface" ? add(model::ParseInterface(body, where), policy.document.interfaces)
+        : kind == "peer"    ? add(model::ParsePeer(body, where), policy.document.peers)
+                            : add(model::ParsePolicy(body, where), policy.document.policies);
+    if (!read) return tl::unexpected(read.error());
+  }
+  return policy;
+}
+
+Result<void> Store::WriteResources(const model::Document& document) {
+  std::map<std::pair<std::string, std::string>, std::string> wanted;
+  for (const auto& r : document.interfaces) wanted[{"interface", r.name}] = ToJson(r).dump();
+  for (const auto& r : document.peers) wanted[{"peer", r.name}] = ToJson(r).dump();
+  for (const auto& r : document.policies) wanted[{"policy", r.name}] = ToJson(r).dump();
+
+  // Only what differs is written: a document may have thousands of peers.
+  std::vector<std::pair<std::string, std::string>> gone;
+  {
+    Statement rows(db_.get(), "SELECT kind, name, body FROM resource");
+    for (;;) {
+      const auto row = rows.Step();
+      if (!row) return tl::unexpected(row.error());
+      if (!*row) break;
+      const auto same = wanted.find({rows.Text(0), rows.Text(1)});
+      if (same == wanted.end()) {
+        gone.emplace_back(rows.Text(0), rows.Text(1));
+      } else if (same->second == rows.Text(2)) {
+        wanted.erase(same);
+      }
+    }
+  }
+  for (const auto& [kind, name] : gone) {
+    Statement s(db_.get(), "DELETE FROM resource WHERE kind = ? AND name = ?");
+    if (auto r = s.Bind(kind).Bind(name).Run(); !r) return r;
+  }
+  for (const auto& [key, body] : wanted) {
+    Statement s(db_.get(), "INSERT OR REPLACE INTO resource VALUES (?, ?, ?)");
+    if (auto r = s.Bind(key.first).Bind(key.second).Bind(body).Run(); !r) return r;
+  }
+  return {};
+}
+
+Result<void> Store::WritePolicy(const Policy& policy) {
+  if (auto r = Run("BEGIN IMMEDIATE"); !r) return r;
+  auto written = WriteResources(policy.document);
+  if (written) {
+    Statement s(db_.get(),
+                "INSERT INTO policy VALUES (1, ?) "
+                "ON CONFLICT (one) DO UPDATE SET generation = excluded.generation");
+    written = s.Bind(policy.generation).Run();
+  }
+  if (written) written = Run("COMMIT");
+  if (!written) static_cast<void>(Run("ROLLBACK"));
+  return written;
+}
+
+Result<Store::InForce> Store::ReadInForce() {
+  Statement s(db_.get(), "SELECT incarnation, generation FROM in_force");
+  const auto row = s.Step();
+  if (!row) return tl::unexpected(row.error());
+  if (!*row) return InForce{};
+  return InForce{s.Text(0), s.Number(1)};
+}
+
+Result<void> Store::WriteInForce(const InForce& in_force) {
+  Statement s(db_.get(), "INSERT OR REPLACE INTO in_force VALUES (1, ?, ?)");
+  return s.Bind(in_force.incarnation).Bind(in_force.generation).Run();
+}
+
+Result<std::set<std::string>> Store::ReadRevoked() {
+  std::set<std::string> all;
+  Statement s(db_.get(), "SELECT peer FROM revoked");
+  for (;;) {
+    const auto row = s.Step();
+    if (!row) return tl::unexpected(row.error());
+    if (!*row) return all;
+    all.insert(s.Text(0));
+  }
+}
+
+Result<void> Store::WriteRevoked(const std::string& peer, bool revoked) {
+  Statement s(db_.get(), revoked ? "INSERT OR IGNORE INTO revoked VALUES (?, unixepoch())"
+                                 : "DELETE FROM revoked WHERE peer = ?");
+  return s.Bind(peer).Run();
+}
+
+Result<bool> Store::KnowsKey(const std::string& fingerprint) {
+  Statement s(db_.get(), "SELECT 1 FROM used_key WHERE fingerprint = ?");
+  return s.Bind(fingerprint).Step();
+}
+
+Result<void> Store::RememberKey(const std::string& fingerprint, const std::string& sa) {
+  const auto known = KnowsKey(fingerprint);
+  if (!known) return tl::unexpected(known.error());
+  if (*known) {
+    return tl::unexpected(Error{ErrorKind::kConflict, "this key was used before", "/key",
+                                "a key that was never used", "fingerprint " + fingerprint});
+  }
+  Statement s(db_.get(), "INSERT INTO used_key VALUES (?, ?, unixepoch())");
+  return s.Bind(fingerprint).Bind(sa).Run();
+}
+
+Result<void> Store::ForgetKey(const std::string& fingerprint) {
+  Statement s(db_.get(), "DELETE FROM used_key WHERE fingerprint = ?");
+  return s.Bind(fingerprint).Run();
+}
+
+bool Store::Healthy() {
+  Statement s(db_.get(), "SELECT count(*) FROM policy");
+  return s.Step().value_or(false) && sqlite3_db_readonly(db_.get(), "main") == 0;
+}
+
+}  // namespace portcullis

@@ -1,0 +1,71 @@
+// What control must not forget: the policy and its generation, which peers are revoked, and the
+// fingerprint of every key that was ever used (the same key twice would repeat AES-GCM nonces).
+// Never a key itself. One SQLite file in WAL mode, 0600, held exclusively while control runs.
+// Everything here is called from one thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "base/result.hpp"
+#include "control/model/types.hpp"
+
+struct sqlite3;
+
+namespace portcullis {
+
+class Store {
+ public:
+  struct Policy {
+    uint64_t generation = 0;  // 0: nothing was ever stored
+    model::Document document;
+  };
+  /// Which policy which dataplane process had last; empty incarnation: none yet.
+  struct InForce {
+    std::string incarnation;
+    uint64_t generation = 0;
+  };
+
+  /// Creates the file when there is none. A file that is not ours, is damaged, or comes from a
+  /// newer version is refused, and left as it is.
+  static Result<Store> Open(const std::string& path);
+  Store(Store&&) noexcept;
+  Store& operator=(Store&&) noexcept;
+  ~Store();
+
+  Result<Policy> ReadPolicy();
+  /// Replaces the policy in one transaction. `generation` is greater than the stored one.
+  Result<void> WritePolicy(const Policy& policy);
+
+  Result<InForce> ReadInForce();
+  Result<void> WriteInForce(const InForce& in_force);
+
+  Result<std::set<std::string>> ReadRevoked();
+  Result<void> WriteRevoked(const std::string& peer, bool revoked);
+
+  /// kConflict when a key with this fingerprint was used before, ever.
+  Result<void> RememberKey(const std::string& fingerprint, const std::string& sa);
+  /// True when it was used before.
+  Result<bool> KnowsKey(const std::string& fingerprint);
+  /// Only for a key that was remembered but certainly never reached a dataplane.
+  Result<void> ForgetKey(const std::string& fingerprint);
+
+  /// Can it still be read and written?
+  [[nodiscard]] bool Healthy();
+
+ private:
+  class Statement;
+  struct Close {
+    void operator()(sqlite3* db) const;
+  };
+  explicit Store(sqlite3* db) : db_(db) {}
+  Result<void> Run(const char* sql);
+  Result<void> Prepare(const std::string& path, bool fresh);
+  Result<void> WriteResources(const model::Document& document);
+
+  std::unique_ptr<sqlite3, Close> db_;
+};
+
+}  // namespace portcullis

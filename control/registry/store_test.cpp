@@ -1,0 +1,159 @@
+#include "control/registry/store.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+namespace portcullis {
+namespace {
+
+namespace fs = std::filesystem;
+
+class StoreTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "portcullis-store-XXXXXX").string();
+    directory_ = mkdtemp(pattern.data());
+    path_ = directory_ / "control.db";
+  }
+  void TearDown() override { fs::remove_all(directory_); }
+
+  Store Open() {
+    auto store = Store::Open(path_);
+    EXPECT_TRUE(store) << store.error().Text();
+    return std::move(*store);
+  }
+  std::string Content() {
+    std::stringstream all;
+    all << std::ifstream(path_, std::ios::binary).rdbuf();
+    return all.str();
+  }
+
+  fs::path directory_;
+  fs::path path_;
+};
+
+Store::Policy OnePeer(uint64_t generation, const std::string& name) {
+  Store::Policy policy{generation, {}};
+  model::Peer peer;
+  peer.name = name;
+  peer.identity = name + ".example";
+  peer.role = "csmf";
+  peer.prefixes = {*Prefix::Parse("10.1.0.0/24")};
+  policy.document.peers.push_back(peer);
+  return policy;
+}
+
+TEST_F(StoreTest, PolicySurvives) {
+  {
+    Store store = Open();
+    EXPECT_EQ(store.ReadPolicy()->generation, 0U);
+    ASSERT_TRUE(store.WritePolicy(OnePeer(1, "a")));
+    ASSERT_TRUE(store.WritePolicy(OnePeer(5, "b")));
+    ASSERT_TRUE(store.WriteInForce({"abc", 5}));
+    EXPECT_TRUE(store.Healthy());
+  }
+  Store store = Open();
+  const auto policy = store.ReadPolicy();
+  EXPECT_EQ(policy->generation, 5U);
+  ASSERT_EQ(policy->document.peers.size(), 1U);
+  EXPECT_EQ(policy->document.peers[0].name, "b");
+  EXPECT_EQ(store.ReadInForce()->incarnation, "abc");
+  EXPECT_EQ(store.ReadInForce()->generation, 5U);
+}
+
+TEST_F(StoreTest, GenerationOnlyGrowsAndTheOldPolicyStays) {
+  Store store = Open();
+  ASSERT_TRUE(store.WritePolicy(OnePeer(5, "a")));
+  EXPECT_FALSE(store.WritePolicy(OnePeer(5, "b")));
+  EXPECT_FALSE(store.WritePolicy(OnePeer(4, "b")));
+  EXPECT_EQ(store.ReadPolicy()->document.peers[0].name, "a");
+  EXPECT_TRUE(store.WritePolicy(OnePeer(6, "b")));
+}
+
+TEST_F(StoreTest, KeyIsKnownForEver) {
+  {
+    Store store = Open();
+    EXPECT_FALSE(*store.KnowsKey("f1"));
+    ASSERT_TRUE(store.RememberKey("f1", "sa"));
+    ASSERT_TRUE(store.RememberKey("f2", "sa"));
+    ASSERT_TRUE(store.ForgetKey("f2"));
+  }
+  Store store = Open();
+  const auto again = store.RememberKey("f1", "other");
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().kind, ErrorKind::kConflict);
+  EXPECT_NE(again.error().message.find("used before"), std::string::npos);
+  EXPECT_TRUE(store.RememberKey("f2", "sa"));
+}
+
+TEST_F(StoreTest, RevocationSurvives) {
+  {
+    Store store = Open();
+    ASSERT_TRUE(store.WriteRevoked("a", true));
+    ASSERT_TRUE(store.WriteRevoked("a", true));
+    ASSERT_TRUE(store.WriteRevoked("b", true));
+    ASSERT_TRUE(store.WriteRevoked("b", false));
+  }
+  EXPECT_EQ(*Open().ReadRevoked(), std::set<std::string>{"a"});
+}
+
+TEST_F(StoreTest, NobodyElseMayReadIt) {
+  const Store store = Open();
+  for (const auto& entry : fs::directory_iterator(directory_)) {
+    struct stat info {};
+    ASSERT_EQ(stat(entry.path().c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777U, 0600U) << entry.path();
+  }
+}
+
+TEST_F(StoreTest, OneControlAtATime) {
+  const Store store = Open();
+  EXPECT_FALSE(Store::Open(path_));
+}
+
+TEST_F(StoreTest, WhatIsNoStoreIsRefusedAndLeftAlone) {
+  const std::string text(5000, 'x');
+  std::ofstream(path_) << text;
+  const auto store = Store::Open(path_);
+  ASSERT_FALSE(store);
+  EXPECT_NE(store.error().Text().find("not an SQLite file"), std::string::npos);
+  EXPECT_NE(store.error().Text().find(path_.string()), std::string::npos);
+  EXPECT_EQ(Content(), text);
+}
+
+TEST_F(StoreTest, DamageIsRefusedAndLeftAlone) {
+  {
+    Store store = Open();
+    for (uint64_t g = 1; g < 200; ++g) {
+      ASSERT_TRUE(store.RememberKey(fmt::format("fingerprint{:080}", g), "sa"));
+    }
+    ASSERT_TRUE(store.WritePolicy(OnePeer(1, "a")));
+  }
+  ASSERT_TRUE(Store::Open(path_));  // the twin: undamaged
+  std::string content = Content();
+  for (size_t at = 4096; at < content.size(); ++at) content[at] = static_cast<char>(0xa5);
+  std::ofstream(path_, std::ios::binary) << content;
+  const auto store = Store::Open(path_);
+  ASSERT_FALSE(store);
+  EXPECT_EQ(Content(), content);
+}
+
+TEST_F(StoreTest, NewerVersionIsRefused) {
+  Open();
+  std::string content = Content();
+  constexpr size_t kUserVersion = 63;  // low byte of the big-endian number at 60
+  content[kUserVersion] = 2;
+  std::ofstream(path_, std::ios::binary) << content;
+  const auto store = Store::Open(path_);
+  ASSERT_FALSE(store);
+  EXPECT_NE(store.error().Text().find("schema version 2"), std::string::npos)
+      << store.error().Text();
+  EXPECT_EQ(Content(), content);
+}
+
+}  // namespace
+}  // namespace portcullis
