@@ -42,9 +42,9 @@ def service(side, **more):
     return {'name': 'nsmf-exposure', 'type': 'management-exposure', 'side': side,
             'prefixes': [f'{NSMF}/32'],
             'ports': [{'protocol': 'tcp', 'first': SERVICE_PORT, 'last': SERVICE_PORT}],
-            # In zone external this interface type needs TLS and the guard; ESP alone is admitted
-            # as internal only. This is a laboratory.
-            'zone': 'internal', 'protection': 'esp', **more}
+            # This interface type needs TLS and the guard in zone external: control admits ESP alone
+            # only because this is a laboratory, and warns of it.
+            'zone': 'external', 'protection': 'esp', **more}
 
 
 def gate_peer(who, **more):
@@ -154,7 +154,7 @@ class Laboratory:
     # -- policy and keys, all of it over REST
 
     def _policy(self):
-        self.rest.put('/v1/policy', {
+        answer = self.rest.put('/v1/policy', {
             'interfaces': [service('local')],
             'peers': [gate_peer(CSMF), gate_peer(INSIDER),
                       gate_peer(FLOODER, rate={'packets_per_second': INSIDER_RATE,
@@ -170,6 +170,8 @@ class Laboratory:
                           'interface': 'nsmf-exposure'}]})
         self.say('policy put over REST on both sides: role csmf may reach '
                  f'{NSMF} tcp/{SERVICE_PORT}, nothing else')
+        for warning in answer['warnings']:
+            self.say(f'control warns: {warning["kind"]} {warning["name"]}: {warning["text"]}')
 
         there, back = Sa(0x1001, CSMF[1], GATE), Sa(0x2001, GATE, CSMF[1])
         install = self.rest.post
@@ -240,8 +242,8 @@ class Laboratory:
         lines += [f'ip netns delete {n.full_name}' for n in self.world.all]
         for process in self.processes:
             if isinstance(process, Dataplane):
-                lines.append(f'rm -rf {process.state_file} '
-                             f'/sys/fs/bpf/portcullis/{process.instance}')
+                lines += [f'rm -f {process.state_file}', f'{process.argv[0]} --config '
+                          f'{process.config_file} --open-ports 2>/dev/null']
         lines.append(f'rm -rf {self.folder}')
         script = self.folder / 'stop'
         script.write_text('\n'.join(lines) + '\n', encoding='ascii')

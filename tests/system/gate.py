@@ -252,20 +252,16 @@ class Dataplane(Process):
             return probe.connect_ex(str(self.socket)) == 0
 
     def forget(self):
-        """Removes what outlives a killed process: the state file and what is pinned."""
+        """Removes what outlives the process on purpose: the state file and the XDP programs."""
         self.state_file.unlink(missing_ok=True)
-        pins = pathlib.Path('/sys/fs/bpf')
-        for base in (pins / 'portcullis' / self.instance, pins / f'portcullis-{self.instance}'):
-            if base.is_dir():
-                for path in sorted(base.rglob('*'), reverse=True):
-                    path.rmdir() if path.is_dir() else path.unlink()
-                base.rmdir()
+        self.namespace.run([BIN / 'portcullis-dataplane', '--config', self.config_file,
+                            '--open-ports'], check=False)
 
 
 class Control(Process):
     """portcullis-control, its store and its REST port on the namespace's own loopback."""
 
-    def __init__(self, namespace, folder, steering, pki, port=8443):
+    def __init__(self, namespace, folder, steering, pki, port=8443, lab=True):
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.pki = pki
@@ -273,7 +269,7 @@ class Control(Process):
         self.store = folder / 'control.db'
         certificate, key = pki.server
         self.config = {
-            'lab': True,
+            'lab': lab,
             'store': str(self.store),
             'steering': str(steering),
             'rest': {'address': '127.0.0.1', 'port': port, 'certificate': str(certificate),

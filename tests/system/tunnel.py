@@ -9,6 +9,7 @@ Legitimate packets are UDP datagrams that carry a number, so that each one can b
 end: lost, doubled, or arrived as it should.
 """
 
+import itertools
 import socket
 import struct
 import threading
@@ -67,6 +68,7 @@ class Tunnel:
         self.world = Namespaces('tun')
         self.folder = folder
         self.closing = []
+        self.numbers = itertools.count(1 << 40)  # for passes(); never used twice
         try:
             self._build(algorithm, prefix, settings)
         except BaseException:
@@ -179,11 +181,9 @@ class Tunnel:
         self.core.settle()
 
     def passes(self, timeout=20):
-        """Waits until both directions work; the numbers used are above 1 << 40."""
-        tries = iter(range(1 << 40, 1 << 41))
-
+        """Waits until both directions work."""
         def once():
-            number = next(tries)
+            number = next(self.numbers)
             first_wire, first_core = self.wire.count(), self.core.count()
             self.send_inbound(number)
             self.send_outbound(number)

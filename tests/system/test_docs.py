@@ -1,0 +1,61 @@
+"""What is written for people is held against the programs: the README's verdicts, the examples."""
+
+import pathlib
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from gate import BIN, ROOT, Control, Pki
+from netns import Namespaces
+
+EXAMPLES = sorted(path for path in (ROOT / 'config' / 'examples').glob('*.yaml')
+                  if not path.name.startswith('dataplane-'))
+
+
+def test_the_readme_has_the_verdicts_that_the_program_has():
+    done = subprocess.run([BIN / 'portcullisctl', 'verdicts', '--markdown'], capture_output=True,
+                          text=True, check=True)
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    table = re.search(r'<!-- verdicts: .*? -->\n(.*)<!-- end of verdicts -->', readme, re.S)
+    assert table[1] == done.stdout
+
+
+@pytest.mark.parametrize('page', ['README.md', 'CONTRIBUTING.md', 'docs/operator-guide.md'])
+def test_links_lead_somewhere(page):
+    source = ROOT / page
+    for target in re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', source.read_text(encoding='utf-8')):
+        if not target.startswith('http'):
+            assert (source.parent / target).exists(), f'{page}: {target}'
+
+
+def test_every_example_is_listed():
+    listed = (ROOT / 'config' / 'examples' / 'README.md').read_text(encoding='utf-8')
+    for path in (ROOT / 'config' / 'examples').glob('*.yaml'):
+        assert f'`{path.name}`' in listed, path.name
+
+
+@pytest.fixture(scope='module')
+def rest(tmp_path_factory):
+    """Control alone, in service (not lab): it validates without a dataplane."""
+    folder: pathlib.Path = tmp_path_factory.mktemp('docs')
+    with Namespaces('docs') as world:
+        control = Control(world.add('host'), folder, folder / 'none.sock', Pki(folder / 'pki'),
+                          lab=False)
+        control.start(ready=False)
+        client = control.rest()
+        yield client
+        client.close()
+
+
+@pytest.mark.parametrize('path', EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_is_admitted_in_service(rest, path):
+    document = yaml.safe_load(path.read_text(encoding='utf-8'))
+    status, answer = rest.call('PUT', '/v1/policy?dryRun=true', document)
+    assert status == 200, answer
+    kinds = {item['kind'] for item in answer['would']['added']}
+    assert kinds == {'interface', 'peer', 'policy'}
+    # The twin: the same document with one rule broken is not.
+    document['policies'][0]['interface'] = 'elsewhere'
+    assert rest.call('PUT', '/v1/policy?dryRun=true', document)[0] == 422
