@@ -17,7 +17,7 @@ import os
 import pathlib
 import subprocess
 
-from gate import Control, Dataplane, Pki, Process, Wire, instance_name
+from processes import Control, Dataplane, Pki, Process, Wire, instance_name
 from netns import Namespaces, wait_until
 from scapy_esp import Sa
 

@@ -2,19 +2,16 @@
 
 import http.client
 import json
-import pathlib
 import socket
 import ssl
-import sys
 import threading
 
 import pytest
 
-from gate import Pki, Wire
+from processes import Pki, Wire
 from netns import Namespaces
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'demo'))
-import nsmf  # noqa: E402  (it stands in the demo's folder)
+import nsmf
 
 SLICE = '/ProvMnS/v1/SubNetwork=1/NetworkSlice=s1'
 

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from gate import BIN, ROOT, Control, Pki
+from processes import BIN, ROOT, Control, Pki
 from netns import Namespaces
 
 EXAMPLES = sorted(path for path in (ROOT / 'config' / 'examples').glob('*.yaml')

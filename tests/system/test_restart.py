@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from gate import RestError
+from processes import RestError
 from netns import wait_until
 from tunnel import CLEARTEXT, Repeat, Tunnel, sa_body
 

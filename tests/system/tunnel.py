@@ -15,7 +15,7 @@ import struct
 import threading
 import time
 
-from gate import Control, Dataplane, Pki, Wire, instance_name
+from processes import Control, Dataplane, Pki, Wire, instance_name
 from netns import Namespaces, wait_until
 from scapy_esp import IntegrityError, Sa, frame, split, udp
 
