@@ -1,0 +1,39 @@
+// Answers of control as text for people. Each function takes the JSON that
+// control/rest/openapi.yaml describes and tolerates what it does not know: a newer control must not
+// break an older CLI.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+namespace portcullis::cli {
+
+std::string RenderStatus(const nlohmann::json& status);
+std::string RenderInterfaces(const nlohmann::json& items);
+std::string RenderPeers(const nlohmann::json& items);
+std::string RenderPolicies(const nlohmann::json& items);
+std::string RenderSas(const nlohmann::json& items);
+
+/// A CountersReport. `before` is an earlier one, `seconds` ago: adds rates. Verdicts that are zero
+/// are left out unless `all`.
+std::string RenderCounters(const nlohmann::json& report, bool all,
+                           const nlohmann::json* before = nullptr, double seconds = 0);
+
+/// A Difference, one line a field; "" when there is none.
+std::string RenderDifference(const nlohmann::json& difference);
+bool IsDifference(const nlohmann::json& difference);
+std::string RenderWarnings(const nlohmann::json& warnings);
+
+/// One line.
+std::string RenderEvent(const nlohmann::json& event);
+
+/// {"inbound": [stages], "outbound": [stages]} as boxes in a row, wrapped; or for Graphviz.
+std::string RenderPipeline(const nlohmann::json& pipeline);
+std::string RenderPipelineDot(const nlohmann::json& pipeline);
+
+/// "10.2.0.10/32 tcp 8080" and the like.
+std::string SelectorText(const nlohmann::json& selector);
+std::string RateText(const nlohmann::json& rate);
+
+}  // namespace portcullis::cli
