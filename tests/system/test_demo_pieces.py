@@ -19,7 +19,7 @@ SLICE = '/ProvMnS/v1/SubNetwork=1/NetworkSlice=s1'
 @pytest.fixture
 def call():
     server = nsmf.Server(('127.0.0.1', 0))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     connection = http.client.HTTPConnection('127.0.0.1', server.server_port, timeout=10)
 
