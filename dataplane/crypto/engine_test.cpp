@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -202,17 +204,31 @@ TEST_P(EngineTest, LengthsThatDoNotFit) {
   EXPECT_TRUE(OpenOne(*engine_, Op(sealed)));
 }
 
-TEST_P(EngineTest, NothingBehindTheIcvIsTouched) {
-  const uint32_t inner = 33;
-  Bytes packet = ClearPacket(GetParam(), inner, random_);
-  const auto length = static_cast<uint32_t>(packet.size());
-  packet.resize(length + 64, 0x5a);
-  CryptoOp op = Op(packet);
-  op.length = length;
-  ASSERT_TRUE(SealOne(*engine_, op));
-  ASSERT_TRUE(OpenOne(*engine_, op));
-  EXPECT_TRUE(
-      std::all_of(packet.begin() + length, packet.end(), [](uint8_t b) { return b == 0x5a; }));
+// The packet stands right before, or right behind, a page that must not be touched; the library's
+// assembly works in wide registers and no sanitizer sees it.
+TEST_P(EngineTest, NothingAroundThePacketIsTouched) {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  void* pages = mmap(nullptr, 3 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(pages, MAP_FAILED);
+  uint8_t* middle = static_cast<uint8_t*>(pages) + page;
+  ASSERT_EQ(mprotect(middle, page, PROT_READ | PROT_WRITE), 0);
+  for (uint32_t inner = 0; inner < 700; ++inner) {
+    const Bytes clear = ClearPacket(GetParam(), inner, random_);
+    const Bytes sealed = ReferenceSeal(GetParam(), material_, clear, true, 7);
+    for (uint8_t* place : {middle, middle + page - clear.size()}) {
+      std::ranges::copy(clear, place);
+      CryptoOp op{.key = &key_,
+                  .esp = place,
+                  .length = static_cast<uint32_t>(clear.size()),
+                  .esn_high = 7,
+                  .algorithm = GetParam(),
+                  .esn = true};
+      ASSERT_TRUE(SealOne(*engine_, op)) << inner;
+      ASSERT_TRUE(std::ranges::equal(sealed, std::span(place, sealed.size()))) << inner;
+      ASSERT_TRUE(OpenOne(*engine_, op)) << inner;
+    }
+  }
+  munmap(pages, 3 * page);
 }
 
 TEST_P(EngineTest, KeyOfTheWrongLength) {
