@@ -1,6 +1,7 @@
 // What closing a port needs to know of the host: its addresses, and whether the kernel would
-// forward around the gate. Links are asked for by netlink, since /sys/class/net shows the network
-// namespace it was mounted in and not the one the process is in.
+// forward around the gate.
+#include "bpf/host.hpp"
+
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -24,42 +25,6 @@ struct FreeCache {
   void operator()(nl_cache* cache) const { nl_cache_free(cache); }
 };
 
-struct Membership {
-  std::string vrf;                   // empty: the interface is in none
-  std::vector<std::string> members;  // of that VRF, the interface itself left out
-};
-
-Result<Membership> FindVrf(const std::string& interface) {
-  const std::unique_ptr<nl_sock, FreeSocket> socket(nl_socket_alloc());
-  if (!socket) return Fail(ErrorKind::kExhausted, "no memory for a netlink socket");
-  if (const int error = nl_connect(socket.get(), NETLINK_ROUTE); error < 0) {
-    return Fail(ErrorKind::kInternal, std::string("cannot open netlink: ") + nl_geterror(error));
-  }
-  nl_cache* raw = nullptr;
-  if (const int error = rtnl_link_alloc_cache(socket.get(), AF_UNSPEC, &raw); error < 0) {
-    return Fail(ErrorKind::kInternal, std::string("cannot list links: ") + nl_geterror(error));
-  }
-  const std::unique_ptr<nl_cache, FreeCache> links(raw);
-  int master = 0;
-  Membership found;
-  for (int pass = 0; pass < 2; ++pass) {
-    for (nl_object* o = nl_cache_get_first(raw); o != nullptr; o = nl_cache_get_next(o)) {
-      auto* link = reinterpret_cast<rtnl_link*>(o);
-      const char* type = rtnl_link_get_type(link);
-      if (pass == 0 && rtnl_link_get_name(link) == interface) master = rtnl_link_get_master(link);
-      if (pass == 0 || master == 0) continue;
-      if (rtnl_link_get_ifindex(link) == master && type != nullptr &&
-          std::string_view(type) == "vrf") {
-        found.vrf = rtnl_link_get_name(link);
-      }
-      if (rtnl_link_get_master(link) == master && rtnl_link_get_name(link) != interface) {
-        found.members.emplace_back(rtnl_link_get_name(link));
-      }
-    }
-  }
-  return found;
-}
-
 /// Does /proc/sys/net/<path> hold something other than 0? A file that is not there cannot be on.
 bool IsOn(const std::string& path) {
   std::ifstream file("/proc/sys/net/" + path);
@@ -67,13 +32,82 @@ bool IsOn(const std::string& path) {
   return file >> value && value != "0";
 }
 
-std::string Join(const std::vector<std::string>& words, const char* separator) {
+std::string Join(std::span<const std::string> words, const char* separator) {
   std::string text;
   for (const std::string& word : words) text += (text.empty() ? "" : separator) + word;
   return text;
 }
 
 }  // namespace
+
+Result<Master> FindMaster(const std::string& interface) {
+  const std::unique_ptr<nl_sock, FreeSocket> socket(nl_socket_alloc());
+  if (!socket) return Fail(ErrorKind::kExhausted, "no memory for a netlink socket");
+  if (const int error = nl_connect(socket.get(), NETLINK_ROUTE); error < 0) {
+    return Fail(ErrorKind::kInternal, std::string("cannot open netlink: ") + nl_geterror(error));
+  }
+  nl_cache* cache = nullptr;
+  if (const int error = rtnl_link_alloc_cache(socket.get(), AF_UNSPEC, &cache); error < 0) {
+    return Fail(ErrorKind::kInternal, std::string("cannot list links: ") + nl_geterror(error));
+  }
+  const std::unique_ptr<nl_cache, FreeCache> links(cache);
+  std::vector<rtnl_link*> all;
+  int master = 0;
+  for (nl_object* o = nl_cache_get_first(cache); o != nullptr; o = nl_cache_get_next(o)) {
+    all.push_back(reinterpret_cast<rtnl_link*>(o));
+    if (rtnl_link_get_name(all.back()) == interface) master = rtnl_link_get_master(all.back());
+  }
+  Master found;
+  if (master == 0) return found;
+  for (rtnl_link* link : all) {
+    const std::string name = rtnl_link_get_name(link);
+    if (rtnl_link_get_ifindex(link) == master) {
+      const char* kind = rtnl_link_get_type(link);
+      found.name = name;
+      found.kind = kind != nullptr ? kind : "";
+    } else if (rtnl_link_get_master(link) == master && name != interface) {
+      found.members.push_back(name);
+    }
+  }
+  return found;
+}
+
+std::vector<std::string> ForwardingThatIsOn(const std::string& interface) {
+  // IPv4 asks the interface that a packet came in on; IPv6 asks `all` (and since 6.17 the
+  // interface's force_forwarding), while its own `forwarding` only makes it act as a router.
+  std::vector<std::string> on;
+  for (const std::string& path :
+       {"ipv4/conf/" + interface + "/forwarding", std::string("ipv6/conf/all/forwarding"),
+        "ipv6/conf/" + interface + "/forwarding", "ipv6/conf/" + interface + "/force_forwarding"}) {
+    // sysctl(8) takes slashes, which an interface name with dots (wire0.100) needs.
+    if (IsOn(path)) on.push_back("net/" + path);
+  }
+  return on;
+}
+
+Result<void> JudgeForwarding(const std::string& interface, std::span<const std::string> on,
+                             const Master& master, std::span<const std::string> companions) {
+  if (on.empty()) return {};
+  std::string found = Join(on, ", ") + " on, and " + interface + " in no VRF";
+  if (master.kind == "vrf") {
+    std::vector<std::string> strangers;
+    for (const std::string& member : master.members) {
+      if (std::ranges::find(companions, member) == companions.end()) strangers.push_back(member);
+    }
+    if (strangers.empty()) return {};
+    found =
+        Join(on, ", ") + " on, and VRF " + master.name + " shared with " + Join(strangers, ", ");
+  }
+  std::vector<std::string> off;
+  for (const std::string& name : on) off.push_back(name + "=0");
+  return tl::unexpected(Error{ErrorKind::kConflict,
+                              "the kernel would forward packets from " + interface +
+                                  " around the gate; turn that off (sysctl -w " + Join(off, " ") +
+                                  ") or give " + interface + " a VRF of its own",
+                              {},
+                              "forwarding off",
+                              found});
+}
 
 Result<std::vector<Address>> InterfaceAddresses(const std::string& interface) {
   if (if_nametoindex(interface.c_str()) == 0) {
@@ -118,39 +152,9 @@ Result<void> CheckForwardingOff(const std::string& interface,
     return Fail(ErrorKind::kNotFound,
                 "there is no interface '" + interface + "' in this network namespace");
   }
-  // IPv4 asks the interface that a packet came in on; IPv6 asks `all` (and since 6.17 the
-  // interface's force_forwarding), while its own `forwarding` only makes it act as a router.
-  std::vector<std::string> on;
-  for (const std::string& path :
-       {"ipv4/conf/" + interface + "/forwarding", std::string("ipv6/conf/all/forwarding"),
-        "ipv6/conf/" + interface + "/forwarding", "ipv6/conf/" + interface + "/force_forwarding"}) {
-    if (!IsOn(path)) continue;
-    // sysctl(8) takes slashes, which an interface name with dots (wire0.100) needs.
-    on.push_back("net/" + path);
-  }
-  if (on.empty()) return {};
-
-  const auto membership = FindVrf(interface);
-  if (!membership) return tl::unexpected(membership.error());
-  std::string found = Join(on, ", ") + " on, and " + interface + " in no VRF";
-  if (!membership->vrf.empty()) {
-    std::vector<std::string> strangers;
-    for (const std::string& member : membership->members) {
-      if (std::ranges::find(companions, member) == companions.end()) strangers.push_back(member);
-    }
-    if (strangers.empty()) return {};
-    found = Join(on, ", ") + " on, and VRF " + membership->vrf + " shared with " +
-            Join(strangers, ", ");
-  }
-  std::string commands;
-  for (const std::string& name : on) commands += (commands.empty() ? "" : " ") + name + "=0";
-  return tl::unexpected(Error{ErrorKind::kConflict,
-                              "the kernel would forward packets from " + interface +
-                                  " around the gate; turn that off (sysctl -w " + commands +
-                                  ") or give " + interface + " a VRF of its own",
-                              {},
-                              "forwarding off",
-                              found});
+  const auto master = FindMaster(interface);
+  if (!master) return tl::unexpected(master.error());
+  return JudgeForwarding(interface, ForwardingThatIsOn(interface), *master, companions);
 }
 
 }  // namespace portcullis

@@ -205,6 +205,17 @@ Result<void> AttachNew(const std::string& pin, int program, int index,
   return {};
 }
 
+void RemovePins(const std::string& directory) {
+  if (DIR* entries = opendir(directory.c_str()); entries != nullptr) {
+    while (const dirent* entry = readdir(entries)) {
+      if (entry->d_name[0] != '.') unlink((directory + "/" + entry->d_name).c_str());
+    }
+    closedir(entries);
+  }
+  rmdir(directory.c_str());
+  rmdir(directory.substr(0, directory.rfind('/')).c_str());  // the instance's, when empty
+}
+
 int Duplicate(int fd) {
   return fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
@@ -278,6 +289,7 @@ Result<XdpPort> XdpPort::Attach(const std::string& instance, const std::string& 
   if (!reuse) return tl::unexpected(reuse.error());
   if (*reuse == Reuse::kNothingThere) {
     if (auto attached = AttachNew(pin, program, index, interface); !attached) {
+      RemovePins(*directory);  // maps that no program uses
       return tl::unexpected(attached.error());
     }
   }
@@ -390,14 +402,7 @@ Result<void> XdpPort::Detach(const std::string& instance, const std::string& por
       return SystemError("cannot detach " + pin, errno);
     }
   }
-  if (DIR* entries = opendir(directory->c_str()); entries != nullptr) {
-    while (const dirent* entry = readdir(entries)) {
-      if (entry->d_name[0] != '.') unlink((*directory + "/" + entry->d_name).c_str());
-    }
-    closedir(entries);
-  }
-  rmdir(directory->c_str());
-  rmdir(directory->substr(0, directory->rfind('/')).c_str());  // the instance's, when empty
+  RemovePins(*directory);
   return {};
 }
 

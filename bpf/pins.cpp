@@ -12,7 +12,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <sstream>
 
 #include "bpf/shared.h"
 
@@ -27,23 +26,28 @@ bool GoodName(const std::string& name) {
   });
 }
 
-std::string ReadLink(const char* path) {
+std::string ReadLink(const std::string& path) {
   char text[64];
-  const ssize_t length = readlink(path, text, sizeof(text));
+  const ssize_t length = readlink(path.c_str(), text, sizeof(text));
   return length > 0 ? std::string(text, static_cast<size_t>(length)) : std::string();
 }
 
-/// `ip netns exec` and sandboxes give a process a mount namespace of its own: another one than that
-/// of process 1, with a root that is a slave of the original.
+/// The parent's process id, 0 when there is none or /proc does not say.
+int ParentOf(int process) {
+  std::ifstream status("/proc/" + std::to_string(process) + "/status");
+  for (std::string word; status >> word;) {
+    if (word == "PPid:" && status >> process) return process;
+  }
+  return 0;
+}
+
+/// `ip netns exec` and service sandboxes give a process a mount namespace of its own: one that an
+/// ancestor, in the end process 1, is not in.
 bool InPrivateMountNamespace() {
-  const std::string first = ReadLink("/proc/1/ns/mnt");
-  if (!first.empty()) return first != ReadLink("/proc/self/ns/mnt");
-  std::ifstream mounts("/proc/self/mountinfo");  // proc(5): id parent dev root mount-point ...
-  for (std::string line; std::getline(mounts, line);) {
-    std::istringstream fields(line);
-    std::string skip, point;
-    fields >> skip >> skip >> skip >> skip >> point;
-    if (point == "/" && line.find(" master:") != std::string::npos) return true;
+  const std::string own = ReadLink("/proc/self/ns/mnt");
+  for (int process = getppid(); process > 0; process = ParentOf(process)) {
+    const std::string its = ReadLink("/proc/" + std::to_string(process) + "/ns/mnt");
+    if (!its.empty() && its != own) return true;
   }
   return false;
 }
