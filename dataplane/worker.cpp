@@ -54,7 +54,7 @@ void Worker::Run() noexcept {
   Rcu& rcu = state().rcu();
   rcu.Online(index_);
   while (!shared_.stop.load(std::memory_order_relaxed)) {
-    const unsigned handled = PollOnce();
+    const unsigned handled = Round();
     rcu.Quiescent(index_);
     if (handled > 0) {
       idle_rounds_ = 0;
@@ -65,7 +65,7 @@ void Worker::Run() noexcept {
   rcu.Offline(index_);
 }
 
-unsigned Worker::PollOnce() noexcept {
+unsigned Worker::Round() noexcept {
   rte_mbuf* frames[Burst::kMost];
   unsigned handled = 0;
   snapshot_ = state().snapshot();

@@ -60,6 +60,9 @@ class Worker {
 
   /// Polls until shared.stop; runs on the worker's lcore.
   void Run() noexcept;
+  /// One look at every queue; returns how many packets there were. Between two rounds this worker
+  /// refers to nothing that RCU protects.
+  unsigned Round() noexcept;
 
   // ---- for stages
   [[nodiscard]] unsigned index() const { return index_; }
@@ -109,7 +112,6 @@ class Worker {
 
  private:
   Worker(WorkerShared& shared, unsigned index, std::unique_ptr<Engine> engine);
-  unsigned PollOnce() noexcept;
   void RunBurst(rte_mbuf** frames, unsigned count, PortRole role) noexcept;
   void RunMixed(rte_mbuf** frames, unsigned count) noexcept;
   void Rest() noexcept;
