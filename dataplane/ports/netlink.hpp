@@ -14,28 +14,16 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <span>
-#include <string>
 #include <vector>
 
 #include "base/result.hpp"
 #include "dataplane/config.hpp"
+#include "dataplane/ports/kernel_routes.hpp"
 #include "dataplane/ports/port.hpp"
 #include "dataplane/state/fib.hpp"
 
 namespace portcullis {
 
-/// What the mirror needs to know of a port.
-struct NetworkPort {
-  uint16_t id = 0;
-  std::string name;
-  PortRole role = PortRole::kUntrusted;
-  int ifindex = 0;  // 0: no kernel interface; then the fields below are all there is
-  Mac mac{};
-  uint16_t mtu = 1500;
-  std::vector<InterfaceAddress> addresses;
-  std::vector<Prefix> prefixes;  // role local
-};
 /// Exception ports are left out: their interface speaks for the port that they belong to.
 std::vector<NetworkPort> NetworkPorts(const Ports& ports);
 
