@@ -13,8 +13,8 @@
 #include <csignal>
 
 #include "bpf/loader.hpp"
-#include "dataplane/privileges.hpp"
 #include "dataplane/ports/eal.hpp"
+#include "dataplane/privileges.hpp"
 #include "dataplane/supervisor.hpp"
 #include "dataplane/telemetry.hpp"
 #include "dataplane/worker.hpp"
@@ -94,7 +94,8 @@ int Run(const DataplaneConfig& config) {
   if (!boot_id) return Fatal(boot_id.error());
   auto file = StateFile::Open(config.state_file, config.sas.capacity, *boot_id);
   if (!file) return Fatal(file.error());
-  if (!file->locked()) spdlog::warn("{} is not locked in memory (RLIMIT_MEMLOCK)", config.state_file);
+  if (!file->locked())
+    spdlog::warn("{} is not locked in memory (RLIMIT_MEMLOCK)", config.state_file);
 
   const auto eal = StartEal(config);
   if (!eal) return Fatal(eal.error());
@@ -153,14 +154,14 @@ int Run(const DataplaneConfig& config) {
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app{"The packet pipeline of Portcullis: authenticates, checks and filters every packet."};
+  CLI::App app{
+      "The packet pipeline of Portcullis: authenticates, checks and filters every packet."};
   std::string path = "/etc/portcullis/dataplane.yaml";
   bool close = false;
   bool open = false;
   app.add_option("--config", path, "configuration file")->capture_default_str();
   app.set_version_flag("--version", PORTCULLIS_VERSION);
-  auto* closing =
-      app.add_flag("--close-ports", close, "close the AF_XDP ports at boot, and exit");
+  auto* closing = app.add_flag("--close-ports", close, "close the AF_XDP ports at boot, and exit");
   app.add_flag("--open-ports", open, "take Portcullis off the ports, and exit")->excludes(closing);
   CLI11_PARSE(app, argc, argv);
 
@@ -184,4 +185,6 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace portcullis
 
-int main(int argc, char** argv) { return portcullis::Main(argc, argv); }
+int main(int argc, char** argv) {
+  return portcullis::Main(argc, argv);
+}

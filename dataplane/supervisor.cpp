@@ -17,8 +17,8 @@ namespace {
 
 constexpr auto kTick = std::chrono::milliseconds(2);
 constexpr uint64_t kSecondNs = 1'000'000'000;
-constexpr uint64_t kPmtuAgeNs = 600 * kSecondNs;   // RFC 1191 6.3 suggests ten minutes
-constexpr uint64_t kRecentPackets = 65'536;        // a quoted number older than this proves little
+constexpr uint64_t kPmtuAgeNs = 600 * kSecondNs;  // RFC 1191 6.3 suggests ten minutes
+constexpr uint64_t kRecentPackets = 65'536;       // a quoted number older than this proves little
 constexpr auto kThrottleFor = std::chrono::seconds(1);
 
 std::string RandomHex() {
@@ -86,11 +86,11 @@ Result<void> Supervisor::Start() {
 
   auto users = ResolveUsers(parts_.config.steering.users);
   if (!users) return tl::unexpected(users.error());
-  auto server = SteerServer::Listen(
-      parts_.config.steering.socket, std::move(*users),
-      [this](const steer::Request& request, steer::Response& response) {
-        Handle(request, response);
-      });
+  auto server =
+      SteerServer::Listen(parts_.config.steering.socket, std::move(*users),
+                          [this](const steer::Request& request, steer::Response& response) {
+                            Handle(request, response);
+                          });
   if (!server) return tl::unexpected(server.error());
   server_ = std::make_unique<SteerServer>(std::move(*server));
   return {};
@@ -138,21 +138,19 @@ void Supervisor::ServeWorkers() {
   }
 }
 
-// Anybody can send an ICMP error. It is believed only when it quotes an SPI that we send under and a
-// number that we sent lately, only downwards, and not below what every path must carry.
+// Anybody can send an ICMP error. It is believed only when it quotes an SPI that we send under and
+// a number that we sent lately, only downwards, and not below what every path must carry.
 void Supervisor::LearnPathMtu(const MainMessage& message) {
   constexpr uint16_t kFloorV4 = 576;
   constexpr uint16_t kFloorV6 = 1280;
   Sa* sa = parts_.state.FindOutbound(message.address, message.spi);
   if (sa == nullptr) return;
-  const auto behind =
-      static_cast<uint32_t>(ReadShared(sa->record->highest)) - message.sequence;
+  const auto behind = static_cast<uint32_t>(ReadShared(sa->record->highest)) - message.sequence;
   if (behind >= kRecentPackets) return;
   const uint16_t mtu = std::max(message.mtu, message.address.IsV4() ? kFloorV4 : kFloorV6);
   const uint16_t now = sa->pmtu.load(std::memory_order_relaxed);
-  const NextHop* hop = parts_.state.fib() == nullptr
-                           ? nullptr
-                           : parts_.state.fib()->Lookup(message.address);
+  const NextHop* hop =
+      parts_.state.fib() == nullptr ? nullptr : parts_.state.fib()->Lookup(message.address);
   const uint16_t link = hop == nullptr ? UINT16_MAX : hop->mtu;
   if (mtu >= (now == 0 ? link : now)) return;
   sa->pmtu_until_boot_ns = BootNs() + kPmtuAgeNs;
@@ -233,10 +231,9 @@ void Supervisor::Publish(std::string kind, std::string sa, std::string peer, std
   steer::Event event;
   event.set_number(++events_);
   event.set_boot_ns(BootNs());
-  event.set_wall_ms(static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::milliseconds>(
-          std::chrono::system_clock::now().time_since_epoch())
-          .count()));
+  event.set_wall_ms(static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
+                                              std::chrono::system_clock::now().time_since_epoch())
+                                              .count()));
   event.set_kind(std::move(kind));
   event.set_sa(std::move(sa));
   event.set_peer(std::move(peer));

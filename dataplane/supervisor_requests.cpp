@@ -115,7 +115,8 @@ Result<void> Supervisor::AddSas(const steer::AddSas& request, steer::AddSasReply
     steer::SaResult* result = reply.mutable_results(places[i]);
     if (results[i].fingerprint) {
       result->set_fingerprint(*results[i].fingerprint);
-      Publish("sa_added", results[i].id, request.sas(places[i]).peer(), "security association added");
+      Publish("sa_added", results[i].id, request.sas(places[i]).peer(),
+              "security association added");
     } else {
       *result->mutable_failure() = steer::ToFailure(results[i].fingerprint.error());
     }
@@ -123,8 +124,7 @@ Result<void> Supervisor::AddSas(const steer::AddSas& request, steer::AddSasReply
   return {};
 }
 
-Result<void> Supervisor::RemoveSas(const steer::RemoveSas& request,
-                                   steer::RemoveSasReply& reply) {
+Result<void> Supervisor::RemoveSas(const steer::RemoveSas& request, steer::RemoveSasReply& reply) {
   const std::vector<std::string> ids(request.ids().begin(), request.ids().end());
   reply.set_removed(static_cast<uint32_t>(parts_.state.RemoveSas(ids)));
   return {};

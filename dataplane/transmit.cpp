@@ -98,8 +98,8 @@ unsigned Transmit::Flush() noexcept {
     if (out.take_from == nullptr) continue;
     // Counted where they were judged; here only what does not fit is still to be told.
     rte_mbuf* frames[kMost];
-    const unsigned count = rte_ring_sc_dequeue_burst(
-        out.take_from, reinterpret_cast<void**>(frames), kMost, nullptr);
+    const unsigned count =
+        rte_ring_sc_dequeue_burst(out.take_from, reinterpret_cast<void**>(frames), kMost, nullptr);
     const unsigned sent = count == 0 ? 0 : SendBurst(port, out.queue, frames, count);
     for (unsigned i = sent; i < count; ++i) {
       counters_.Count(Verdict::queue_full);

@@ -47,7 +47,7 @@ class Transmit {
   struct Out {
     unsigned count = 0;
     uint16_t queue = 0;
-    rte_ring* pass_to = nullptr;   // the owner's ring, or null: the queue is ours
+    rte_ring* pass_to = nullptr;    // the owner's ring, or null: the queue is ours
     rte_ring* take_from = nullptr;  // what others pass to us
     std::array<rte_mbuf*, kMost> frames;
     std::array<Account, kMost> accounts;

@@ -29,7 +29,8 @@ void Waiting::Review(Worker& worker) noexcept {
       worker.End(entry.packet, Verdict::no_neighbour);
       continue;
     }
-    const NextHop* hop = worker.fib() == nullptr ? nullptr : worker.fib()->Lookup(entry.destination);
+    const NextHop* hop =
+        worker.fib() == nullptr ? nullptr : worker.fib()->Lookup(entry.destination);
     if (hop != nullptr && hop->resolved) {
       worker.Send(entry.packet, *hop, entry.destination);
       continue;

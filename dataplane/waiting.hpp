@@ -29,7 +29,7 @@ class Waiting {
   struct Entry {
     Packet packet;
     Address destination;
-    uint64_t give_up = 0;   // TSC
+    uint64_t give_up = 0;  // TSC
     uint64_t ask_again = 0;
   };
   static void Ask(const NextHop& hop, const Address& destination, Worker& worker) noexcept;

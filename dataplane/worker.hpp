@@ -44,8 +44,8 @@ struct WorkerShared {
   const DataplaneConfig& config;
   const std::vector<Port>& ports;
   rte_mempool* pool;
-  rte_ring* to_main;                 // of MainMessage
-  std::vector<rte_ring*> handoff;    // by worker, of rte_mbuf*
+  rte_ring* to_main;               // of MainMessage
+  std::vector<rte_ring*> handoff;  // by worker, of rte_mbuf*
   TransmitRings transmit_rings;
   uint64_t tsc_hz;
   std::atomic<bool> stop = false;
@@ -76,7 +76,9 @@ class Worker {
   [[nodiscard]] const Fib* fib() const { return fib_; }
   [[nodiscard]] const HostAddresses* hosts() const { return shared_.state.hosts(); }
   [[nodiscard]] Engine& engine() { return *engine_; }
-  [[nodiscard]] const Port& PortOf(const Packet& packet) const { return *ports_[packet.mbuf->port]; }
+  [[nodiscard]] const Port& PortOf(const Packet& packet) const {
+    return *ports_[packet.mbuf->port];
+  }
   [[nodiscard]] const Port& PortById(uint16_t id) const { return *ports_[id]; }
   [[nodiscard]] Reassembler* reassembler() { return reassembler_.get(); }
   /// Cycles that failed integrity checks may still cost here (AuthLimits::cpu_percent).

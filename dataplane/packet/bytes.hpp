@@ -39,7 +39,11 @@ enum class Sequence : uint64_t {};
 /// Of a security association, seen from this gate: inbound opens, outbound seals.
 enum class Direction : uint8_t { inbound = 0, outbound = 1 };
 
-constexpr uint32_t Value(Spi spi) { return static_cast<uint32_t>(spi); }
-constexpr uint64_t Value(Sequence sequence) { return static_cast<uint64_t>(sequence); }
+constexpr uint32_t Value(Spi spi) {
+  return static_cast<uint32_t>(spi);
+}
+constexpr uint64_t Value(Sequence sequence) {
+  return static_cast<uint64_t>(sequence);
+}
 
 }  // namespace portcullis

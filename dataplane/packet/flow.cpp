@@ -113,8 +113,8 @@ bool WalkIpv6(std::span<const uint8_t> packet, Ipv6Chain& chain) noexcept {
 
 bool IsIcmpError(bool v4, uint8_t protocol, uint8_t type) noexcept {
   if (v4) {
-    return protocol == IPPROTO_ICMP && (type == 3 || type == 4 || type == 5 || type == 11 ||
-                                        type == 12);
+    return protocol == IPPROTO_ICMP &&
+           (type == 3 || type == 4 || type == 5 || type == 11 || type == 12);
   }
   return protocol == IPPROTO_ICMPV6 && type < 128;
 }
@@ -124,8 +124,8 @@ Verdict ReadFlow(std::span<const uint8_t> bytes, Flow& flow) noexcept {
   const Verdict verdict = ReadIp(bytes, false, flow);
   if (verdict != Verdict::accepted) return verdict;
   const auto transport = bytes.subspan(flow.header_length, flow.length - flow.header_length);
-  const bool icmp_error = !flow.fragment && !transport.empty() &&
-                          IsIcmpError(flow.is_v4, flow.protocol, transport[0]);
+  const bool icmp_error =
+      !flow.fragment && !transport.empty() && IsIcmpError(flow.is_v4, flow.protocol, transport[0]);
   if (!icmp_error) {
     // A transport header that is cut off has no ports to match; TCP and UDP always have theirs.
     if (!flow.fragment && HasPorts(flow.protocol) && transport.size() < 4) {

@@ -1,5 +1,5 @@
-// What a packet says it is: addresses, protocol, ports. Read from any IP packet: the inner one of an
-// ESP packet, one from the trusted side, or cleartext on the wire.
+// What a packet says it is: addresses, protocol, ports. Read from any IP packet: the inner one of
+// an ESP packet, one from the trusted side, or cleartext on the wire.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ struct Flow {
   bool icmp_error = false;  // then all but lengths, traffic class and TTL is the quoted packet's
   bool dont_fragment = false;
   bool is_v4 = false;
-  uint8_t traffic_class = 0;  // DSCP and ECN
-  uint8_t ttl = 0;            // or hop limit
+  uint8_t traffic_class = 0;   // DSCP and ECN
+  uint8_t ttl = 0;             // or hop limit
   uint16_t header_length = 0;  // IP header with options or extension headers, bytes
   uint16_t length = 0;         // the whole packet as its header states it, bytes
 };

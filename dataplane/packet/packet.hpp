@@ -29,8 +29,8 @@ enum class Kind : uint8_t {
 
 struct Packet {
   rte_mbuf* mbuf = nullptr;
-  Sa* sa = nullptr;                    // from find_sa or select_sa on; null: bypassed cleartext
-  const NextHop* next_hop = nullptr;   // outbound: found when sealing
+  Sa* sa = nullptr;                   // from find_sa or select_sa on; null: bypassed cleartext
+  const NextHop* next_hop = nullptr;  // outbound: found when sealing
   Sequence sequence{};
   Address outer_source;
   Flow flow;                // of the inner packet (inbound: from authorise on)

@@ -16,7 +16,9 @@ constexpr uint8_t kEct1 = 1;
 constexpr uint8_t kEct0 = 2;
 constexpr uint8_t kCe = 3;
 
-bool IsV4(const uint8_t* ip) noexcept { return ip[0] >> 4U == 4; }
+bool IsV4(const uint8_t* ip) noexcept {
+  return ip[0] >> 4U == 4;
+}
 
 // RFC 1624: the checksum after one 16-bit word changed.
 rte_be16_t UpdatedChecksum(rte_be16_t checksum, rte_be16_t before, rte_be16_t after) noexcept {

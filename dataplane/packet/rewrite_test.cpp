@@ -15,10 +15,12 @@ using Bytes = std::vector<uint8_t>;
 Bytes Ipv4Tcp(Bytes options, uint8_t flags) {
   while (options.size() % 4 != 0) options.push_back(1);
   const auto tcp = static_cast<uint8_t>(20 + options.size());
-  Bytes packet = {0x45, 0, 0, static_cast<uint8_t>(20 + tcp), 0, 1, 0x40, 0, 64, 6, 0, 0,
-                  10,   1, 0, 2,                              10, 2, 0,    10};
-  Bytes header = {0x12, 0x34, 0x1f, 0x90, 0, 0, 0, 1, 0, 0, 0, 0,
-                  static_cast<uint8_t>(tcp / 4 << 4U), flags, 0xff, 0xff, 0, 0, 0, 0};
+  Bytes packet = {
+      0x45, 0, 0, static_cast<uint8_t>(20 + tcp), 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 1, 0, 2, 10,
+      2,    0, 10};
+  Bytes header = {
+      0x12,  0x34, 0x1f, 0x90, 0, 0, 0, 1, 0, 0, 0, 0, static_cast<uint8_t>(tcp / 4 << 4U),
+      flags, 0xff, 0xff, 0,    0, 0, 0};
   packet.insert(packet.end(), header.begin(), header.end());
   packet.insert(packet.end(), options.begin(), options.end());
   SetIpv4Checksum(packet.data());
@@ -65,10 +67,10 @@ TEST(Ecn, CombinesAsRfc6040Says) {
   struct {
     int inner, outer, result;
   } const table[] = {
-      {kNot, kNot, kNot},    {kNot, kEct0, kNot},   {kNot, kEct1, kNot},   {kNot, kCe, -1},
-      {kEct0, kNot, kEct0},  {kEct0, kEct0, kEct0}, {kEct0, kEct1, kEct1}, {kEct0, kCe, kCe},
-      {kEct1, kNot, kEct1},  {kEct1, kEct0, kEct1}, {kEct1, kEct1, kEct1}, {kEct1, kCe, kCe},
-      {kCe, kNot, kCe},      {kCe, kEct0, kCe},     {kCe, kEct1, kCe},     {kCe, kCe, kCe},
+      {kNot, kNot, kNot},   {kNot, kEct0, kNot},   {kNot, kEct1, kNot},   {kNot, kCe, -1},
+      {kEct0, kNot, kEct0}, {kEct0, kEct0, kEct0}, {kEct0, kEct1, kEct1}, {kEct0, kCe, kCe},
+      {kEct1, kNot, kEct1}, {kEct1, kEct0, kEct1}, {kEct1, kEct1, kEct1}, {kEct1, kCe, kCe},
+      {kCe, kNot, kCe},     {kCe, kEct0, kCe},     {kCe, kEct1, kCe},     {kCe, kCe, kCe},
   };
   for (const auto& row : table) {
     auto inner = static_cast<uint8_t>(0xb8 | row.inner);  // DSCP EF stays
@@ -92,8 +94,8 @@ TEST(Mss, IsLoweredInSynsWithTheChecksum) {
 }
 
 TEST(Mss, LeavesEverythingElseAlone) {
-  const Bytes small = Ipv4Tcp({2, 4, 2, 0}, kSyn);      // 512 is below already
-  const Bytes later = Ipv4Tcp({2, 4, 5, 180}, kAck);    // no SYN
+  const Bytes small = Ipv4Tcp({2, 4, 2, 0}, kSyn);       // 512 is below already
+  const Bytes later = Ipv4Tcp({2, 4, 5, 180}, kAck);     // no SYN
   const Bytes broken = Ipv4Tcp({2, 200, 5, 180}, kSyn);  // the option's length lies
   for (const Bytes& good : {small, later, broken}) {
     Bytes packet = good;

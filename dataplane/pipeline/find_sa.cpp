@@ -13,9 +13,8 @@ namespace {
 
 Address DestinationOf(const Packet& packet) noexcept {
   const uint8_t* ip = packet.At(packet.l3);
-  return ip[0] >> 4U == 4
-             ? Address::V4(&reinterpret_cast<const rte_ipv4_hdr*>(ip)->dst_addr)
-             : Address::V6(reinterpret_cast<const rte_ipv6_hdr*>(ip)->dst_addr);
+  return ip[0] >> 4U == 4 ? Address::V4(&reinterpret_cast<const rte_ipv4_hdr*>(ip)->dst_addr)
+                          : Address::V6(reinterpret_cast<const rte_ipv6_hdr*>(ip)->dst_addr);
 }
 
 Verdict FindEsp(Worker& worker, Packet& packet) noexcept {
@@ -49,8 +48,7 @@ void ReadIcmpError(Worker& worker, const Packet& packet) noexcept {
   } else {
     Ipv6Chain chain;
     if (!WalkIpv6(quote, chain)) return;
-    message.address =
-        Address::V6(reinterpret_cast<const rte_ipv6_hdr*>(quote.data())->dst_addr);
+    message.address = Address::V6(reinterpret_cast<const rte_ipv6_hdr*>(quote.data())->dst_addr);
     header = chain.header_length;
     protocol = chain.protocol;
     mtu = reinterpret_cast<const be32*>(icmp + 4)->host();

@@ -1,5 +1,5 @@
-// The last step: route and send. A decrypted packet goes only to the trusted side, a sealed one only
-// to the wire; a route that says otherwise is no route.
+// The last step: route and send. A decrypted packet goes only to the trusted side, a sealed one
+// only to the wire; a route that says otherwise is no route.
 #include <netinet/in.h>
 
 #include <algorithm>

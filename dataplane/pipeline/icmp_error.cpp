@@ -30,8 +30,8 @@ const Address* OwnAddress(Worker& worker, uint16_t port, bool v4) noexcept {
   const HostAddresses* hosts = worker.hosts();
   if (hosts == nullptr || port >= hosts->size()) return nullptr;
   for (const Address& address : (*hosts)[port]) {
-    const bool link_local = !address.IsV4() && address.bytes()[0] == 0xfe &&
-                            (address.bytes()[1] & 0xc0U) == 0x80;
+    const bool link_local =
+        !address.IsV4() && address.bytes()[0] == 0xfe && (address.bytes()[1] & 0xc0U) == 0x80;
     if (address.IsV4() == v4 && !link_local) return &address;
   }
   return nullptr;
@@ -60,7 +60,8 @@ void WriteIp(uint8_t* at, bool v4, const Address& from, const Address& to, size_
   std::memcpy(ip->dst_addr, to.bytes().data(), 16);
 }
 
-void Tell(Worker& worker, const Packet& packet, uint8_t type, uint8_t code, uint32_t rest) noexcept {
+void Tell(Worker& worker, const Packet& packet, uint8_t type, uint8_t code,
+          uint32_t rest) noexcept {
   const auto offending = packet.From(packet.l3);
   const bool v4 = packet.flow.is_v4;
   // Never an error about an error (RFC 1122 3.2.2, RFC 4443 2.4 (e)), nor about a later fragment.
@@ -74,8 +75,7 @@ void Tell(Worker& worker, const Packet& packet, uint8_t type, uint8_t code, uint
   rte_mbuf* mbuf = rte_pktmbuf_alloc(worker.pool());
   if (mbuf == nullptr) return;
   const size_t length = sizeof(rte_ether_hdr) + headers + quote;
-  auto* frame =
-      reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(length)));
+  auto* frame = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(length)));
   if (frame == nullptr) return rte_pktmbuf_free(mbuf);
 
   // Back to where it came from.
@@ -90,9 +90,8 @@ void Tell(Worker& worker, const Packet& packet, uint8_t type, uint8_t code, uint
   *icmp = {type, code, 0, be32(rest)};
   std::memcpy(icmp + 1, offending.data(), quote);
   const size_t icmp_length = sizeof(*icmp) + quote;
-  icmp->checksum =
-      v4 ? static_cast<uint16_t>(~rte_raw_cksum(icmp, icmp_length))
-         : rte_ipv6_udptcp_cksum(reinterpret_cast<rte_ipv6_hdr*>(ip), icmp);
+  icmp->checksum = v4 ? static_cast<uint16_t>(~rte_raw_cksum(icmp, icmp_length))
+                      : rte_ipv6_udptcp_cksum(reinterpret_cast<rte_ipv6_hdr*>(ip), icmp);
   worker.SendReply(mbuf, packet.mbuf->port);
 }
 

@@ -18,7 +18,9 @@ static constexpr std::array kInbound = {
     Stage{"forward", ForwardInbound},      // ECN, TTL, route, send
 };
 
-std::span<const Stage> InboundStages() { return kInbound; }
+std::span<const Stage> InboundStages() {
+  return kInbound;
+}
 
 void Inbound(Worker& worker, Burst& burst) noexcept {
   for (const Stage& stage : kInbound) {

@@ -37,8 +37,7 @@ Verdict ReadTrailer(Packet& packet) noexcept {
   const uint32_t length = packet.esp_length - offset - Info(algorithm).icv_bytes;
   const uint8_t* payload = packet.At(packet.esp) + offset;
   const auto trailer = ReadEspTrailer({payload, length});
-  if (!trailer ||
-      !PaddingIsStandard({payload + trailer->length, trailer->pad_length})) {
+  if (!trailer || !PaddingIsStandard({payload + trailer->length, trailer->pad_length})) {
     return Verdict::inner_malformed;
   }
   packet.inner = static_cast<uint16_t>(packet.esp + offset);

@@ -199,8 +199,8 @@ void ParseOutbound(Worker& worker, Burst& burst) noexcept {
       return Verdict::malformed;
     }
     // Ethernet pads short frames; the packet ends where its header says.
-    rte_pktmbuf_trim(packet.mbuf, static_cast<uint16_t>(packet.From(packet.l3).size() -
-                                                        packet.flow.length));
+    rte_pktmbuf_trim(packet.mbuf,
+                     static_cast<uint16_t>(packet.From(packet.l3).size() - packet.flow.length));
     return Verdict::accepted;
   });
 }

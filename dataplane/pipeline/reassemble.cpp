@@ -29,7 +29,9 @@ Result<std::unique_ptr<Reassembler>> Reassembler::Make(unsigned worker, uint64_t
   return self;
 }
 
-Reassembler::~Reassembler() { rte_ip_frag_free_death_row(&dead_, 0); }
+Reassembler::~Reassembler() {
+  rte_ip_frag_free_death_row(&dead_, 0);
+}
 
 Bucket& Reassembler::QuotaOf(const Address& source) noexcept {
   return quotas_[rte_hash_crc(source.bytes().data(), source.bytes().size(), 0) % quotas_.size()];
@@ -44,9 +46,9 @@ bool Reassembler::Complete(Packet& packet, Worker& worker) noexcept {
   uint8_t* ip = packet.At(packet.l3);
   const bool v4 = ip[0] >> 4U == 4;
   // Ethernet padding would become part of the packet.
-  const size_t stated =
-      v4 ? rte_be_to_cpu_16(reinterpret_cast<rte_ipv4_hdr*>(ip)->total_length)
-         : sizeof(rte_ipv6_hdr) + rte_be_to_cpu_16(reinterpret_cast<rte_ipv6_hdr*>(ip)->payload_len);
+  const size_t stated = v4 ? rte_be_to_cpu_16(reinterpret_cast<rte_ipv4_hdr*>(ip)->total_length)
+                           : sizeof(rte_ipv6_hdr) +
+                                 rte_be_to_cpu_16(reinterpret_cast<rte_ipv6_hdr*>(ip)->payload_len);
   rte_pktmbuf_trim(mbuf, static_cast<uint16_t>(packet.From(packet.l3).size() - stated));
   mbuf->l2_len = packet.l3;
   if (v4) {

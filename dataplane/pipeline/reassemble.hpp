@@ -1,5 +1,5 @@
-// Reassembly of outer fragments, off by default: fragments cost memory before anything about them is
-// authenticated. One worker does it for all, with a quota for each source.
+// Reassembly of outer fragments, off by default: fragments cost memory before anything about them
+// is authenticated. One worker does it for all, with a quota for each source.
 #pragma once
 
 #include <rte_ip_frag.h>

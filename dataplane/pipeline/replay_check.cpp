@@ -12,8 +12,8 @@ void ReplayCheck(Worker& worker, Burst& burst) noexcept {
     const Sa& sa = *packet.sa;
     if (packet.esp_length < EspMinLength(sa.algorithm)) return Verdict::malformed;
     const auto* esp = reinterpret_cast<const EspHeader*>(packet.At(packet.esp));
-    const auto sequence = InferSequence(sa.record->highest, sa.record->window, sa.esn,
-                                        esp->sequence.host());
+    const auto sequence =
+        InferSequence(sa.record->highest, sa.record->window, sa.esn, esp->sequence.host());
     if (!sequence) return Verdict::stale;
     packet.sequence = *sequence;
     return CheckReplay(*sa.record, *sequence);

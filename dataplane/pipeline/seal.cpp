@@ -112,8 +112,7 @@ Verdict Frame(Packet& packet, CryptoOp& op) noexcept {
   const uint16_t headers = OuterHeaderLength(sa);
   rte_pktmbuf_adj(packet.mbuf, packet.l3);
   const uint8_t* tail = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(
-      packet.mbuf,
-      static_cast<uint16_t>(pad + sizeof(EspTrailer) + Info(algorithm).icv_bytes)));
+      packet.mbuf, static_cast<uint16_t>(pad + sizeof(EspTrailer) + Info(algorithm).icv_bytes)));
   auto* outer = reinterpret_cast<uint8_t*>(rte_pktmbuf_prepend(
       packet.mbuf, static_cast<uint16_t>(headers + EspPayloadOffset(algorithm))));
   if (tail == nullptr || outer == nullptr) return Verdict::no_buffer;

@@ -1,4 +1,5 @@
-// Longest-prefix match over both families. Built once by the main thread, then read by every worker.
+// Longest-prefix match over both families. Built once by the main thread, then read by every
+// worker.
 #pragma once
 
 #include <rte_rib6.h>

@@ -66,9 +66,8 @@ Result<std::unique_ptr<Snapshot>> State::Compile(PolicyUpdate& update) {
   }
   if (!update.full && update.base_generation != in_force) {
     return tl::unexpected(Error{ErrorKind::kConflict,
-                                "the change is not based on the policy in force",
-                                "base_generation", std::to_string(in_force),
-                                std::to_string(update.base_generation)});
+                                "the change is not based on the policy in force", "base_generation",
+                                std::to_string(in_force), std::to_string(update.base_generation)});
   }
 
   // Unchanged peers share their compiled policy with the snapshot before.
@@ -110,9 +109,11 @@ Result<std::unique_ptr<Snapshot>> State::Compile(PolicyUpdate& update) {
     next->policies[peer->index] = policy;
     for (const Prefix& prefix : policy->prefixes) {
       if (next->peer_by_prefix.Insert(prefix, peer->index)) continue;
-      return tl::unexpected(
-          Error{ErrorKind::kConflict, "two peers have the same prefix " + prefix.Text(),
-                "peer " + name, "prefixes that belong to one peer each", {}});
+      return tl::unexpected(Error{ErrorKind::kConflict,
+                                  "two peers have the same prefix " + prefix.Text(),
+                                  "peer " + name,
+                                  "prefixes that belong to one peer each",
+                                  {}});
     }
   }
   return next;
@@ -177,8 +178,9 @@ Result<Sa*> State::Make(SaSpec& spec) {
     return Fail(ErrorKind::kNotFound, "no peer \"" + spec.peer + "\" in the policy in force");
   }
   if (spec.lab && !config_.lab) {
-    return Fail(ErrorKind::kForbidden, "manual keys are for laboratories: this dataplane is not "
-                                       "configured with lab: true");
+    return Fail(ErrorKind::kForbidden,
+                "manual keys are for laboratories: this dataplane is not "
+                "configured with lab: true");
   }
   if (by_id_.size() >= config_.sa_capacity) {
     return Fail(ErrorKind::kExhausted,
@@ -189,10 +191,10 @@ Result<Sa*> State::Make(SaSpec& spec) {
     // The SA that this one replaces may leave its slot in the same step, but not its SPI: packets
     // under the old key would be judged by the new one.
     if (there != nullptr) {
-      return conflict(fmt::format("SPI {:#010x} falls into the slot of SPI {:#010x} (SA \"{}\"): "
-                                  "choose one that differs in the low {} bits",
-                                  Value(spec.spi), Value(there->spi), there->spec.id,
-                                  __builtin_popcount(slot_mask_)));
+      return conflict(fmt::format(
+          "SPI {:#010x} falls into the slot of SPI {:#010x} (SA \"{}\"): "
+          "choose one that differs in the low {} bits",
+          Value(spec.spi), Value(there->spi), there->spec.id, __builtin_popcount(slot_mask_)));
     }
   }
 
@@ -318,8 +320,8 @@ std::vector<State::Added> State::AddSas(std::vector<SaSpec> specs, bool atomic) 
     if (!replaces.empty()) {
       const auto found = by_id_.find(replaces);
       if (found == by_id_.end()) {
-        results.push_back({id, Fail(ErrorKind::kNotFound, "no SA \"" + replaces +
-                                                              "\" to replace")});
+        results.push_back(
+            {id, Fail(ErrorKind::kNotFound, "no SA \"" + replaces + "\" to replace")});
         refused = true;
         continue;
       }
@@ -351,8 +353,9 @@ std::vector<State::Added> State::AddSas(std::vector<SaSpec> specs, bool atomic) 
     Destroy(made);
     for (Added& result : results) {
       if (result.fingerprint) {
-        result.fingerprint = Fail(ErrorKind::kConflict, "not added: another SA of the same "
-                                                        "request was refused");
+        result.fingerprint = Fail(ErrorKind::kConflict,
+                                  "not added: another SA of the same "
+                                  "request was refused");
       }
     }
     return results;

@@ -11,11 +11,11 @@ constexpr uint32_t kFirstSpi = 256;  // RFC 4303 2.1: 1..255 are reserved
 constexpr uint32_t kMinReplayWindow = 64;
 
 // Ends the conversion of a message at the first field that is wrong.
-#define PORTCULLIS_TRY(into, expression)                     \
-  if (auto result = (expression); result) {                  \
-    into = std::move(*result);                               \
-  } else {                                                   \
-    return tl::unexpected(std::move(result.error()));        \
+#define PORTCULLIS_TRY(into, expression)              \
+  if (auto result = (expression); result) {           \
+    into = std::move(*result);                        \
+  } else {                                            \
+    return tl::unexpected(std::move(result.error())); \
   }
 
 Result<PortRange> ToPorts(const Ports& message, const std::string& where) {
@@ -43,8 +43,7 @@ Result<portcullis::Selector> ToSelector(const Selector& message, const std::stri
     PORTCULLIS_TRY(selector.local_ports, ToPorts(message.local_ports(), where + ".local_ports"));
   }
   if (message.has_remote_ports()) {
-    PORTCULLIS_TRY(selector.remote_ports,
-                   ToPorts(message.remote_ports(), where + ".remote_ports"));
+    PORTCULLIS_TRY(selector.remote_ports, ToPorts(message.remote_ports(), where + ".remote_ports"));
   }
   return selector;
 }
@@ -89,13 +88,11 @@ Result<portcullis::Tunnel> ToTunnel(const Tunnel& message, portcullis::Direction
   if (!anywhere) {
     PORTCULLIS_TRY(tunnel.remote, ToAddress(message.remote(), "tunnel.remote"));
     if (tunnel.local.IsV4() != tunnel.remote.IsV4()) {
-      return Invalid("tunnel", "the addresses are of different families",
-                     "both IPv4 or both IPv6", tunnel.local.Text() + ", " + tunnel.remote.Text());
+      return Invalid("tunnel", "the addresses are of different families", "both IPv4 or both IPv6",
+                     tunnel.local.Text() + ", " + tunnel.remote.Text());
     }
   }
-  const auto port = [](uint32_t value) {
-    return static_cast<uint16_t>(value == 0 ? 4500 : value);
-  };
+  const auto port = [](uint32_t value) { return static_cast<uint16_t>(value == 0 ? 4500 : value); };
   if (message.local_port() > UINT16_MAX || message.remote_port() > UINT16_MAX) {
     return Invalid("tunnel", "not a UDP port", "0 to 65535",
                    std::to_string(std::max(message.local_port(), message.remote_port())));
@@ -193,7 +190,7 @@ Result<PolicyUpdate> ToPolicyUpdate(const ApplySnapshot& message) {
   }
   update.removed_peers.assign(message.removed_peers().begin(), message.removed_peers().end());
   for (int i = 0; i < message.interfaces_size(); ++i) {
-    portcullis::ProtectedInterface interface{.name = message.interfaces(i).name()};
+    portcullis::ProtectedInterface interface { .name = message.interfaces(i).name() };
     for (int j = 0; j < message.interfaces(i).prefixes_size(); ++j) {
       portcullis::Prefix prefix;
       PORTCULLIS_TRY(prefix, FromMessage(message.interfaces(i).prefixes(j),
@@ -245,8 +242,7 @@ Result<portcullis::SaSpec> ToSaSpec(const SaSpec& message, const DataplaneConfig
     if (!none && (window < kMinReplayWindow || window > config.sas.max_replay_window)) {
       return Invalid("replay_window", "the anti-replay window cannot be kept",
                      fmt::format("{} to {} packets{}", kMinReplayWindow,
-                                 config.sas.max_replay_window,
-                                 config.lab ? ", or 0 for none" : ""),
+                                 config.sas.max_replay_window, config.lab ? ", or 0 for none" : ""),
                      std::to_string(window));
     }
     spec.replay_window = static_cast<uint16_t>(window);
