@@ -1,0 +1,199 @@
+// Changes of the policy: checked as a whole, accepted by the dataplane, then stored. While the
+// dataplane is away a change is stored and follows when it is back.
+#include <algorithm>
+
+#include "control/core/gate.hpp"
+#include "control/model/compile.hpp"
+#include "control/model/difference.hpp"
+#include "control/model/json.hpp"
+#include "control/model/validate.hpp"
+
+namespace portcullis {
+
+Gate::Gate(boost::asio::any_io_executor executor, bool lab, Store store, Events& events,
+           DataplaneLink& link)
+    : lab_(lab),
+      store_(std::move(store)),
+      events_(events),
+      link_(link),
+      turn_(std::move(executor)) {}
+
+Result<void> Gate::Load() {
+  auto stored = store_.ReadPolicy();
+  if (!stored) return tl::unexpected(stored.error());
+  auto warnings = model::Validate(stored->document, lab_);
+  if (!warnings) {
+    Error error = warnings.error();
+    error.message = "the stored policy is not admitted by this configuration: " + error.message;
+    return tl::unexpected(error);
+  }
+  auto revoked = store_.ReadRevoked();
+  if (!revoked) return tl::unexpected(revoked.error());
+  document_ = std::move(stored->document);
+  generation_ = stored->generation;
+  policy_warnings_ = std::move(*warnings);
+  revoked_ = std::move(*revoked);
+  return {};
+}
+
+std::vector<model::Warning> Gate::Warnings() const {
+  std::vector<model::Warning> all = policy_warnings_;
+  for (const auto& [id, sa] : sas_) {
+    for (auto& warning : model::WarningsOf(sa.spec)) all.push_back(std::move(warning));
+  }
+  return all;
+}
+
+uint64_t Gate::NextGeneration() const {
+  return std::max(generation_, dataplane_generation_) + 1;
+}
+
+boost::asio::awaitable<Result<void>> Gate::Push(steer::ApplySnapshot snapshot) {
+  const uint64_t generation = snapshot.generation();
+  steer::Request request;
+  *request.mutable_apply_snapshot() = std::move(snapshot);
+  const auto answer = co_await link_.Call(std::move(request));
+  if (!answer) {
+    if (answer.error().kind == ErrorKind::kUnavailable) {
+      link_.Reconnect("no answer to a policy: nobody knows which one is in force");
+    }
+    co_return tl::unexpected(answer.error());
+  }
+  dataplane_generation_ = generation;
+  co_return Result<void>{};
+}
+
+// Remembers who has what, so that after a restart of either side the same policy is recognised. If
+// this fails the next connection pushes once more than needed; so it is no error.
+void Gate::NoteInForce() {
+  static_cast<void>(store_.WriteInForce({incarnation_, generation_}));
+}
+
+// An SA without its peer would count for nobody and be judged by no rule.
+Result<void> Gate::SasKeepTheirPeers(const model::Document& wanted) const {
+  for (const auto& [id, sa] : sas_) {
+    const auto& peer = sa.spec.peer();
+    if (std::none_of(wanted.peers.begin(), wanted.peers.end(),
+                     [&](const auto& p) { return p.name == peer; })) {
+      return tl::unexpected(Error{ErrorKind::kConflict,
+                                  fmt::format("peer '{}' still has security associations", peer),
+                                  {},
+                                  "a peer without security associations",
+                                  fmt::format("security association '{}'", id)});
+    }
+  }
+  return {};
+}
+
+Gate::Changed Gate::Apply(Edit edit, Wish wish) {
+  const auto held = co_await turn_.Take();
+  auto wanted = edit(document_);
+  if (!wanted) co_return tl::unexpected(wanted.error());
+  auto warnings = model::Validate(*wanted, lab_);
+  if (!warnings) co_return tl::unexpected(warnings.error());
+  if (auto kept = SasKeepTheirPeers(*wanted); !kept) co_return tl::unexpected(kept.error());
+  model::SortByName(*wanted);
+
+  Change change{model::DifferenceOf(document_, *wanted), *warnings, generation_, InSync(), {}};
+  if (wish.dry_run || model::IsEmpty(change.difference)) co_return change;
+
+  const uint64_t next = NextGeneration();
+  const bool pushes = link_.ready();
+  if (pushes) {
+    const auto pushed =
+        co_await Push(in_sync_ ? model::CompileChange(document_, generation_, *wanted, next)
+                               : model::CompileFull(*wanted, next));
+    if (!pushed) {
+      events_.Tell("policy_refused",
+                   fmt::format("generation {} is not in force, {} goes on: {}", next, generation_,
+                               pushed.error().Text()),
+                   wish.operator_name);
+      co_return tl::unexpected(pushed.error());
+    }
+  }
+  const auto stored = store_.WritePolicy({next, *wanted});
+  if (!stored) {
+    // What a restart would not find must not be in force: the old policy comes back.
+    in_sync_ = false;
+    sync_error_ = stored.error().Text();
+    if (pushes) {
+      const auto restored = co_await Push(model::CompileFull(document_, next + 1));
+      if (!restored) sync_error_ += "; and the old policy: " + restored.error().Text();
+    }
+    events_.Tell("policy_refused", sync_error_, wish.operator_name);
+    co_return tl::unexpected(stored.error());
+  }
+  document_ = std::move(*wanted);
+  generation_ = next;
+  policy_warnings_ = std::move(*warnings);
+  in_sync_ = pushes && link_.ready();
+  if (in_sync_) {
+    sync_error_.clear();
+    NoteInForce();
+    // A peer that was removed and comes back is still revoked.
+    if (auto revoked = co_await PushRevocations(); !revoked) in_sync_ = false;
+  }
+  events_.Tell("policy_applied",
+               fmt::format("generation {}: {} added, {} changed, {} removed{}", generation_,
+                           change.difference["added"].size(), change.difference["changed"].size(),
+                           change.difference["removed"].size(),
+                           InSync() ? "" : "; stored, follows when the dataplane is back"),
+               wish.operator_name);
+  change.generation = generation_;
+  change.in_force = InSync();
+  co_return change;
+}
+
+boost::asio::awaitable<Result<void>> Gate::PushRevocations() {
+  for (const auto& peer : document_.peers) {
+    if (!revoked_.contains(peer.name)) continue;
+    steer::Request request;
+    request.mutable_revoke()->set_peer(peer.name);
+    request.mutable_revoke()->set_revoked(true);
+    const auto answer = co_await link_.Call(std::move(request));
+    if (!answer) {
+      link_.Reconnect("a revocation was not confirmed: " + answer.error().Text());
+      co_return tl::unexpected(answer.error());
+    }
+  }
+  co_return Result<void>{};
+}
+
+Gate::Changed Gate::Revoke(std::string peer, bool revoked, Wish wish) {
+  const auto held = co_await turn_.Take();
+  if (std::none_of(document_.peers.begin(), document_.peers.end(),
+                   [&](const auto& p) { return p.name == peer; })) {
+    co_return Fail(ErrorKind::kNotFound, fmt::format("there is no peer '{}'", peer));
+  }
+  Change change{nlohmann::json::object(), {}, generation_, InSync(), {}};
+  const bool changes = revoked != revoked_.contains(peer);
+  change.difference = model::OneDifference(revoked ? "added" : "removed", "revocation", peer);
+  if (!changes) change.difference = model::DifferenceOf(document_, document_);  // nothing
+  if (wish.dry_run) co_return change;
+
+  // Stored first: a revocation outlives whatever happens next.
+  if (auto stored = store_.WriteRevoked(peer, revoked); !stored) {
+    co_return tl::unexpected(stored.error());
+  }
+  if (revoked) {
+    revoked_.insert(peer);
+  } else {
+    revoked_.erase(peer);
+  }
+  change.in_force = false;
+  if (link_.ready()) {
+    steer::Request request;
+    request.mutable_revoke()->set_peer(peer);
+    request.mutable_revoke()->set_revoked(revoked);
+    const auto answer = co_await link_.Call(std::move(request));
+    if (!answer) link_.Reconnect("a revocation was not confirmed: " + answer.error().Text());
+    change.in_force = answer.has_value();
+  }
+  events_.Tell("operator",
+               fmt::format("peer '{}' is {}{}", peer, revoked ? "revoked" : "admitted again",
+                           change.in_force ? "" : "; follows when the dataplane is back"),
+               wish.operator_name, peer);
+  co_return change;
+}
+
+}  // namespace portcullis

@@ -1,0 +1,132 @@
+// Security associations with keys installed by hand. Their keys live in locked memory here and in
+// the dataplane, nowhere else; so they are installed only while the dataplane is there. The
+// fingerprint is remembered before the key goes out: a crash in between errs towards refusing it.
+#include <algorithm>
+
+#include "control/core/gate.hpp"
+#include "control/model/difference.hpp"
+#include "dataplane/steer/messages.hpp"
+
+namespace portcullis {
+
+namespace {
+Error SaConflict(std::string where, std::string message, std::string expected, std::string found) {
+  return {ErrorKind::kConflict, std::move(message), std::move(where), std::move(expected),
+          std::move(found)};
+}
+}  // namespace
+
+Result<void> Gate::CheckSa(const model::Sa& sa, const std::string& replaces) {
+  const steer::SaSpec& spec = sa.spec;
+  if (!replaces.empty() && !sas_.contains(replaces)) {
+    return Fail(ErrorKind::kNotFound,
+                fmt::format("there is no security association '{}'", replaces));
+  }
+  if (spec.id() != replaces && sas_.contains(spec.id())) {
+    return tl::unexpected(
+        SaConflict("/id", fmt::format("there is a security association '{}' already", spec.id()),
+                   "an id of its own", "\"" + spec.id() + "\""));
+  }
+  if (std::none_of(document_.peers.begin(), document_.peers.end(),
+                   [&](const auto& p) { return p.name == spec.peer(); })) {
+    return Invalid("/peer", "there is no such peer", "the name of a peer",
+                   "\"" + spec.peer() + "\"");
+  }
+  // Ours to choose, so ours to keep apart (RFC 4301 4.1). Outbound ones are the peers' choice.
+  for (const auto& [id, other] : sas_) {
+    if (id != replaces && spec.direction() == steer::INBOUND &&
+        other.spec.direction() == steer::INBOUND && other.spec.spi() == spec.spi()) {
+      return tl::unexpected(
+          SaConflict("/spi", fmt::format("inbound security association '{}' has this SPI", id),
+                     "an SPI of its own", fmt::format("0x{:08x}", spec.spi())));
+    }
+  }
+  const auto known = store_.KnowsKey(sa.fingerprint);
+  if (!known) return tl::unexpected(known.error());
+  if (*known) {
+    return tl::unexpected(SaConflict("/key", "this key was used before",
+                                     "a key that was never used",
+                                     "a key with fingerprint " + sa.fingerprint));
+  }
+  return {};
+}
+
+Gate::Changed Gate::InstallSa(model::Sa sa, std::string replaces, Wish wish) {
+  const auto held = co_await turn_.Take();
+  if (auto checked = CheckSa(sa, replaces); !checked) co_return tl::unexpected(checked.error());
+  const std::string id = sa.spec.id();
+  Change change{model::OneDifference(replaces == id ? "changed" : "added", "sa", id),
+                model::WarningsOf(sa.spec), generation_, InSync(), sa.fingerprint};
+  if (!replaces.empty() && replaces != id) {
+    change.difference["removed"].push_back({{"kind", "sa"}, {"name", replaces}});
+  }
+  if (wish.dry_run) co_return change;
+  if (!link_.ready()) {
+    co_return Fail(
+        ErrorKind::kUnavailable,
+        "a key goes only into a dataplane that is there, and it is away: " + link_.error());
+  }
+  if (auto r = store_.RememberKey(sa.fingerprint, id); !r) co_return tl::unexpected(r.error());
+
+  steer::Request request;
+  request.mutable_add_sas()->set_atomic(true);
+  steer::SaSpec& spec = *request.mutable_add_sas()->add_sas();
+  spec = model::WithKey(sa, steer::NEW);
+  spec.set_replaces(replaces);
+  const auto answer = co_await link_.Call(std::move(request));
+
+  std::optional<Error> refused;
+  if (!answer) {
+    refused = answer.error();
+  } else if (answer->add_sas().results_size() != 1) {
+    refused = Error{ErrorKind::kUnavailable, "the dataplane answered something else", {}, {}, {}};
+  } else if (answer->add_sas().results(0).has_failure()) {
+    refused = steer::ToError(answer->add_sas().results(0).failure());
+  }
+  if (refused) {
+    // Known to have stayed out, unless the dataplane itself says that it has seen the key, or
+    // nobody can tell.
+    if (refused->kind == ErrorKind::kUnavailable) {
+      link_.Reconnect("no answer to a security association: nobody knows whether it is in force");
+    } else if (refused->kind != ErrorKind::kConflict) {
+      static_cast<void>(store_.ForgetKey(sa.fingerprint));
+    }
+    events_.Tell("sa_refused", refused->Text(), wish.operator_name, sa.spec.peer(), id);
+    co_return tl::unexpected(*refused);
+  }
+  const std::string peer = sa.spec.peer();
+  if (!replaces.empty()) sas_.erase(replaces);
+  sas_.insert_or_assign(id, std::move(sa));
+  change.in_force = true;
+  events_.Tell("operator",
+               replaces.empty()
+                   ? fmt::format("security association '{}' installed by hand", id)
+                   : fmt::format("security association '{}' replaced by '{}'", replaces, id),
+               wish.operator_name, peer, id);
+  co_return change;
+}
+
+Gate::Changed Gate::RemoveSa(std::string id, Wish wish) {
+  const auto held = co_await turn_.Take();
+  const auto sa = sas_.find(id);
+  if (sa == sas_.end()) {
+    co_return Fail(ErrorKind::kNotFound, fmt::format("there is no security association '{}'", id));
+  }
+  Change change{model::OneDifference("removed", "sa", id), {}, generation_, InSync(), {}};
+  if (wish.dry_run) co_return change;
+  steer::Request request;
+  request.mutable_remove_sas()->add_ids(id);
+  const auto answer = co_await link_.Call(std::move(request));
+  if (!answer) {
+    link_.Reconnect("a removal was not confirmed: " + answer.error().Text());
+    co_return tl::unexpected(answer.error());
+  }
+  const std::string peer = sa->second.spec.peer();
+  sas_.erase(sa);
+  change.in_force = true;
+  events_.Tell("operator", fmt::format("security association '{}' removed", id), wish.operator_name,
+               peer, id);
+  co_return change;
+}
+
+}  // namespace portcullis

@@ -1,0 +1,58 @@
+// Keeps the connection to the dataplane: connects, greets, lets the owner reconcile, subscribes to
+// events, and does it all again when the connection breaks. Knows nothing of policy.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/result.hpp"
+#include "control/events/events.hpp"
+#include "dataplane/steer/client.hpp"
+
+namespace portcullis {
+
+class DataplaneLink {
+ public:
+  /// Called after each greeting, before anybody else may use the link. An error is told as an event
+  /// and the connection is made anew after a while.
+  using Reconcile =
+      std::function<boost::asio::awaitable<Result<void>>(const steer::HelloReply& hello)>;
+
+  DataplaneLink(boost::asio::any_io_executor executor, std::string path, Events& events);
+
+  /// Never returns; runs on the executor.
+  boost::asio::awaitable<void> Run(Reconcile reconcile);
+
+  /// kUnavailable while there is no connection.
+  boost::asio::awaitable<Result<steer::Response>> Call(steer::Request request);
+
+  /// Connected, greeted and reconciled.
+  [[nodiscard]] bool ready() const { return ready_; }
+  /// Whom we are connected to, also while reconciling; null when not connected.
+  [[nodiscard]] const steer::HelloReply* hello() const { return hello_ ? &*hello_ : nullptr; }
+  /// Why not ready; empty when ready.
+  [[nodiscard]] const std::string& error() const { return error_; }
+  /// Breaks the connection, so that both sides reconcile: after an answer that never came, nobody
+  /// knows what is in force.
+  void Reconnect(const std::string& why);
+
+ private:
+  boost::asio::awaitable<Result<void>> Connect(const Reconcile& reconcile);
+  void Broke(const std::string& why);
+  void OnEvent(const steer::Event& event);
+
+  boost::asio::any_io_executor executor_;
+  std::string path_;
+  Events& events_;
+  std::optional<SteerClient> client_;
+  std::optional<steer::HelloReply> hello_;
+  bool ready_ = false;
+  std::string error_ = "not connected yet";
+  boost::asio::steady_timer broken_;  // cancelled when the connection breaks
+};
+
+}  // namespace portcullis
