@@ -230,7 +230,7 @@ class Dataplane(Process):
             'instance': instance,
             'lab': True,
             'workers': {'count': 1, 'idle': 'sleep'},
-            'memory': {'hugepages': 'never', 'megabytes': 128, 'buffers': 8192},
+            'memory': {'hugepages': 'never', 'megabytes': 128, 'buffers': 12288},
             'ports': ports,
             'sas': {'capacity': 4096},
             'state_file': str(self.state_file),

@@ -90,7 +90,10 @@ class Tunnel:
             # Somebody listens, or the server's kernel would answer with ICMP errors.
             self.sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self.sink.bind((SERVER, PORT))
-        self.closing.append(self.sink.close)
+        with self.peer.entered():
+            # The same for ESP, of which the peer's kernel knows nothing.
+            self.esp_sink = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ESP)
+        self.closing += [self.sink.close, self.esp_sink.close]
 
         self.pki = Pki(self.folder / 'pki')
         self.dataplane = Dataplane(self.gate, self.folder, instance_name('t'), [
