@@ -50,7 +50,8 @@ std::string Words(const Place& place, const Place& top) {
   return text;
 }
 
-// Walks the words before the cursor as long as they name commands; shared by bash and zsh.
+// Walks the words before the cursor as long as they name commands; shared by bash and zsh
+// (where a variable named path would be PATH).
 std::string Bash(const std::vector<Place>& places, const char* words, const char* last) {
   std::string cases;
   std::string commands;
@@ -59,14 +60,14 @@ std::string Bash(const std::vector<Place>& places, const char* words, const char
         fmt::format("    \"{}\") offers=\"{}\" ;;\n", place.path, Words(place, places.front()));
     if (!place.path.empty()) commands += (commands.empty() ? "\"" : "|\"") + place.path + "\"";
   }
-  return fmt::format(R"(  local path="" word next offers=""
+  return fmt::format(R"(  local place="" word next offers=""
   for word in {}; do
-    next="${{path:+$path }}$word"
+    next="${{place:+$place }}$word"
     case "$next" in
-    {}) path="$next" ;;
+    {}) place="$next" ;;
     esac
   done
-  case "$path" in
+  case "$place" in
 {}  esac
 )",
                      words, commands, cases) +

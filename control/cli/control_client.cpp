@@ -63,10 +63,14 @@ struct ControlClient::Impl {
       const int reason = ERR_GET_REASON(static_cast<unsigned long>(error.value()));  // NOLINT
       if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
         const long why = SSL_get_verify_result(stream->native_handle());  // NOLINT
+        // Unspecified is what host_name_verification leaves when the name does not match.
         return {ExitCode::kNotAllowed,
                 fmt::format("{} is not the control that we trust: {} (expected a certificate of "
                             "the configured CA for {})",
-                            where, X509_verify_cert_error_string(why), server_name),
+                            where,
+                            why == X509_V_ERR_UNSPECIFIED ? "its certificate is for another name"
+                                                          : X509_verify_cert_error_string(why),
+                            server_name),
                 nullptr};
       }
       return {ExitCode::kNotAllowed,

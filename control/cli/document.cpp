@@ -142,6 +142,8 @@ void Emit(YAML::Emitter& out, const json& value) {
                            text == "false" || DecimalInteger(text).has_value();
     if (ambiguous) out << YAML::DoubleQuoted;
     out << text;
+  } else if (value.is_null()) {
+    out << YAML::Null;
   } else {
     out << value.dump();
   }
