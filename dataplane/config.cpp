@@ -155,6 +155,16 @@ void CheckPorts(const Section& root, const std::vector<Section>& items,
     untrusted += port.role == PortRole::kUntrusted;
     inner += port.role == PortRole::kTrusted || port.role == PortRole::kLocal;
   }
+  const auto shared = std::ranges::find_if(ports, [](const PortConfig& port) {
+    return std::holds_alternative<InterfaceDevice>(port.device);
+  });
+  for (size_t i = 0; i < ports.size() && shared != ports.end(); ++i) {
+    if (ports[i].mtu <= kMaxAfXdpMtu) continue;
+    items[i].Refuse("mtu",
+                    "too large beside an AF_XDP port, with which it shares packet buffers of one "
+                    "page",
+                    fmt::format("at most {}, or no port with interface", kMaxAfXdpMtu));
+  }
   if (untrusted == 0) {
     root.Refuse("ports", "nothing faces the wire", "at least one port of role untrusted", "none");
   }

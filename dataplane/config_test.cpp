@@ -145,9 +145,16 @@ const auto kCases = std::to_array<Case>({
      "dp.yaml:3: ports[1].device.pci: not a PCI address; expected domain:bus:slot.function as in "
      "0000:01:00.0; found \"01:00.0\""},
     {"AfXdpMtu", TwoPorts("name: core, role: trusted, device: { interface: core0 }, mtu: 9000"),
-     TwoPorts("name: core, role: trusted, device: { vdev: net_ring0 }, mtu: 9000"),
+     TwoPorts("name: core, role: trusted, device: { interface: core0 }, mtu: 3498"),
      "dp.yaml:3: ports[1].mtu: too large for AF_XDP, where a frame must fit into one page; "
      "expected at most 3498; for more give DPDK the device whole (pci); found \"9000\""},
+    {"JumboBesideAfXdp",
+     TwoPorts("name: core, role: trusted, device: { vdev: net_ring0 }, mtu: 9000"),
+     "ports:\n  - { name: wire, role: untrusted, device: { pci: \"0000:01:00.0\" } }\n"
+     "  - { name: core, role: trusted, device: { vdev: net_ring0 }, mtu: 9000 }",
+     "dp.yaml:3: ports[1].mtu: too large beside an AF_XDP port, with which it shares packet "
+     "buffers "
+     "of one page; expected at most 3498, or no port with interface; found \"9000\""},
     {"SmallMtu", TwoPorts("name: core, role: trusted, device: { interface: core0 }, mtu: 575"),
      TwoPorts("name: core, role: trusted, device: { interface: core0 }, mtu: 576"),
      "dp.yaml:3: ports[1].mtu: not in range; expected a number from 576 to 9216; found \"575\""},

@@ -92,7 +92,9 @@ Result<rte_mempool*> MakePool(const DataplaneConfig& config) {
     const auto page = static_cast<unsigned>(sysconf(_SC_PAGESIZE));
     room = std::min<unsigned>(room, page - RTE_CACHE_LINE_SIZE - sizeof(rte_mbuf));
   }
-  rte_mempool* pool = rte_pktmbuf_pool_create("portcullis", config.memory.buffers, kPoolCache, 0,
+  static unsigned made = 0;  // DPDK knows pools by name
+  const std::string name = fmt::format("portcullis{}", made++);
+  rte_mempool* pool = rte_pktmbuf_pool_create(name.c_str(), config.memory.buffers, kPoolCache, 0,
                                               static_cast<uint16_t>(room), SOCKET_ID_ANY);
   if (pool == nullptr) {
     return Fail(ErrorKind::kExhausted,
@@ -172,7 +174,10 @@ Result<void> Configure(const PortConfig& port, unsigned workers, rte_mempool* po
     return Refuse(port, "the MTU is too large for the device",
                   fmt::format("at most {}", info.max_mtu), fmt::format("{}", out.mtu));
   }
-  out.tx_queues = static_cast<uint16_t>(std::min<unsigned>(workers, info.max_tx_queues));
+  // A tap has pairs of queues.
+  const bool pairs = std::string_view(info.driver_name) == "net_tap";
+  out.tx_queues = static_cast<uint16_t>(
+      std::min<unsigned>(pairs ? out.rx_queues : workers, info.max_tx_queues));
 
   rte_eth_conf conf{};
   conf.rxmode.mtu = out.mtu;
@@ -183,11 +188,6 @@ Result<void> Configure(const PortConfig& port, unsigned workers, rte_mempool* po
         (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_ESP);
   }
   int rc = rte_eth_dev_configure(out.id, out.rx_queues, out.tx_queues, &conf);
-  if (rc != 0 && out.tx_queues != out.rx_queues) {
-    // Some devices (net_tap) have pairs of queues.
-    out.tx_queues = std::min(out.tx_queues, out.rx_queues);
-    rc = rte_eth_dev_configure(out.id, out.rx_queues, out.tx_queues, &conf);
-  }
   if (rc != 0) {
     return Refuse(port, fmt::format("cannot be configured with {} receive queues and MTU {}: {}",
                                     out.rx_queues, out.mtu, Why(rc)));

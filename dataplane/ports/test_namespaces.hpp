@@ -55,6 +55,7 @@ class FarNamespace {
   FarNamespace(const FarNamespace&) = delete;
   FarNamespace& operator=(const FarNamespace&) = delete;
 
+  [[nodiscard]] pid_t pid() const { return child_; }
   /// nsenter and not `ip netns exec`, which would hide bpffs.
   void Run(const std::string& command) const {
     Sh(fmt::format("nsenter --net=/proc/{}/ns/net {}", child_, command));
