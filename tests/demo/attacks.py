@@ -18,6 +18,7 @@ from scapy_esp import Sa, datagram, frame, split, tcp
 
 ATTACKER_MAC = '02:00:00:00:66:66'
 RST = 0x04  # a segment that a TCP without the connection ignores: nothing comes back
+GAP_SECONDS = 0.02  # between attack packets: the budget for wrong ICVs (100/s) is not the subject
 FLOOD_PACKETS = 4000
 FLOOD_RATE = 5 * INSIDER_RATE
 
@@ -63,8 +64,7 @@ class Attacker:
         def action():
             for packet in packets:
                 self.send(packet)
-                # Some milliseconds apart: the budget for wrong ICVs (100/s) is not the subject.
-                time.sleep(0.02)
+                time.sleep(GAP_SECONDS)
         said, arrived = self.observe(len(packets), action)
         ok = set(said) <= set(allowed) and sum(said.values()) == len(packets) and \
             arrived == reached

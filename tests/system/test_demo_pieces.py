@@ -5,13 +5,16 @@ import json
 import socket
 import ssl
 import threading
+import types
 
 import pytest
 
-from processes import Pki, Wire
-from netns import Namespaces
-
+import attacks
+import lab
 import nsmf
+from netns import Namespaces
+from processes import Pki, Wire
+from scapy_esp import Sa, frame, udp
 
 SLICE = '/ProvMnS/v1/SubNetwork=1/NetworkSlice=s1'
 
@@ -179,3 +182,43 @@ def test_the_wire_sends_and_records():
             assert receiver.frames == [frame + n.to_bytes(2, 'big') for n in range(500)]
             assert receiver.dropped() == 0
             assert sender.count() == 0  # what is sent is not what is received
+
+
+class CarelessGate:
+    """Stands in for the laboratory: a gate that gives every packet the same verdict."""
+
+    def __init__(self, verdict, passes):
+        self.verdict, self.passes = verdict, passes
+        self.said, self.reached = 0, 0
+        csmf = Sa(0x1001, lab.CSMF[1], lab.GATE)
+        history = [frame(csmf.packet(udp(lab.CSMF[2], lab.NSMF, 1, 1)), *['02:00:00:00:00:01'] * 2)
+                   for _ in range(3 * lab.WINDOW)]
+        self.gate = types.SimpleNamespace(mac=lambda _: '02:00:00:00:00:01')
+        self.wire_to_gate = types.SimpleNamespace(send=self.take)
+        self.wire_from_csmf = types.SimpleNamespace(frames=history)
+        self.counter = types.SimpleNamespace(settle=lambda: None, count=lambda: self.reached)
+        self.rest = types.SimpleNamespace(verdicts=lambda: {verdict: self.said})
+        self.keys = {who: Sa(spi, who[1], lab.GATE)
+                     for spi, who in ((0x1002, lab.INSIDER), (0x1003, lab.FLOODER))}
+
+    def take(self, _):
+        self.said += 1
+        self.reached += self.passes
+
+
+@pytest.mark.parametrize('verdict, passes', [
+    ('accepted', True),        # lets everything through
+    ('cleartext_denied', True),  # says that it refuses, and does not
+    ('accepted', False),       # says that it accepts, and does not
+    ('auth_failed', False),    # refuses everything
+    ('rate_limited', False)])
+def test_the_demo_is_not_content_with_a_careless_gate(monkeypatch, verdict, passes):
+    monkeypatch.setattr(attacks, 'GAP_SECONDS', 0)
+    monkeypatch.setattr(attacks, 'FLOOD_PACKETS', 200)
+    outcomes = list(attacks.cases(attacks.Attacker(CarelessGate(verdict, passes))))
+    assert len(outcomes) == 11
+    bad = {name for name, outcome in outcomes if not outcome.ok}
+    if passes or verdict == 'accepted':
+        assert len(bad) >= 8, 'each attack that came through is NOT OK'
+    assert 'flood above its rate' in bad
+    assert ('  its twin' in bad) == (verdict != 'accepted' or not passes)

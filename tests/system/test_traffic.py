@@ -59,7 +59,7 @@ def test_both_directions_arrive_whole_and_are_counted(tmp_path, workers):
 @pytest.mark.parametrize('esn', [True, False], ids=['esn', 'seq32'])
 @pytest.mark.parametrize('algorithm', ALGORITHMS)
 def test_scapy_seals_what_the_gate_opens_and_opens_what_it_seals(tunnel, algorithm, esn):
-    spi = 0x3000 + list(ALGORITHMS).index(algorithm) * 2 + esn
+    spi = 0x3100 + list(ALGORITHMS).index(algorithm) * 2 + esn
     inbound, outbound = tunnel.new_pair(spi, algorithm, esn)
     old = tunnel.rest.get('/v1/sas/out')
     tunnel.rest.put(f'/v1/sas/{old["id"]}', sa_body('out', 'csmf-1', 'outbound', outbound))
@@ -118,7 +118,7 @@ def test_nothing_is_lost_while_sas_and_policy_change(tunnel):
             Repeat(500, tunnel.send_outbound) as outbound:
         for number in range(1000):
             peer = number % len(others)
-            keys, _ = tunnel.new_pair(0x100000 + number)
+            keys, _ = tunnel.new_pair(0x100400 + number)
             body = sa_body(f'load-{number}', f'other-{peer}', 'inbound', keys, f'10.1.9.{peer}')
             body['tunnel'] = {'local': GATE, 'remote': f'192.0.2.{100 + peer}'}
             rest.post('/v1/sas', body)
