@@ -20,9 +20,9 @@ def make_gate(tmp_path_factory):
     gates = []
 
     def make(**settings):
-        gate = Gate(tmp_path_factory.mktemp('gate'), **settings)
+        gate = Gate(tmp_path_factory.mktemp('gate'), **settings).__enter__()
         gates.append(gate)
-        return gate.__enter__()
+        return gate
 
     yield make
     for gate in gates:

@@ -165,7 +165,8 @@ class Gate:
 
     def __init__(self, folder, *, workers=1, driver='af_packet', queues=1, mtu=1500,
                  extra_ports=(), change=None, **settings):
-        """extra_ports: more ports, as in the configuration but without their device.
+        """extra_ports: more ports, as in the configuration but without their device; those of role
+        exception become TAPs, whose other end is an interface of the kernel.
         change: a function that may alter the finished configuration."""
         self.folder = pathlib.Path(folder)
         self.workers = workers
@@ -190,7 +191,9 @@ class Gate:
             change(self.config)
 
     def _config(self, driver, queues, mtu, settings):
-        def device(name, n):
+        def device(name, n, role=None):
+            if role == 'exception':
+                return f'net_tap{n},iface={name}'
             if driver == 'pcap':
                 return f'net_pcap{n},rx_iface_in={name},tx_iface={name}'
             return (f'net_af_packet{n},iface={name},qpairs={queues},blocksz=4096,framesz=2048,'
@@ -225,7 +228,8 @@ class Gate:
             'auth_failures': {'per_second': 1000000, 'suspect_seconds': 1, 'cpu_percent': 100},
         }
         for n, extra in enumerate(self.extra_ports):
-            config['ports'].append({'device': {'vdev': device(extra['name'], n + 2)}} | extra)
+            vdev = device(extra['name'], n + 2, extra['role'])
+            config['ports'].append({'device': {'vdev': vdev}} | extra)
         return config | settings
 
     # ---- life
@@ -247,16 +251,36 @@ class Gate:
         self.namespace.sysctl('net.ipv6.conf.default.disable_ipv6', 1)
         for name, mac, far in (('wire', GATE_WIRE_MAC, PEER_MAC),
                                ('core', GATE_CORE_MAC, SERVER_MAC)):
-            self.namespace.veth(self.namespace, name, self.namespace, f'{name}1',
+            self.world.veth(self.namespace, name, self.namespace, f'{name}1',
                                 mtu=9000, a_mac=mac, b_mac=far)
+        taps = [p['name'] for p in self.extra_ports if p['role'] == 'exception']
         for extra in self.extra_ports:
-            self.namespace.veth(self.namespace, extra['name'], self.namespace, f'{extra["name"]}1',
+            if extra['name'] in taps:
+                continue
+            self.world.veth(self.namespace, extra['name'], self.namespace, f'{extra["name"]}1',
                                 mtu=9000, a_mac=extra['mac'])
         with self.namespace.entered():
-            self.wires = {name: Wire(f'{name}1')
-                          for name in ('wire', 'core', *(p['name'] for p in self.extra_ports))}
+            self.wires = {p['name']: Wire(f'{p["name"]}1') for p in self.config['ports']
+                          if p['name'] not in taps}
         self.launch()
+        with self.namespace.entered():
+            for name in taps:  # the kernel's end of a TAP is made by the dataplane
+                self.namespace.run(['ip', 'link', 'set', name, 'up'])
+                self.namespace.address(name, GATE[4] + '/32')
+                self.wires[name] = Wire(name)
         self.push_fences()
+        if taps:
+            self._await_own_address()
+
+    def _await_own_address(self):
+        """Until the dataplane has heard from the kernel that the wire's address is the host's."""
+        data = to_gate(scapy_esp.datagram(PEER[4], GATE[4], 6, bytes(20)))
+        deadline = time.monotonic() + 5
+        while self._read()['exception'] == 0:
+            assert time.monotonic() < deadline, self.log()
+            self.wires['wire'].send(data)
+            time.sleep(0.01)
+        self.drain()
 
     def launch(self):
         """Starts the process; no policy yet."""

@@ -52,7 +52,7 @@ def extra_sas(link, count, start):
     return [{'id': f'{link.name}-extra-{start + n}', 'peer': link.name,
              'direction': 'inbound' if n % 2 else 'outbound', 'spi': 0x702000 + start + n,
              'key': os.urandom(20),
-             'selectors': [], 'tunnel': {'local': '192.0.2.1', 'remote': '192.0.2.2'}}
+             'selectors': [{'local': '10.254.0.1/32'}], 'tunnel': {'local': '192.0.2.1', 'remote': '192.0.2.2'}}
             for n in range(count)]
 
 

@@ -34,6 +34,12 @@ def fragments(packet, size):
     return (fragment_v4 if packet[0] >> 4 == 4 else fragment_v6)(packet, size)
 
 
+# net_af_packet lets the kernel reassemble (PACKET_FANOUT_FLAG_DEFRAG), so these gates use net_pcap.
+@pytest.fixture(scope='module', params=[1, 2], ids=['one worker', 'two workers'])
+def gate(make_gate, request):
+    return make_gate(driver='pcap', workers=request.param)
+
+
 @pytest.mark.parametrize('udp_encap', (False, True), ids=('bare', 'udp'))
 @pytest.mark.parametrize('outer', (4, 6))
 def test_outer_fragments_are_dropped(gate, outer, udp_encap):
@@ -98,7 +104,7 @@ def test_inner_fragments_and_rules_with_ports(gate):
 
 @pytest.fixture(scope='module', params=[1, 2], ids=['one worker', 'two workers'])
 def collector(make_gate, request):
-    return make_gate(fragments='reassemble', workers=request.param)
+    return make_gate(driver='pcap', fragments='reassemble', workers=request.param)
 
 
 @pytest.mark.parametrize('udp_encap', (False, True), ids=('bare', 'udp'))

@@ -7,6 +7,7 @@ import pytest
 
 from gate import PEER, SERVER, forwarded, to_core, to_gate
 from scapy_esp import datagram, tcp, udp
+from steer_client import SteerError
 
 OTHER_SERVER = {4: '10.2.0.11', 6: '2001:db8:2::11'}
 
@@ -100,7 +101,9 @@ def test_a_spoofed_inner_source(gate, family):
 
 
 def test_no_selectors_admit_nothing(gate):
-    link = gate.link(selectors=[])
+    with pytest.raises(SteerError):
+        gate.link(selectors=[])  # refused at once: it would be a mistake
+    link = gate.link(selectors=[{'local': '10.254.0.1/32'}])
     both(gate, link, link.request(), link.answer(), 'selector_mismatch')
 
 

@@ -25,7 +25,7 @@ NOT_FROM_OUTSIDE = {
 def small(make_gate):
     """Everything bounded is small here: queues, times, budgets."""
     return make_gate(
-        neighbours={'queue': 2, 'timeout_ms': 50}, fragments='reassemble',
+        driver='pcap', neighbours={'queue': 2, 'timeout_ms': 50}, fragments='reassemble',
         auth_failures={'per_second': 5, 'suspect_seconds': 1, 'cpu_percent': 10},
         extra_ports=[{'name': 'host', 'role': 'exception', 'exception': 'wire',
                       'mac': '02:00:00:00:00:01', 'mtu': 1500}])
@@ -137,7 +137,7 @@ PROVOKE = {
     'auth_throttled': auth_throttled,
     'dummy': with_link(lambda link: link.seal(b'', next_header=59)),
     'selector_mismatch': lambda gate: gate.judge(
-        (link := gate.link(selectors=[])).seal(link.request())),
+        (link := gate.link(selectors=[{'local': '10.254.0.1/32'}])).seal(link.request())),
     'no_policy': lambda gate: gate.judge((link := gate.link(rules=[])).seal(link.request())),
     'grant_expired': grant_expired,
     'rate_limited': rate_limited,
@@ -150,14 +150,14 @@ PROVOKE = {
 }
 
 # Needs the other setting of `fragments`.
-ON_THE_SHARED_GATE = {
+WITHOUT_REASSEMBLY = {
     'fragment': with_link(lambda link: link.seal(link.request(), outer={'more_fragments': True})),
 }
 
 
 def test_each_verdict_is_provoked_or_explained():
     assert len(NAMES) > 25
-    told = list(PROVOKE) + list(ON_THE_SHARED_GATE) + list(NOT_FROM_OUTSIDE)
+    told = list(PROVOKE) + list(WITHOUT_REASSEMBLY) + list(NOT_FROM_OUTSIDE)
     assert sorted(told) == sorted(NAMES)
 
 
@@ -170,9 +170,10 @@ def test_provoked(small, verdict):
     small.accepts(small.link())
 
 
-@pytest.mark.parametrize('verdict', ON_THE_SHARED_GATE)
-def test_provoked_on_the_shared_gate(gate, verdict):
-    assert set(ON_THE_SHARED_GATE[verdict](gate).verdicts) == {verdict}
+@pytest.mark.parametrize('verdict', WITHOUT_REASSEMBLY)
+def test_provoked_without_reassembly(make_gate, verdict):
+    gate = make_gate(driver='pcap')
+    assert set(WITHOUT_REASSEMBLY[verdict](gate).verdicts) == {verdict}
     gate.accepts(gate.link())
 
 
