@@ -272,7 +272,7 @@ ports:
     role: untrusted
     device: { vdev: "net_pcap0,rx_pcap=in.pcap,tx_pcap=out.pcap" }
     queues: 2
-    mtu: 9000
+    mtu: 3000
     mac: "02:00:00:00:00:01"
     addresses: [192.0.2.1/24, "2001:db8::1/64"]
   - { name: host, role: exception, device: { vdev: net_tap0 }, exception: wire }
@@ -300,7 +300,7 @@ neighbours: { queue: 8, timeout_ms: 90 }
   const PortConfig& wire = config->ports[0];
   EXPECT_EQ(Text(wire.device), "net_pcap0,rx_pcap=in.pcap,tx_pcap=out.pcap");
   EXPECT_EQ(wire.queues, 2);
-  EXPECT_EQ(wire.mtu, 9000);
+  EXPECT_EQ(wire.mtu, 3000);
   EXPECT_EQ(wire.mac, (Mac{2, 0, 0, 0, 0, 1}));
   ASSERT_EQ(wire.addresses.size(), 2U);
   EXPECT_EQ(wire.addresses[0].address.Text(), "192.0.2.1");

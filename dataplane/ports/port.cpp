@@ -343,8 +343,12 @@ Ports& Ports::operator=(Ports&& other) noexcept {
 Ports::~Ports() {
   for (const Port& port : ports_) {
     if (port.id == Port::kNone) continue;
+    rte_eth_dev_info info{};
+    rte_eth_dev_info_get(port.id, &info);
     rte_eth_dev_stop(port.id);
     rte_eth_dev_close(port.id);
+    // Closed is not gone: the bus would take it for probed when it is opened again.
+    if (info.device != nullptr) rte_dev_remove(info.device);
   }
   ports_.clear();
   rte_mempool_free(pool_);
