@@ -20,8 +20,14 @@ constexpr const char* Name(host::Status status) {
   return "";
 }
 
-Outcome<ExitCode> CheckHost(Cli& cli, const std::vector<std::string>& interfaces) {
-  const std::vector<host::Finding> findings = host::CheckHost(interfaces);
+struct Arguments {
+  std::vector<std::string> interfaces;
+  std::string configuration;
+};
+
+Outcome<ExitCode> CheckHost(Cli& cli, const Arguments& arguments) {
+  const std::vector<host::Finding> findings =
+      host::CheckHost(arguments.interfaces, arguments.configuration);
   const bool fit = std::none_of(findings.begin(), findings.end(), [](const host::Finding& finding) {
     return finding.status == host::Status::kMissing;
   });
@@ -49,12 +55,16 @@ Outcome<ExitCode> CheckHost(Cli& cli, const std::vector<std::string>& interfaces
 }  // namespace
 
 void AddHostCommands(Cli& cli) {
-  const auto interfaces = std::make_shared<std::vector<std::string>>();
+  const auto arguments = std::make_shared<Arguments>();
   CLI::App* command = cli.Command(nullptr, "check-host",
                                   "Everything that this host lacks to run a gate, all at once",
-                                  [&cli, interfaces] { return CheckHost(cli, *interfaces); });
-  command->add_option("--interface", *interfaces, "Also check this one; may be repeated")
+                                  [&cli, arguments] { return CheckHost(cli, *arguments); });
+  command->add_option("--interface", arguments->interfaces, "Also check this one; may be repeated")
       ->type_name("NAME");
+  command
+      ->add_option("--dataplane", arguments->configuration,
+                   "Also check what this configuration of portcullis-dataplane asks for")
+      ->type_name("FILE");
 }
 
 }  // namespace portcullis::cli

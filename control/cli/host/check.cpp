@@ -6,7 +6,8 @@
 
 namespace portcullis::cli::host {
 
-std::vector<Finding> CheckHost(const std::vector<std::string>& interfaces) {
+std::vector<Finding> CheckHost(const std::vector<std::string>& interfaces,
+                               const std::string& configuration) {
   std::vector<Finding> all;
   const auto add = [&all](std::vector<Finding> some) {
     for (Finding& finding : some) all.push_back(std::move(finding));
@@ -16,7 +17,8 @@ std::vector<Finding> CheckHost(const std::vector<std::string>& interfaces) {
   add(CheckNetwork());
   add(CheckMachine());
   add(CheckDrivers());
-  for (const std::string& name : interfaces) add(CheckInterface(name));
+  for (const std::string& name : interfaces) add(CheckInterface(name, {}));
+  if (!configuration.empty()) add(CheckConfiguration(configuration));
   return all;
 }
 

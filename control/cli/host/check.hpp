@@ -21,13 +21,18 @@ struct Finding {
   std::string fix;  // empty when ok
 };
 
-/// All of it. `interfaces` are those that the gate shall use; may be empty.
-std::vector<Finding> CheckHost(const std::vector<std::string>& interfaces);
+/// All of it. `interfaces` are those that the gate shall use; may be empty. `configuration` is the
+/// file that portcullis-dataplane shall start with; may be empty.
+std::vector<Finding> CheckHost(const std::vector<std::string>& interfaces,
+                               const std::string& configuration);
 
 std::vector<Finding> CheckPrivileges();
 std::vector<Finding> CheckKernel();
 std::vector<Finding> CheckNetwork();
-std::vector<Finding> CheckInterface(const std::string& name);
+/// `companions` are the other interfaces on its side, which may share its VRF.
+std::vector<Finding> CheckInterface(const std::string& name,
+                                    const std::vector<std::string>& companions);
+std::vector<Finding> CheckConfiguration(const std::string& path);
 std::vector<Finding> CheckMachine();
 std::vector<Finding> CheckDrivers();
 

@@ -19,7 +19,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <sstream>
 #include <system_error>
 
@@ -174,32 +173,6 @@ std::vector<Finding> InNewNamespace() {
   return findings;
 }
 
-Finding Forwarding(const std::string& name, bool in_vrf) {
-  const std::string what = name + ": forwarding";
-  std::string on;
-  std::string fix;
-  for (const char* family : {"ipv4", "ipv6"}) {
-    if (FirstLine(fmt::format("/proc/sys/net/{}/conf/{}/forwarding", family, name)) != "1")
-      continue;
-    on += (on.empty() ? "" : ", ") + std::string(family);
-    fix += fmt::format("{}sysctl -w net.{}.conf.{}.forwarding=0", fix.empty() ? "" : "; ", family,
-                       name);
-  }
-  if (on.empty()) return Ok(what, "off");
-  if (in_vrf) return Ok(what, "on for " + on + ", but in a VRF of its own");
-  return Missing(what, "on for " + on + ": the kernel could forward around the gate",
-                 fix + "; or put it in a VRF of its own");
-}
-
-bool InVrf(const std::string& name) {
-  std::error_code error;
-  const auto master =
-      std::filesystem::read_symlink("/sys/class/net/" + name + "/master", error).filename();
-  if (error) return false;
-  const auto type = LabelledWords("/sys/class/net/" + master.string() + "/uevent", "DEVTYPE");
-  return FirstLine("/sys/class/net/" + master.string() + "/uevent") == "DEVTYPE=vrf";
-}
-
 }  // namespace
 
 std::vector<Finding> CheckNetwork() {
@@ -221,28 +194,6 @@ std::vector<Finding> CheckNetwork() {
   close(ends[0]);
   waitpid(child, nullptr, 0);
   return Unpack(text);
-}
-
-std::vector<Finding> CheckInterface(const std::string& name) {
-  const std::string folder = "/sys/class/net/" + name;
-  std::error_code error;
-  if (name.find('/') != std::string::npos || !std::filesystem::exists(folder, error)) {
-    return {Missing(name, "no such interface in this network namespace", "ip link")};
-  }
-  std::vector<Finding> findings;
-  const std::string state = FirstLine(folder + "/operstate");
-  findings.push_back(state == "up" || state == "unknown"
-                         ? Ok(name + ": link", state)
-                         : Warn(name + ": link", state, fmt::format("ip link set {} up", name)));
-  // XDP buffers are one page with headroom and tailroom; AF_XDP frames end near 3.5 KB.
-  constexpr unsigned long kMaxMtu = 3498;
-  const std::string mtu = FirstLine(folder + "/mtu");
-  findings.push_back(std::strtoul(mtu.c_str(), nullptr, 10) <= kMaxMtu
-                         ? Ok(name + ": MTU", mtu)
-                         : Missing(name + ": MTU", mtu + ", more than AF_XDP carries",
-                                   fmt::format("ip link set {} mtu {}", name, kMaxMtu)));
-  findings.push_back(Forwarding(name, InVrf(name)));
-  return findings;
 }
 
 }  // namespace portcullis::cli::host
