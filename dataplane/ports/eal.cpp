@@ -83,7 +83,9 @@ Result<EalPlan> PlanEal(const DataplaneConfig& config, const HostFacts& host) {
       pci = true;
     }
   }
-  if (!pci) add({"--no-pci"});
+  // Physical addresses are for hardware; without any, the packet pool need not be contiguous in
+  // them, only in ours, as AF_XDP wants it.
+  if (!pci) add({"--no-pci", "--iova-mode", "va"});
   return plan;
 }
 

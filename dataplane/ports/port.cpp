@@ -86,22 +86,36 @@ Result<rte_mempool*> MakePool(const DataplaneConfig& config) {
     room = std::max(room, kHeadroom + (IsAfXdp(port) ? kXdpHeadroom : 0) + RTE_ETHER_HDR_LEN +
                               kVlanTags + Mtu(port) + kTailroom);
   }
-  if (std::ranges::any_of(config.ports, IsAfXdp)) {
-    // The pool is AF_XDP's memory too, and there one frame, mbuf and pool header included, is at
-    // most a page. kMaxAfXdpMtu is what then fits.
+  // The pool is AF_XDP's memory too, and there one frame, mbuf and the pool's own header included,
+  // is at most a page; kMaxAfXdpMtu is what then fits. Hence also no spreading over memory
+  // channels, which would pad the frames.
+  const bool af_xdp = std::ranges::any_of(config.ports, IsAfXdp);
+  if (af_xdp) {
     const auto page = static_cast<unsigned>(sysconf(_SC_PAGESIZE));
     room = std::min<unsigned>(room, page - RTE_CACHE_LINE_SIZE - sizeof(rte_mbuf));
   }
   static unsigned made = 0;  // DPDK knows pools by name
   const std::string name = fmt::format("portcullis{}", made++);
-  rte_mempool* pool = rte_pktmbuf_pool_create(name.c_str(), config.memory.buffers, kPoolCache, 0,
-                                              static_cast<uint16_t>(room), SOCKET_ID_ANY);
+  rte_pktmbuf_pool_private sizes{};
+  sizes.mbuf_data_room_size = static_cast<uint16_t>(room);
+  rte_mempool* pool =
+      rte_mempool_create(name.c_str(), config.memory.buffers, sizeof(rte_mbuf) + room, kPoolCache,
+                         sizeof sizes, rte_pktmbuf_pool_init, &sizes, rte_pktmbuf_init, nullptr,
+                         SOCKET_ID_ANY, af_xdp ? RTE_MEMPOOL_F_NO_SPREAD : 0);
   if (pool == nullptr) {
     return Fail(ErrorKind::kExhausted,
                 fmt::format("{}: no memory for {} packet buffers of {} bytes: {}; raise "
                             "memory.megabytes ({}) or lower memory.buffers",
                             config.file, config.memory.buffers, room, rte_strerror(rte_errno),
                             config.memory.megabytes));
+  }
+  if (af_xdp && pool->nb_mem_chunks != 1) {
+    const unsigned chunks = pool->nb_mem_chunks;
+    rte_mempool_free(pool);
+    return Fail(ErrorKind::kExhausted,
+                fmt::format("{}: the packet buffers lie in {} pieces of memory, AF_XDP needs one; "
+                            "lower memory.buffers, or memory.hugepages: never",
+                            config.file, chunks));
   }
   return pool;
 }

@@ -38,7 +38,7 @@ std::string Yaml(const std::string& ports) {
 }
 const char* const kPorts = R"(
   - { name: wire, role: untrusted, device: { interface: wire0 } }
-  - { name: core, role: trusted, device: { interface: core0 }, mtu: 1400 }
+  - { name: core, role: trusted, device: { interface: core0 } }
   - { name: guard, role: local, device: { vdev: "net_tap0,iface=guard0" }, prefixes: [10.9.0.1/32] }
   - { name: side, role: trusted, device: { vdev: net_ring0 }, mac: "02:00:00:00:07:01",
       addresses: [10.7.0.1/24] }
@@ -59,6 +59,8 @@ class Start : public testing::Environment {
     world = new World;
     world->far.Wire("wire0", "peer0", 1);
     world->far.Wire("core0", "server0", 2);
+    Sh(fmt::format("ip link set core0 mtu {}", kMaxAfXdpMtu));
+    world->far.Run(fmt::format("ip link set server0 mtu {}", kMaxAfXdpMtu));
     world->config = *ParseConfig(Yaml(kPorts), "dp.yaml");
     const auto started = StartEal(world->config);
     ASSERT_TRUE(started) << started.error().Text();
@@ -73,7 +75,9 @@ class Start : public testing::Environment {
       const auto detached = XdpPort::Detach(kInstance, port);
       EXPECT_TRUE(detached) << detached.error().Text();
     }
+    const std::string runtime = rte_eal_get_runtime_dir();
     rte_eal_cleanup();
+    std::filesystem::remove_all(runtime);  // the telemetry socket's place, which DPDK leaves
     delete world;
   }
 };
@@ -113,7 +117,7 @@ TEST(Ports, AreWhatWasConfigured) {
   EXPECT_TRUE(wire.xdp);
   EXPECT_EQ(wire.RxQueueOf(0), 0);
   EXPECT_EQ(wire.RxQueueOf(1), Port::kNone);
-  EXPECT_EQ(ThePort("core").mtu, 1400);
+  EXPECT_EQ(ThePort("core").mtu, kMaxAfXdpMtu) << "the interface's own";
   EXPECT_EQ(world->ports->FindId(wire.id), &wire);
   EXPECT_EQ(world->ports->FindId(99), nullptr);
 }
@@ -197,6 +201,20 @@ TEST(Ports, ProtectedTrafficComesInOverAfXdpAndGoesOut) {
   EXPECT_TRUE(after.link_up);
 }
 
+TEST(Ports, AfXdpTakesWholeFramesOfItsLargestMtu) {
+  Port& core = ThePort("core");
+  world->far.Run("ip addr replace 10.2.0.10/24 dev server0");
+  world->far.Run("ip neigh replace 10.2.0.1 lladdr 02:00:00:00:02:01 dev server0 nud permanent");
+  world->far.Run("ip route replace 10.1.0.0/24 via 10.2.0.1");
+  const std::array protected_prefixes = {*Prefix::Parse("10.2.0.0/24")};
+  ASSERT_TRUE(core.xdp->SetProtected(protected_prefixes));
+  world->far.Run(fmt::format("ping -c 2 -i 0.05 -W 0.1 -M do -s {} 10.1.0.2 >/dev/null || true",
+                             kMaxAfXdpMtu - 28));
+  EXPECT_TRUE(Receives(core, [](std::span<const uint8_t> frame) {
+    return frame.size() == size_t{14} + kMaxAfXdpMtu && frame[23] == IPPROTO_ICMP;
+  }));
+}
+
 TEST(Ports, WhatIsNotProtectedIsDroppedAndCounted) {
   const auto before = *Ports::Read(ThePort("wire"));
   world->far.Run("ip route replace 10.3.0.0/24 via 192.0.2.1");
@@ -209,7 +227,7 @@ TEST(Ports, FramesUpToTheMtuHaveRoom) {
   rte_mbuf* m = rte_pktmbuf_alloc(world->ports->pool());
   ASSERT_NE(m, nullptr);
   EXPECT_EQ(rte_pktmbuf_headroom(m), kHeadroom);
-  EXPECT_GE(rte_pktmbuf_tailroom(m), 14 + 8 + 1500 + kTailroom);
+  EXPECT_GE(rte_pktmbuf_tailroom(m), 14 + 8 + kMaxAfXdpMtu + kTailroom);
   EXPECT_EQ(m->priv_size, 0);
   rte_pktmbuf_free(m);
 }
@@ -253,12 +271,12 @@ TEST_F(Lacks, MtuAndQueues) {
   Sh("ip link add big0 mtu 9000 numrxqueues 2 numtxqueues 2 type veth peer name big1 mtu 9000");
   Sh("ip link set big0 up");
   EXPECT_EQ(Opening("  - { name: a, role: untrusted, device: { interface: big0 } }\n"
-                    "  - { name: b, role: trusted, device: { interface: core0 }, mtu: 2000 }\n"),
+                    "  - { name: b, role: trusted, device: { interface: wire0 }, mtu: 2000 }\n"),
             "port a: the MTU of big0 is too large for AF_XDP; expected ip link set dev big0 mtu "
             "3498; found 9000\n"
             "port a: big0 has not as many receive queues as the port; expected queues: 2, or "
             "ethtool -L big0 with 1; found queues: 1\n"
-            "port b: mtu 2000 is more than core0 has; expected ip link set dev core0 mtu 2000; "
+            "port b: mtu 2000 is more than wire0 has; expected ip link set dev wire0 mtu 2000; "
             "found 1500\n");
   Sh("ip link del big0");
 }
