@@ -145,8 +145,9 @@ void Supervisor::LearnPathMtu(const MainMessage& message) {
   constexpr uint16_t kFloorV6 = 1280;
   Sa* sa = parts_.state.FindOutbound(message.address, message.spi);
   if (sa == nullptr) return;
-  const auto behind = static_cast<uint32_t>(ReadShared(sa->record->highest)) - message.sequence;
-  if (behind >= kRecentPackets) return;
+  const uint64_t highest = ReadShared(sa->record->highest);
+  const uint32_t behind = static_cast<uint32_t>(highest) - message.sequence;
+  if (behind >= kRecentPackets || behind >= highest) return;  // long ago, or never sent
   const uint16_t mtu = std::max(message.mtu, message.address.IsV4() ? kFloorV4 : kFloorV6);
   const uint16_t now = sa->pmtu.load(std::memory_order_relaxed);
   const NextHop* hop =
@@ -189,6 +190,10 @@ void Supervisor::SetOwnAddresses(uint16_t port, const std::vector<Address>& addr
     }
   }
   hosts_[port] = addresses;
+  // A vdev on an interface that the kernel does not use has only the configured ones.
+  for (const InterfaceAddress& configured : changed->addresses) {
+    hosts_[port].push_back(configured.address);
+  }
   parts_.state.Publish(std::make_unique<const HostAddresses>(hosts_));
 }
 
