@@ -2,7 +2,9 @@
 
 import pytest
 
-from gate import Gate
+pytest.register_assert_rewrite('gate')
+
+from gate import Gate  # noqa: E402
 
 
 @pytest.fixture(scope='session', params=[1, 2], ids=['one worker', 'two workers'])

@@ -160,6 +160,23 @@ def ip_packet(data):
     return data[at + 2:]
 
 
+def is_ip(data):
+    at = 12
+    while data[at:at + 2] in (b'\x81\x00', b'\x88\xa8'):
+        at += 4
+    return data[at:at + 2] in (b'\x08\x00', b'\x86\xdd')
+
+
+def await_event(listener, kind, sa, timeout):
+    """The next such event about this SA that a subscribed client hears; None in vain."""
+    deadline = time.monotonic() + timeout
+    while (left := deadline - time.monotonic()) > 0:
+        event = listener.wait_event(kind, left)
+        if event is None or event.sa == sa:
+            return event
+    return None
+
+
 class Gate:
     """One dataplane. Use as a context manager; `settings` are merged into its configuration."""
 
@@ -440,8 +457,8 @@ class Gate:
         verdicts = self._settle(expected)
         verdicts['accepted'] -= fences
         return Outcome({v: n for v, n in verdicts.items() if n},
-                       [ip_packet(f) for f in seen['wire']], [ip_packet(f) for f in seen['core']],
-                       seen)
+                       [ip_packet(f) for f in seen['wire'] if is_ip(f)],
+                       [ip_packet(f) for f in seen['core'] if is_ip(f)], seen)
 
     def drain(self):
         """Forgets what has come out and been counted so far."""

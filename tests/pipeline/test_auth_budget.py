@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gate import GATE, to_core, to_gate
+from gate import GATE, await_event, to_core, to_gate
 from scapy_esp import datagram
 from steer_client import SteerClient
 
@@ -63,10 +63,8 @@ def test_it_is_said_and_it_ends(strict):
         strict.accepts(link)
         assert not link.state().suspect
         flood(strict, link, STRANGER, rounds=10)
-        event = listener.wait_event('sa_suspect', timeout=4)
-        assert event is not None and event.sa == f'{link.name}-in'
-        event = listener.wait_event('sa_unsuspect', timeout=6)
-        assert event is not None and event.sa == f'{link.name}-in'
+        assert await_event(listener, 'sa_suspect', f'{link.name}-in', 4)
+        assert await_event(listener, 'sa_unsuspect', f'{link.name}-in', 6)
     assert not link.state().suspect
     strict.accepts(link)
     # The budget is there again: forgeries are looked at, not throttled.

@@ -127,7 +127,7 @@ def test_an_inbound_sa_is_replaced(gate):
     new = dict(link.sas[0], id=f'{link.name}-in-2', spi=old ^ 0x1000, key=bytes([9]) * 20)
     gate.steer.add_sas([new])
     gate.accepts(link)
-    key = link.inbound.key
+    key, sequence = link.inbound.key, link.inbound.sequence
     link.inbound.spi, link.inbound.key, link.inbound.sequence = new['spi'], new['key'], 0
     link.inbound.__post_init__()
     gate.accepts(link)
@@ -135,7 +135,7 @@ def test_an_inbound_sa_is_replaced(gate):
                  replaces=f'{link.name}-in-2')
     gate.steer.add_sas([third])
     gate.refuses(link.seal(link.request()), 'unknown_spi')
-    link.inbound.spi, link.inbound.key, link.inbound.sequence = old, key, 1
+    link.inbound.spi, link.inbound.key, link.inbound.sequence = old, key, sequence
     link.inbound.__post_init__()
     gate.accepts(link)
 

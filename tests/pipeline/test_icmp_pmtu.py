@@ -180,7 +180,7 @@ def test_what_is_not_believed(gate):
 
 
 def test_icmp_about_anything_else_is_cleartext(gate):
-    quoted = udp('203.0.113.1', SERVER[4], 1, 2)
+    quoted = udp(SERVER[4], '203.0.113.1', 1, 2)
     body = bytes((3, 1, 0, 0, 0, 0, 0, 0)) + quoted
     gate.refuses(to_gate(datagram(ROUTER[4], SERVER[4], 1, body)), 'cleartext_denied')
     echo = bytes((8, 0, 0, 0, 0, 0, 0, 0))

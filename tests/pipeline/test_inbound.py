@@ -288,5 +288,5 @@ def test_link_layer_talk_is_not_forwarded(gate):
     lldp = bytes.fromhex('0180c200000e' '020000000a02' '88cc') + bytes(40)
     for data in (arp, lldp):
         outcome = gate.judge(data)
-        assert outcome.core == [] and outcome.wire == []
+        assert outcome.frames == {'wire': [], 'core': []}
         assert 'accepted' not in outcome.verdicts and 'bypassed' not in outcome.verdicts

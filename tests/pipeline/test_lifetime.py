@@ -1,10 +1,11 @@
 """What an SA may be used for, in packets, bytes and time, and what is said when it ends."""
 
+import os
 import time
 
 import pytest
 
-from gate import SERVER, to_core
+from gate import SERVER, await_event, to_core
 from scapy_esp import udp
 from steer_client import SteerClient
 
@@ -58,14 +59,13 @@ def test_time(gate):
         link = gate.link(lifetime={'soft_seconds': 1, 'hard_seconds': 2},
                          lifetime_out={'hard_seconds': 2})
         gate.accepts(link)
-        event = listener.wait_event('sa_soft_expired', timeout=5)
-        assert event is not None and (event.sa, event.peer) == (f'{link.name}-in', link.name)
+        event = await_event(listener, 'sa_soft_expired', f'{link.name}-in', 5)
+        assert event is not None and event.peer == link.name
         assert time.monotonic() - begin >= 0.9
         assert link.state().soft_expired
         if time.monotonic() - begin < 1.7:
             gate.accepts(link)  # soft says only: re-key
-        event = listener.wait_event('sa_hard_expired', timeout=5)
-        assert event is not None
+        assert await_event(listener, 'sa_hard_expired', f'{link.name}-in', 5)
         assert 1.9 <= time.monotonic() - begin < 4.5
     gate.refuses(link.seal(link.request()), 'sa_expired')
     assert link.state().hard_expired
@@ -86,8 +86,7 @@ def test_soft_limits_only_say_so(gate, limit):
             'accepted': 2}
         assert gate.judge([link.seal(link.request(size=72)) for _ in range(2)]).verdicts == {
             'accepted': 2}
-        event = listener.wait_event('sa_soft_expired', timeout=4)
-        assert event is not None and event.sa == f'{link.name}-in'
+        assert await_event(listener, 'sa_soft_expired', f'{link.name}-in', 4)
     gate.accepts(link)
 
 
@@ -95,7 +94,7 @@ def test_an_expired_outbound_sa_gives_way_to_an_older_one(gate):
     """The newest is tried first; one that is used up does not hide one that is not."""
     link = gate.link()
     new = dict(link.sas[1], id=f'{link.name}-out-2', spi=link.outbound.spi ^ 1 << 20,
-               key=bytes(range(20)), lifetime={'hard_packets': 2})
+               key=os.urandom(20), lifetime={'hard_packets': 2})
     gate.steer.add_sas([new])
     outcome = gate.judge([to_core(udp(SERVER[4], link.client[4], 1, 2))] * 2, 'core')
     assert {int.from_bytes(p[20:24], 'big') for p in outcome.wire} == {new['spi']}

@@ -1,5 +1,5 @@
 """Next hops whose link-layer address is not known: packets wait, bounded in number and time, and
-are never sent anywhere else. No kernel stands behind these ports, so nobody ever answers."""
+are never sent anywhere else. Nobody answers the kernel's questions on these wires."""
 
 import time
 
@@ -11,7 +11,7 @@ from scapy_esp import udp
 
 @pytest.fixture(scope='module')
 def patient(make_gate):
-    return make_gate(neighbours={'queue': 8, 'timeout_ms': 200})
+    return make_gate(driver='pcap', neighbours={'queue': 8, 'timeout_ms': 200})
 
 
 def test_who_stays_unknown_gets_nothing(patient):

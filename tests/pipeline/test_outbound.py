@@ -1,5 +1,7 @@
 """From the servers to the wire: what is sealed, for whom, and how it looks outside."""
 
+import os
+
 import pytest
 
 from gate import GATE, GATE_CORE, PEER, SERVER, forwarded, to_core
@@ -100,7 +102,7 @@ def test_the_newest_outbound_sa_is_used(gate):
     link = gate.link()
     gate.answers(link)
     new = dict(link.sas[1], id=f'{link.name}-out-2', spi=link.outbound.spi ^ 1 << 20,
-               key=bytes(range(20)))
+               key=os.urandom(20))
     gate.steer.add_sas([new])
     link.outbound.spi = new['spi']
     link.outbound.key = new['key']

@@ -2,6 +2,7 @@
 process is stopped is judged within a millisecond or so; what the bucket regains meanwhile is
 allowed for by the time that was measured."""
 
+import os
 import time
 
 import pytest
@@ -53,7 +54,7 @@ def test_bits_per_second(gate, where):
 def test_a_peers_sas_share_its_rate(gate):
     link = gate.link(rate={'packets_per_second': 1000, 'burst_ms': 100})
     second = dict(link.sas[0], id=f'{link.name}-in-2', spi=link.inbound.spi ^ 0x1000,
-                  key=bytes(range(20)))
+                  key=os.urandom(20))
     gate.steer.add_sas([second])
     other = Sa(second['spi'], link.inbound.source, link.inbound.destination,
                key=second['key'])

@@ -1,6 +1,7 @@
 """Authentic is not authorised: selectors of the SA, rules of the policy, grants, bypasses; both
 directions. Nothing passes that no rule admits."""
 
+import os
 import time
 
 import pytest
@@ -128,7 +129,7 @@ def test_the_first_matching_outbound_sa_carries_it(gate):
     """Two SAs with different selectors: each packet goes by the one that is meant for it."""
     link = gate.link(selectors=lambda c: [{'remote': c[4] + '/32', 'protocol': 'tcp'}])
     second = dict(link.sas[1], id=f'{link.name}-udp', spi=link.outbound.spi ^ 1 << 20,
-                  key=bytes(range(20)), selectors=[{'remote': link.client[4] + '/32',
+                  key=os.urandom(20), selectors=[{'remote': link.client[4] + '/32',
                                                     'protocol': 'udp'}])
     gate.steer.add_sas([second])
     client = link.client[4]
