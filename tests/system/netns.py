@@ -161,6 +161,7 @@ class Namespaces:
         _check(['ip', 'netns', 'add', namespace.full_name])
         self.all.append(namespace)
         namespace.run(['ip', 'link', 'set', 'lo', 'up'])
+        namespace.forwarding(False)  # a host that forwards (Docker) bequeaths it
         return namespace
 
     def veth(self, a, a_name, b, b_name, mtu=1500, queues=1, a_mac=None, b_mac=None):
