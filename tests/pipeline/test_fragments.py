@@ -100,6 +100,18 @@ def test_inner_fragments_and_rules_with_ports(gate):
     gate.accepts(link)
 
 
+def test_no_error_about_a_fragment(gate):
+    """RFC 1122 3.2.2, to be on the safe side not even about the first; the twin is told."""
+    link = gate.link()
+    for offset, more in ((8, False), (8, True), (0, True)):
+        piece = datagram(SERVER[4], link.client[4], 17, bytes(64), ttl=1, offset=offset,
+                         more_fragments=more)
+        outcome = gate.judge(to_core(piece), 'core')
+        assert outcome.verdicts == {'ttl_expired': 1} and outcome.core == []
+    outcome = gate.judge(to_core(link.answer(ttl=1)), 'core')
+    assert outcome.verdicts == {'ttl_expired': 1} and len(outcome.core) == 1
+
+
 # ---- reassembly, when configured
 
 @pytest.fixture(scope='module', params=[1, 2], ids=['one worker', 'two workers'])
@@ -163,8 +175,7 @@ def test_a_source_has_a_quota_of_fragments(collector):
     for ident in range(1000):
         flood.append(to_gate(datagram('203.0.113.200', GATE[4], 50, bytes(64), ident=ident,
                                       more_fragments=True)))
-    for data in flood:
-        collector.wires['wire'].send(data)
+    collector.send(flood)
     inner = link.request(size=600)
     pieces = fragments(link.inbound.packet(inner), 256)
     for piece in pieces:

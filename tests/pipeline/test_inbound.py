@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from gate import GATE, PEER, forwarded, to_gate
-from scapy_esp import ALGORITHMS, datagram, frame, ip_header, split
+from scapy_esp import ALGORITHMS, datagram, frame, ip_header, split, udp
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 
@@ -252,11 +252,24 @@ def test_shortened_at_every_length(gate, algorithm, outer, udp):
 
 # ---- NAT traversal
 
-def test_keepalives_are_absorbed(gate):
-    link = gate.link(udp=True)
-    packet = datagram(PEER[4], GATE[4], 17, struct.pack('!HHHH', 4500, 4500, 9, 0) + b'\xff')
-    gate.refuses(to_gate(packet), 'keepalive')
+@pytest.mark.parametrize('family', (4, 6))
+def test_keepalives_are_absorbed(gate, family):
+    link = gate.link(udp=True, outer=family)
+    gate.refuses(to_gate(udp(PEER[family], GATE[family], 4500, 4500, b'\xff')), 'keepalive')
+    for no_keepalive in (b'', b'\xfe', b'\xff\xff', b'\xff\xff\xff'):
+        gate.refuses(to_gate(udp(PEER[family], GATE[family], 4500, 4500, no_keepalive)),
+                     'malformed')
     gate.accepts(link)
+
+
+@pytest.mark.parametrize('family', (4, 6))
+def test_a_udp_checksum_is_no_reason_to_refuse(gate, family):
+    """RFC 3948 2.1: the receiver must not depend on it being zero; the ICV tells the truth."""
+    link = gate.link(udp=True, outer=family)
+    inner = link.request()
+    packet = udp(PEER[family], GATE[family], 4500, 4500, link.inbound.esp(inner))
+    outcome = gate.judge(to_gate(packet))
+    assert outcome.verdicts == {'accepted': 1} and outcome.core == [forwarded(inner)]
 
 
 def test_the_non_esp_marker_is_never_esp(gate):
@@ -273,13 +286,13 @@ def test_the_non_esp_marker_is_never_esp(gate):
 def test_encapsulation_is_part_of_the_sa(gate):
     """Bare ESP for an SA in UDP, and the reverse: the envelope is not authenticated, so either is
     opened or refused, but what comes out is the same packet or nothing."""
-    for udp in (False, True):
-        link = gate.link(udp=udp)
-        link.inbound.udp = not udp
+    for encap in (False, True):
+        link = gate.link(udp=encap)
+        link.inbound.udp = not encap
         inner = link.request()
         outcome = gate.judge(link.seal(inner))
         assert outcome.core in ([], [forwarded(inner)])
-        link.inbound.udp = udp
+        link.inbound.udp = encap
         gate.accepts(link)
 
 
