@@ -1,0 +1,162 @@
+#include "control/config.hpp"
+
+#include <yaml-cpp/yaml.h>
+
+#include <filesystem>
+#include <set>
+#include <stdexcept>
+
+namespace portcullis {
+
+namespace {
+
+// Carries the first error out of the reading below; start-up is where exceptions are for.
+struct Wrong : std::runtime_error {
+  explicit Wrong(Error e) : std::runtime_error(e.Text()), error(std::move(e)) {}
+  Error error;
+};
+
+class Section {
+ public:
+  Section(std::string file, const YAML::Node& node, std::string path)
+      : file_(std::move(file)), node_(node), path_(std::move(path)) {
+    if (!node_.IsMap()) Refuse(node_, "", "not a mapping", "a mapping", "something else");
+  }
+
+  std::string Text(const char* field) { return Scalar(field, "a text"); }
+
+  bool Flag(const char* field, bool fallback) {
+    const YAML::Node value = Find(field);
+    if (!value) return fallback;
+    bool flag = false;
+    if (!value.IsScalar() || !YAML::convert<bool>::decode(value, flag)) {
+      Refuse(value, field, "not true or false", "true or false", Shown(value));
+    }
+    return flag;
+  }
+
+  uint16_t Port(const char* field, uint16_t fallback) {
+    const YAML::Node value = Find(field);
+    if (!value) return fallback;
+    uint32_t port = 0;
+    constexpr uint32_t kMost = 65535;
+    if (!value.IsScalar() || !YAML::convert<uint32_t>::decode(value, port) || port > kMost) {
+      Refuse(value, field, "not a port", "a number from 0 to 65535", Shown(value));
+    }
+    return static_cast<uint16_t>(port);
+  }
+
+  Section Inner(const char* field) {
+    const YAML::Node value = Required(field, "a mapping");
+    return {file_, value, Path(field)};
+  }
+
+  YAML::Node List(const char* field) {
+    YAML::Node value = Required(field, "a list");
+    if (!value.IsSequence() || value.size() == 0) {
+      Refuse(value, field, "not a list with entries", "a list with at least one entry",
+             Shown(value));
+    }
+    return value;
+  }
+
+  void RefuseOthers() {
+    for (const auto& entry : node_) {
+      const auto name = entry.first.as<std::string>("");
+      if (known_.contains(name)) continue;
+      std::string all;
+      for (const auto& known : known_) all += (all.empty() ? "" : ", ") + known;
+      Refuse(entry.first, name, "unknown field", "one of " + all, name);
+    }
+  }
+
+  [[noreturn]] void Refuse(const YAML::Node& at, const std::string& field, std::string message,
+                           std::string expected, std::string found) const {
+    throw Wrong({ErrorKind::kInvalid, std::move(message),
+                 fmt::format("{}:{}: {}", file_, at.Mark().line + 1, Path(field)),
+                 std::move(expected), std::move(found)});
+  }
+
+  YAML::Node Required(const char* field, const char* expected) {
+    YAML::Node value = Find(field);
+    if (!value) Refuse(node_, field, "a required field is missing", expected, "nothing");
+    return value;
+  }
+
+  static std::string Shown(const YAML::Node& value) {
+    return value.IsScalar() ? "\"" + value.Scalar() + "\"" : "something else";
+  }
+
+ private:
+  [[nodiscard]] std::string Path(const std::string& field) const {
+    return path_.empty() || field.empty() ? path_ + field : path_ + "." + field;
+  }
+  YAML::Node Find(const char* field) {
+    known_.insert(field);
+    return node_[field];
+  }
+  std::string Scalar(const char* field, const char* expected) {
+    const YAML::Node value = Required(field, expected);
+    if (!value.IsScalar() || value.Scalar().empty()) {
+      Refuse(value, field, "not a text", expected, Shown(value));
+    }
+    return value.Scalar();
+  }
+
+  std::string file_;
+  const YAML::Node node_;  // const: operator[] of a mutable one adds what it does not find
+  std::string path_;
+  std::set<std::string> known_;
+};
+
+ControlConfig Read(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
+  const auto from_here = [&](const std::string& file) { return (folder / file).string(); };
+
+  Section top(path, YAML::LoadFile(path), "");
+  ControlConfig config;
+  config.lab = top.Flag("lab", false);
+  config.store = from_here(top.Text("store"));
+  config.steering = from_here(top.Text("steering"));
+
+  Section rest = top.Inner("rest");
+  config.rest.address = rest.Text("address");
+  config.rest.port = rest.Port("port", config.rest.port);
+  config.rest.tls.certificate = from_here(rest.Text("certificate"));
+  config.rest.tls.key = from_here(rest.Text("key"));
+  config.rest.tls.client_ca = from_here(rest.Text("client_ca"));
+  const YAML::Node operators = rest.List("operators");
+  for (size_t i = 0; i < operators.size(); ++i) {
+    Section one(path, operators[i], fmt::format("rest.operators[{}]", i));
+    const std::string name = one.Text("name");
+    const YAML::Node role = one.Required("role", "viewer or operator");
+    const std::string text = role.IsScalar() ? role.Scalar() : "";
+    if (text != "viewer" && text != "operator") {
+      one.Refuse(role, "role", "not a role", "viewer or operator", Section::Shown(role));
+    }
+    const auto as = text == "operator" ? rest::Role::operator_ : rest::Role::viewer;
+    if (!config.rest.operators.emplace(name, as).second) {
+      one.Refuse(operators[i], "name", "the same operator twice", "each name once", name);
+    }
+    one.RefuseOthers();
+  }
+  rest.RefuseOthers();
+  top.RefuseOthers();
+  return config;
+}
+
+}  // namespace
+
+Result<ControlConfig> LoadControlConfig(const std::string& path) {
+  try {
+    return Read(path);
+  } catch (const Wrong& wrong) {
+    return tl::unexpected(wrong.error);
+  } catch (const YAML::BadFile&) {
+    return Invalid(path, "the configuration cannot be read", "a YAML file");
+  } catch (const YAML::Exception& e) {
+    return Invalid(fmt::format("{}:{}", path, e.mark.line + 1), e.msg, "YAML");
+  }
+}
+
+}  // namespace portcullis

@@ -1,0 +1,21 @@
+// control.yaml: what it may say and what is wrong with it, by file, line and field.
+#pragma once
+
+#include <string>
+
+#include "base/result.hpp"
+#include "control/rest/server.hpp"
+
+namespace portcullis {
+
+struct ControlConfig {
+  bool lab = false;
+  std::string store;
+  std::string steering;
+  rest::ServerSettings rest;
+};
+
+/// Relative paths are relative to the file's folder.
+Result<ControlConfig> LoadControlConfig(const std::string& path);
+
+}  // namespace portcullis

@@ -1,0 +1,90 @@
+#include "control/config.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace portcullis {
+namespace {
+
+namespace fs = std::filesystem;
+
+class ConfigTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "portcullis-config-XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  // The good configuration with one line replaced.
+  Result<ControlConfig> With(const std::string& line, const std::string& instead) {
+    std::string text = R"(lab: true
+store: control.db
+steering: /run/portcullis/gate/steer.sock
+rest:
+  address: 127.0.0.1
+  port: 8443
+  certificate: server.pem
+  key: server.key
+  client_ca: ca.pem
+  operators:
+    - { name: alice, role: operator }
+    - { name: bob, role: viewer }
+)";
+    if (!line.empty()) text.replace(text.find(line), line.size(), instead);
+    std::ofstream(Path()) << text;
+    return LoadControlConfig(Path());
+  }
+  [[nodiscard]] std::string Path() const { return folder_ / "control.yaml"; }
+
+  fs::path folder_;
+};
+
+TEST_F(ConfigTest, GoodOne) {
+  const auto config = With("", "");
+  ASSERT_TRUE(config) << config.error().Text();
+  EXPECT_TRUE(config->lab);
+  EXPECT_EQ(config->store, folder_ / "control.db");  // relative to the file
+  EXPECT_EQ(config->steering, "/run/portcullis/gate/steer.sock");
+  EXPECT_EQ(config->rest.port, 8443);
+  EXPECT_EQ(config->rest.operators.at("alice"), rest::Role::operator_);
+  EXPECT_EQ(config->rest.operators.at("bob"), rest::Role::viewer);
+}
+
+TEST_F(ConfigTest, RefusalsNameFileLineFieldExpectedAndFound) {
+  struct Case {
+    const char* line;
+    const char* instead;
+    const char* where;
+    const char* found;
+  };
+  for (const Case& c : {
+           Case{"lab: true", "lab: perhaps", ":1: lab", "perhaps"},
+           Case{"store: control.db", "stores: control.db", ": store", "nothing"},
+           Case{"  port: 8443", "  port: 84430", ":6: rest.port", "84430"},
+           Case{"  port: 8443", "  prot: 8443", ":6: rest.prot", "prot"},
+           Case{"role: viewer", "role: admin", ":12: rest.operators[1].role", "admin"},
+           Case{"name: bob", "name: alice", ":12: rest.operators[1].name", "alice"},
+           Case{"  key: server.key", "", ": rest.key", "nothing"},
+       }) {
+    const auto config = With(c.line, c.instead);
+    ASSERT_FALSE(config) << c.instead;
+    const std::string text = config.error().Text();
+    EXPECT_NE(text.find(Path()), std::string::npos) << text;
+    EXPECT_NE(text.find(c.where), std::string::npos) << text;
+    EXPECT_NE(text.find(c.found), std::string::npos) << text;
+    EXPECT_FALSE(config.error().expected.empty()) << text;
+  }
+}
+
+TEST_F(ConfigTest, BrokenYamlAndMissingFile) {
+  std::ofstream(Path()) << "lab: [true\nstore: x\n";
+  EXPECT_FALSE(LoadControlConfig(Path()));
+  EXPECT_NE(LoadControlConfig(folder_ / "absent.yaml").error().Text().find("absent.yaml"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace portcullis

@@ -1,0 +1,99 @@
+// portcullis-control: policy from operators over REST, into the store and the dataplane. One
+// thread; what takes time waits as a coroutine.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+
+#include "control/config.hpp"
+#include "control/core/gate.hpp"
+#include "control/hardening.hpp"
+#include "control/rest/server.hpp"
+
+namespace portcullis {
+namespace {
+
+namespace asio = boost::asio;
+
+// A background task that ends in an exception would leave half a program running.
+void Rethrow(const std::exception_ptr& failure) {
+  if (failure) std::rethrow_exception(failure);
+}
+
+Result<void> Run(const std::string& config_path) {
+  auto config = LoadControlConfig(config_path);
+  if (!config) return tl::unexpected(config.error());
+
+  auto store = Store::Open(config->store);
+  if (!store) return tl::unexpected(store.error());
+
+  asio::io_context io(1);
+  Events events;
+  DataplaneLink link(io.get_executor(), config->steering, events);
+  Gate gate(io.get_executor(), config->lab, std::move(*store), events, link);
+  if (auto loaded = gate.Load(); !loaded) return loaded;
+
+  rest::Context context{gate};
+  auto server = rest::Server::Listen(io.get_executor(), config->rest, context);
+  if (!server) return tl::unexpected(server.error());
+
+  asio::signal_set signals(io, SIGTERM, SIGINT);
+  signals.async_wait([&](boost::system::error_code, int signal) {
+    spdlog::info("signal {}: ending", signal);
+    io.stop();
+  });
+  asio::co_spawn(
+      io, link.Run([&](const steer::HelloReply& hello) { return gate.Reconcile(hello); }), Rethrow);
+  asio::co_spawn(io, server->Run(), Rethrow);
+  events.Tell("started", fmt::format("policy generation {}{}", gate.generation(),
+                                     gate.lab() ? "; laboratory: keys by hand are admitted" : ""));
+  spdlog::info("listening on {} port {}", config->rest.address, server->port());
+  io.run();
+  return {};
+}
+
+void PrintRoutes() {
+  for (const auto& route : rest::Routes()) {
+    std::printf("%s %s %s\n", route.method, route.path,
+                route.role == rest::Role::operator_ ? "operator" : "viewer");
+  }
+}
+
+}  // namespace
+}  // namespace portcullis
+
+int main(int argc, char** argv) {
+  using namespace portcullis;
+  CLI::App app("Portcullis control: policy in over REST, into the dataplane");
+  std::string config;
+  bool routes = false;
+  app.add_option("--config", config, "Configuration (YAML)");
+  app.add_flag("--routes", routes, "Print the route table and end")->group("");
+  CLI11_PARSE(app, argc, argv);
+  if (routes) {
+    PrintRoutes();
+    return EXIT_SUCCESS;
+  }
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("control"));
+  if (config.empty()) {
+    spdlog::error("--config: expected the path of control.yaml; found nothing");
+    return EXIT_FAILURE;
+  }
+  HardenProcess();
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    const auto outcome = Run(config);
+    if (outcome) return EXIT_SUCCESS;
+    spdlog::error("{}", outcome.error().Text());
+  } catch (const std::exception& e) {
+    spdlog::error("ended by an unexpected error: {}", e.what());
+  }
+  return EXIT_FAILURE;
+}

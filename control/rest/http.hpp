@@ -1,0 +1,73 @@
+// A request and its answer, without the library that carries them: handlers, routes and their tests
+// need no Beast.
+#pragma once
+
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace portcullis::rest {
+
+enum class Role { viewer, operator_ };
+
+struct Operator {
+  std::string name;  // subject CN of the client certificate
+  Role role = Role::viewer;
+};
+
+struct Request {
+  std::string method;
+  std::string path;                          // without the query, not decoded: names need none
+  std::map<std::string, std::string> query;  // decoded
+  std::string content_type;
+  std::string if_match;       // empty: none
+  std::string last_event_id;  // empty: none
+  std::string body;           // wiped when the request is done
+  Operator who;
+  std::string name;  // what stands for {name} or {id} in the route
+};
+
+struct Response {
+  unsigned status = 200;
+  std::string content_type;
+  std::string body;
+  std::vector<std::pair<std::string, std::string>> headers;
+
+  /// Not `body` but events, from after this number on.
+  struct Stream {
+    uint64_t after = 0;
+    bool follow = true;
+  };
+  std::optional<Stream> stream;
+};
+
+Response Json(unsigned status, const nlohmann::json& body);
+
+/// A problem's slug, title and status (RFC 9457). One list; openapi.yaml names the same slugs.
+struct ProblemType {
+  const char* slug;
+  const char* title;
+  unsigned status;
+};
+inline constexpr ProblemType kMalformed{"malformed", "The request is malformed", 400};
+inline constexpr ProblemType kForbidden{"forbidden", "Not permitted", 403};
+inline constexpr ProblemType kNotFound{"not-found", "It does not exist", 404};
+inline constexpr ProblemType kMethodNotAllowed{"method-not-allowed", "Method not allowed", 405};
+inline constexpr ProblemType kConflict{"conflict", "It contradicts what is there", 409};
+inline constexpr ProblemType kPrecondition{"precondition-failed", "It has changed since", 412};
+inline constexpr ProblemType kTooLarge{"too-large", "The request is too large", 413};
+inline constexpr ProblemType kMediaType{"unsupported-media-type", "Unsupported media type", 415};
+inline constexpr ProblemType kInvalid{"invalid", "A field is wrong", 422};
+inline constexpr ProblemType kInternal{"internal", "Internal error", 500};
+inline constexpr ProblemType kUnavailable{"unavailable", "Not available now", 503};
+inline constexpr ProblemType kExhausted{"exhausted", "No room", 507};
+
+Response Problem(const ProblemType& type, const Error& error, const std::string& instance);
+/// The type that fits the error's kind.
+Response Problem(const Error& error, const std::string& instance);
+
+}  // namespace portcullis::rest

@@ -1,0 +1,120 @@
+// Prometheus text format 0.0.4. Series of the dataplane are absent while it is away, rather than
+// zero: a zero would be a claim.
+#include <fmt/format.h>
+
+#include <iterator>
+
+#include "control/rest/observe.hpp"
+#include "control/rest/routes.hpp"
+
+namespace portcullis::rest {
+
+namespace {
+
+class Metrics {
+ public:
+  void Family(const char* name, const char* type, const char* help) {
+    name_ = name;
+    fmt::format_to(Out(), "# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+  }
+  void Sample(const std::string& labels, uint64_t value) {
+    fmt::format_to(Out(), "{}{}{}{} {}\n", name_, labels.empty() ? "" : "{", labels,
+                   labels.empty() ? "" : "}", value);
+  }
+  std::string text;
+
+ private:
+  std::back_insert_iterator<std::string> Out() { return std::back_inserter(text); }
+  const char* name_ = "";
+};
+
+// Label values: names need no escaping, but devices are the operator's text.
+std::string Escaped(const std::string& value) {
+  std::string out;
+  for (const char c : value) {
+    if (c == '\n') {
+      out += "\\n";
+      continue;
+    }
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+// All verdicts of the total, so that every series exists from the start; elsewhere those that
+// happened: 100,000 security associations times 31 zeros help nobody.
+void Verdicts(Metrics& out, const steer::CountersReply& reply, const steer::Counters& counters,
+              const char* label, bool zeros) {
+  for (int i = 0; i < counters.verdicts_size() && i < reply.verdicts_size(); ++i) {
+    if (counters.verdicts(i) == 0 && !zeros) continue;
+    const std::string own =
+        *label == '\0' ? "" : fmt::format("{}=\"{}\",", label, Escaped(counters.name()));
+    out.Sample(fmt::format("{}verdict=\"{}\"", own, reply.verdicts(i)), counters.verdicts(i));
+  }
+}
+
+void Counters(Metrics& out, const steer::CountersReply& reply) {
+  out.Family("portcullis_packets_total", "counter", "Packets by verdict");
+  Verdicts(out, reply, reply.total(), "", true);
+  out.Family("portcullis_accepted_bytes_total", "counter", "Bytes of accepted inner packets");
+  out.Sample("", reply.total().bytes());
+  out.Family("portcullis_worker_packets_total", "counter", "Packets by worker and verdict");
+  for (const auto& c : reply.workers()) Verdicts(out, reply, c, "worker", true);
+  out.Family("portcullis_peer_packets_total", "counter", "Packets by peer and verdict");
+  for (const auto& c : reply.peers()) Verdicts(out, reply, c, "peer", false);
+  out.Family("portcullis_sa_packets_total", "counter",
+             "Packets by security association and verdict");
+  for (const auto& c : reply.sas()) Verdicts(out, reply, c, "sa", false);
+}
+
+void Ports(Metrics& out, const steer::StatusReply& status) {
+  const auto family = [&](const char* name, const char* type, const char* help, auto value) {
+    out.Family(name, type, help);
+    for (const auto& p : status.ports()) {
+      out.Sample(fmt::format("port=\"{}\",role=\"{}\"", Escaped(p.name()), Escaped(p.role())),
+                 value(p));
+    }
+  };
+  using P = const steer::PortStatus&;
+  family("portcullis_port_up", "gauge", "Whether the port's link is up",
+         [](P p) { return uint64_t{p.link_up()}; });
+  family("portcullis_port_rx_packets_total", "counter", "Packets received",
+         [](P p) { return p.rx_packets(); });
+  family("portcullis_port_tx_packets_total", "counter", "Packets sent",
+         [](P p) { return p.tx_packets(); });
+  family("portcullis_port_rx_missed_total", "counter", "Packets lost for want of a buffer",
+         [](P p) { return p.rx_missed(); });
+  family("portcullis_port_tx_errors_total", "counter", "Packets that could not be sent",
+         [](P p) { return p.tx_errors(); });
+  family("portcullis_port_xdp_dropped_total", "counter", "Packets dropped by the XDP prefilter",
+         [](P p) { return p.xdp_dropped(); });
+}
+
+}  // namespace
+
+Answer GetMetrics(Context& context, Request&) {
+  Gate& gate = context.gate;
+  const auto status = co_await ReadStatus(gate);
+  const auto counters = co_await ReadCounters(gate, {true, true, true});
+  Metrics out;
+  out.Family("portcullis_up", "gauge", "1: control answers");
+  out.Sample("", 1);
+  out.Family("portcullis_dataplane_connected", "gauge", "Whether the dataplane is there");
+  out.Sample("", gate.link().ready() ? 1 : 0);
+  out.Family("portcullis_in_sync", "gauge", "Whether the dataplane has the stored policy");
+  out.Sample("", gate.InSync() ? 1 : 0);
+  out.Family("portcullis_policy_generation", "gauge", "Generation of the stored policy");
+  out.Sample("", gate.generation());
+  out.Family("portcullis_policy_peers", "gauge", "Peers in the stored policy");
+  out.Sample("", gate.document().peers.size());
+  out.Family("portcullis_revoked_peers", "gauge", "Peers that are revoked");
+  out.Sample("", gate.revoked().size());
+  out.Family("portcullis_sas", "gauge", "Security associations known to control");
+  out.Sample("", gate.sas().size());
+  if (status) Ports(out, *status);
+  if (counters) Counters(out, *counters);
+  co_return Response{200, "text/plain; version=0.0.4; charset=utf-8", std::move(out.text), {}, {}};
+}
+
+}  // namespace portcullis::rest

@@ -1,0 +1,181 @@
+#include "control/rest/routes.hpp"
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "control/model/fields.hpp"
+#include "control/model/json.hpp"
+
+namespace portcullis::rest {
+
+namespace {
+
+constexpr Role kViewer = Role::viewer;
+constexpr Role kOperator = Role::operator_;
+
+constexpr auto kRoutes = std::to_array<Route>({
+    {"GET", "/v1/interfaces", kViewer, ListInterfaces},
+    {"POST", "/v1/interfaces", kOperator, CreateInterface},
+    {"GET", "/v1/interfaces/{name}", kViewer, GetInterface},
+    {"PUT", "/v1/interfaces/{name}", kOperator, PutInterface},
+    {"DELETE", "/v1/interfaces/{name}", kOperator, DeleteInterface},
+
+    {"GET", "/v1/peers", kViewer, ListPeers},
+    {"POST", "/v1/peers", kOperator, CreatePeer},
+    {"GET", "/v1/peers/{name}", kViewer, GetPeer},
+    {"PUT", "/v1/peers/{name}", kOperator, PutPeer},
+    {"DELETE", "/v1/peers/{name}", kOperator, DeletePeer},
+    {"POST", "/v1/peers/{name}/revoke", kOperator, RevokePeer},
+
+    {"GET", "/v1/policies", kViewer, ListPolicies},
+    {"POST", "/v1/policies", kOperator, CreatePolicy},
+    {"GET", "/v1/policies/{name}", kViewer, GetPolicy},
+    {"PUT", "/v1/policies/{name}", kOperator, PutPolicy},
+    {"DELETE", "/v1/policies/{name}", kOperator, DeletePolicy},
+
+    {"GET", "/v1/policy", kViewer, GetPolicyDocument},
+    {"PUT", "/v1/policy", kOperator, PutPolicyDocument},
+
+    {"GET", "/v1/sas", kViewer, ListSas},
+    {"POST", "/v1/sas", kOperator, CreateSa},
+    {"GET", "/v1/sas/{id}", kViewer, GetSa},
+    {"PUT", "/v1/sas/{id}", kOperator, ReplaceSa},
+    {"DELETE", "/v1/sas/{id}", kOperator, DeleteSa},
+
+    {"GET", "/v1/status", kViewer, GetStatus},
+    {"GET", "/v1/counters", kViewer, GetCounters},
+    {"GET", "/v1/pipeline", kViewer, GetPipeline},
+    {"GET", "/v1/events", kViewer, StreamEvents},
+    {"GET", "/v1/openapi.yaml", kViewer, GetOpenapi},
+
+    {"GET", "/metrics", kViewer, GetMetrics},
+    {"GET", "/healthz", kViewer, GetHealth},
+    {"GET", "/readyz", kViewer, GetReadiness},
+});
+
+// Compares segment by segment; what stands for {…} is in `name`.
+bool Matches(std::string_view pattern, std::string_view path, std::string& name) {
+  name.clear();
+  while (!pattern.empty() && !path.empty()) {
+    const auto wanted = pattern.substr(0, pattern.find('/', 1));
+    const auto got = path.substr(0, path.find('/', 1));
+    pattern.remove_prefix(wanted.size());
+    path.remove_prefix(got.size());
+    if (wanted.starts_with("/{")) {
+      if (got.size() < 2) return false;
+      name = got.substr(1);
+    } else if (wanted != got) {
+      return false;
+    }
+  }
+  return pattern.empty() && path.empty();
+}
+
+// Which query parameters a route takes is decided by what it is.
+bool Takes(const Route& route, const std::string& parameter) {
+  const std::string_view path = route.path;
+  if (route.role == kOperator) return parameter == "dryRun";
+  if (path == "/v1/sas") return parameter == "after" || parameter == "limit";
+  if (path == "/v1/counters") return parameter == "by";
+  if (path == "/v1/events") return parameter == "follow";
+  return false;
+}
+
+std::optional<Response> CheckQuery(const Route& route, const Request& request) {
+  for (const auto& [parameter, value] : request.query) {
+    Error error{ErrorKind::kInvalid, "", parameter, "", "\"" + value.substr(0, 63) + "\""};
+    if (!Takes(route, parameter)) {
+      error.message = "unknown query parameter";
+      error.expected = "only what openapi.yaml lists";
+      return Problem(kMalformed, error, request.path);
+    }
+    if ((parameter == "dryRun" || parameter == "follow") && value != "true" && value != "false") {
+      error.message = "not true or false";
+      error.expected = "true or false";
+      return Problem(kMalformed, error, request.path);
+    }
+  }
+  return {};
+}
+
+bool IsJson(std::string content_type) {
+  content_type = content_type.substr(0, content_type.find(';'));
+  std::transform(content_type.begin(), content_type.end(), content_type.begin(),
+                 [](unsigned char c) { return static_cast<char>(tolower(c)); });
+  while (!content_type.empty() && content_type.back() == ' ') content_type.pop_back();
+  return content_type == "application/json";
+}
+
+}  // namespace
+
+std::span<const Route> Routes() {
+  return kRoutes;
+}
+
+Answer Dispatch(Context& context, Request& request) {
+  std::string allow;
+  const Route* found = nullptr;
+  for (const Route& route : kRoutes) {
+    std::string name;
+    if (!Matches(route.path, request.path, name)) continue;
+    allow += (allow.empty() ? "" : ", ") + std::string(route.method);
+    if (request.method == route.method) {
+      found = &route;
+      request.name = name;
+    }
+  }
+  if (allow.empty()) {
+    co_return Problem(
+        kNotFound,
+        {ErrorKind::kNotFound, "there is no such path", "", "a path of /v1/openapi.yaml", ""},
+        request.path);
+  }
+  if (found == nullptr) {
+    Response response = Problem(kMethodNotAllowed,
+                                {ErrorKind::kInvalid, "this path does not have the method", "",
+                                 allow, request.method.substr(0, 16)},
+                                request.path);
+    response.headers.emplace_back("Allow", allow);
+    co_return response;
+  }
+  if (found->role == kOperator && request.who.role != kOperator) {
+    co_return Problem(
+        kForbidden,
+        {ErrorKind::kForbidden, fmt::format("'{}' may read but not change", request.who.name), "",
+         "role operator", "role viewer"},
+        request.path);
+  }
+  if (auto wrong = CheckQuery(*found, request)) co_return std::move(*wrong);
+  const bool has_body = request.method == "POST" || request.method == "PUT";
+  if (has_body && !IsJson(request.content_type)) {
+    co_return Problem(
+        kMediaType,
+        {ErrorKind::kInvalid, "the body must be JSON", "Content-Type", "application/json",
+         request.content_type.empty() ? "none" : request.content_type.substr(0, 63)},
+        request.path);
+  }
+  co_return co_await found->handler(context, request);
+}
+
+bool Flag(const Request& request, const char* parameter, bool fallback) {
+  const auto found = request.query.find(parameter);
+  return found == request.query.end() ? fallback : found->second == "true";
+}
+
+Gate::Wish WishOf(const Request& request) {
+  return {request.who.name, Flag(request, "dryRun", false)};
+}
+
+nlohmann::json ToJson(const Gate::Change& change, bool dry_run) {
+  nlohmann::json out = {{"warnings", model::ToJson(change.warnings)}};
+  out[dry_run ? "would" : "changes"] = change.difference;
+  if (!dry_run) {
+    out["generation"] = change.generation;
+    out["in_force"] = change.in_force;
+  }
+  return out;
+}
+
+}  // namespace portcullis::rest

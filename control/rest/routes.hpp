@@ -1,0 +1,81 @@
+// Every route of the REST interface, in one list. openapi.yaml describes exactly these; a test
+// compares the two.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <span>
+#include <string>
+
+#include "control/core/gate.hpp"
+#include "control/rest/http.hpp"
+
+namespace portcullis::rest {
+
+/// What handlers work on.
+struct Context {
+  Gate& gate;
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+};
+
+using Answer = boost::asio::awaitable<Response>;
+using Handler = Answer (*)(Context&, Request&);
+
+struct Route {
+  const char* method;
+  const char* path;  // a {segment} stands for a name
+  Role role;         // the least that is needed
+  Handler handler;
+};
+
+std::span<const Route> Routes();
+
+/// Finds the route and calls its handler, or says why not: 404, 405 with Allow, 403 by role, 400
+/// for a query parameter, 415 and 400 for a body.
+Answer Dispatch(Context& context, Request& request);
+
+// handlers_policy.cpp
+Answer ListInterfaces(Context&, Request&);
+Answer CreateInterface(Context&, Request&);
+Answer GetInterface(Context&, Request&);
+Answer PutInterface(Context&, Request&);
+Answer DeleteInterface(Context&, Request&);
+Answer ListPeers(Context&, Request&);
+Answer CreatePeer(Context&, Request&);
+Answer GetPeer(Context&, Request&);
+Answer PutPeer(Context&, Request&);
+Answer DeletePeer(Context&, Request&);
+Answer RevokePeer(Context&, Request&);
+Answer ListPolicies(Context&, Request&);
+Answer CreatePolicy(Context&, Request&);
+Answer GetPolicy(Context&, Request&);
+Answer PutPolicy(Context&, Request&);
+Answer DeletePolicy(Context&, Request&);
+Answer GetPolicyDocument(Context&, Request&);
+Answer PutPolicyDocument(Context&, Request&);
+// handlers_sas.cpp
+Answer ListSas(Context&, Request&);
+Answer CreateSa(Context&, Request&);
+Answer GetSa(Context&, Request&);
+Answer ReplaceSa(Context&, Request&);
+Answer DeleteSa(Context&, Request&);
+// handlers_observe.cpp
+Answer GetStatus(Context&, Request&);
+Answer GetCounters(Context&, Request&);
+Answer GetPipeline(Context&, Request&);
+Answer StreamEvents(Context&, Request&);
+Answer GetHealth(Context&, Request&);
+Answer GetReadiness(Context&, Request&);
+Answer GetOpenapi(Context&, Request&);
+// metrics.cpp
+Answer GetMetrics(Context&, Request&);
+
+// ---- for handlers
+
+/// "true" or "false"; absent: `fallback`. The value was checked by Dispatch.
+bool Flag(const Request& request, const char* parameter, bool fallback);
+Gate::Wish WishOf(const Request& request);
+/// The answer to a change: its difference as `would` or `changes`.
+nlohmann::json ToJson(const Gate::Change& change, bool dry_run);
+
+}  // namespace portcullis::rest

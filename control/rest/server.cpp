@@ -1,0 +1,380 @@
+#include "control/rest/server.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <boost/beast/http/write.hpp>
+#include <boost/beast/ssl/ssl_stream.hpp>
+#include <nlohmann/json.hpp>
+
+namespace portcullis::rest {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+using tcp = asio::ip::tcp;
+using Stream = beast::ssl_stream<beast::tcp_stream>;
+using namespace std::chrono_literals;
+
+namespace {
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+
+constexpr size_t kMostConnections = 128;
+constexpr size_t kMostStreams = 16;
+constexpr uint32_t kMostHeaderBytes = 16U << 10U;
+constexpr uint64_t kMostBodyBytes = 4U << 20U;
+constexpr auto kHandshakeTime = 10s;
+constexpr auto kHeaderTime = 60s;  // idle time between two requests included
+constexpr auto kBodyTime = 30s;
+constexpr auto kWriteTime = 30s;
+constexpr auto kKeepAlive = 15s;
+
+int HexDigit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+std::string Decoded(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && HexDigit(text[i + 1]) >= 0 &&
+        HexDigit(text[i + 2]) >= 0) {
+      out += static_cast<char>(HexDigit(text[i + 1]) * 16 + HexDigit(text[i + 2]));
+      i += 2;
+    } else {
+      out += text[i] == '+' ? ' ' : text[i];
+    }
+  }
+  return out;
+}
+
+// False when a parameter appears twice: readers differ in which of the two they believe.
+bool SplitTarget(std::string_view target, Request& request) {
+  const auto mark = target.find('?');
+  request.path = target.substr(0, mark);
+  if (mark == std::string_view::npos) return true;
+  std::string_view rest = target.substr(mark + 1);
+  while (!rest.empty()) {
+    const auto one = rest.substr(0, rest.find('&'));
+    rest.remove_prefix(std::min(one.size() + 1, rest.size()));
+    if (one.empty()) continue;
+    const auto equals = one.find('=');
+    const auto value = equals == std::string_view::npos ? "" : one.substr(equals + 1);
+    if (!request.query.emplace(Decoded(one.substr(0, equals)), Decoded(value)).second) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+struct ServerState {
+  tcp::acceptor acceptor;
+  asio::ssl::context tls;
+  ServerSettings settings;
+  Context& context;
+  size_t connections = 0;
+  size_t streams = 0;
+};
+
+namespace {
+
+class Counted {
+ public:
+  explicit Counted(size_t& count) : count_(count) { ++count_; }
+  ~Counted() { --count_; }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  size_t& count_;
+};
+
+// One connection.
+class Session {
+ public:
+  Session(std::shared_ptr<ServerState> shared, tcp::socket socket)
+      : shared_(std::move(shared)),
+        counted_(shared_->connections),
+        stream_(std::move(socket), shared_->tls) {}
+
+  asio::awaitable<void> Run() {
+    beast::get_lowest_layer(stream_).expires_after(kHandshakeTime);
+    const auto [failed] = co_await stream_.async_handshake(asio::ssl::stream_base::server, kAwait);
+    if (failed) {
+      spdlog::info("TLS handshake failed: {}", failed.message());
+      co_return;
+    }
+    who_.name = OperatorName(stream_.native_handle());
+    const auto known = shared_->settings.operators.find(who_.name);
+    known_ = known != shared_->settings.operators.end();
+    if (known_) who_.role = known->second;
+    while (co_await ServeOne()) {
+    }
+    beast::get_lowest_layer(stream_).expires_after(kHandshakeTime);
+    co_await stream_.async_shutdown(kAwait);
+  }
+
+ private:
+  // False: the connection ends.
+  asio::awaitable<bool> ServeOne() {
+    http::request_parser<http::string_body> parser;
+    parser.header_limit(kMostHeaderBytes);
+    parser.body_limit(kMostBodyBytes);
+    beast::get_lowest_layer(stream_).expires_after(kHeaderTime);
+    const auto [no_header, header_bytes] =
+        co_await http::async_read_header(stream_, buffer_, parser, kAwait);
+    if (no_header) co_return co_await Unreadable(no_header, parser.get());
+    if (beast::iequals(parser.get()[http::field::expect], "100-continue")) {
+      http::response<http::empty_body> go_on(http::status::continue_, parser.get().version());
+      const auto [unsent, sent] = co_await http::async_write(stream_, go_on, kAwait);
+      if (unsent) co_return false;
+    }
+    beast::get_lowest_layer(stream_).expires_after(kBodyTime);
+    const auto [no_body, body_bytes] = co_await http::async_read(stream_, buffer_, parser, kAwait);
+    if (no_body) co_return co_await Unreadable(no_body, parser.get());
+
+    auto& message = parser.get();
+    const bool keep_alive = message.keep_alive();
+    Request request;
+    request.method = std::string(message.method_string());
+    request.content_type = std::string(message[http::field::content_type]);
+    request.if_match = std::string(message[http::field::if_match]);
+    request.last_event_id = std::string(message["Last-Event-ID"]);
+    request.body = std::move(message.body());
+    request.who = who_;
+    const bool split = SplitTarget(message.target(), request);
+    const Response response = co_await Answered(request, split);
+    Wipe(request.body);
+    if (request.method != "GET") {
+      spdlog::info("{} {} by {}: {}", request.method, request.path, who_.name, response.status);
+    }
+    if (response.stream) {
+      co_await SendEvents(*response.stream);
+      co_return false;
+    }
+    co_return co_await Send(response, keep_alive);
+  }
+
+  asio::awaitable<Response> Answered(Request& request, bool split) {
+    if (!known_) {
+      co_return Problem(
+          kForbidden,
+          {ErrorKind::kForbidden, "the certificate's subject is not one of the operators", "",
+           "a subject CN that the configuration lists", "\"" + who_.name + "\""},
+          request.path);
+    }
+    if (!split) {
+      co_return Problem(
+          kMalformed, {ErrorKind::kInvalid, "a query parameter appears twice", "", "once", "twice"},
+          request.path);
+    }
+    Response response = co_await Dispatch(shared_->context, request);
+    if (response.stream && shared_->streams >= kMostStreams) {
+      co_return Problem(kUnavailable,
+                        {ErrorKind::kUnavailable, "too many event streams are open", "",
+                         fmt::format("at most {}", kMostStreams), std::to_string(shared_->streams)},
+                        request.path);
+    }
+    co_return response;
+  }
+
+  template <class Message>
+  asio::awaitable<bool> Unreadable(beast::error_code error, const Message& message) {
+    if (error == http::error::end_of_stream || error == beast::error::timeout ||
+        error.category() == asio::error::get_system_category() ||
+        error.category() == asio::error::get_ssl_category() ||
+        error == asio::ssl::error::stream_truncated || error == asio::error::eof) {
+      co_return false;
+    }
+    const std::string path(message.target().substr(0, message.target().find('?')));
+    const bool large = error == http::error::body_limit || error == http::error::header_limit;
+    co_await Send(large ? Problem(kTooLarge,
+                                  {ErrorKind::kInvalid,
+                                   error == http::error::body_limit ? "the body is too large"
+                                                                    : "the header is too large",
+                                   "",
+                                   fmt::format("at most {} bytes", error == http::error::body_limit
+                                                                       ? kMostBodyBytes
+                                                                       : kMostHeaderBytes),
+                                   "more"},
+                                  path)
+                        : Problem(kMalformed,
+                                  {ErrorKind::kInvalid, "not an HTTP request: " + error.message(),
+                                   "", "", ""},
+                                  path),
+                  false);
+    // What the client still sends is read away for a while: closing at once would reset the
+    // connection, and the answer would be lost with it.
+    buffer_.clear();
+    beast::get_lowest_layer(stream_).expires_after(kHandshakeTime);
+    std::array<char, 16384> away{};
+    for (uint64_t total = 0; total < 4 * kMostBodyBytes;) {
+      const auto [ended, got] = co_await stream_.async_read_some(asio::buffer(away), kAwait);
+      if (ended) break;
+      total += got;
+    }
+    OPENSSL_cleanse(away.data(), away.size());
+    co_return false;
+  }
+
+  static void Common(http::response<http::string_body>& message, const Response& response) {
+    message.set(http::field::content_type, response.content_type);
+    message.set(http::field::cache_control, "no-store");
+    message.set("X-Content-Type-Options", "nosniff");
+    for (const auto& [name, value] : response.headers) message.set(name, value);
+  }
+
+  // True: the connection may carry another request.
+  asio::awaitable<bool> Send(const Response& response, bool keep_alive) {
+    http::response<http::string_body> message(static_cast<http::status>(response.status),
+                                              kHttpVersion);
+    Common(message, response);
+    message.keep_alive(keep_alive);
+    message.body() = response.body;
+    message.prepare_payload();
+    beast::get_lowest_layer(stream_).expires_after(kWriteTime);
+    const auto [failed, sent] = co_await http::async_write(stream_, message, kAwait);
+    co_return !failed && message.keep_alive();
+  }
+
+  asio::awaitable<bool> SendText(std::string text) {
+    beast::get_lowest_layer(stream_).expires_after(kWriteTime);
+    const auto [failed, sent] = co_await asio::async_write(stream_, asio::buffer(text), kAwait);
+    co_return !failed;
+  }
+
+  // The header of a stream, then what is kept. The stream ends with the connection, so it needs
+  // neither length nor chunks.
+  asio::awaitable<void> SendEvents(Response::Stream wanted) {
+    const Counted counted(shared_->streams);
+    const bool begun = co_await SendText(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+        "Cache-Control: no-store\r\nConnection: close\r\n\r\n");
+    if (!begun || !co_await SendEventsAfter(wanted.after)) co_return;
+    if (wanted.follow) co_await Follow();
+  }
+
+  asio::awaitable<bool> SendEventsAfter(uint64_t number) {
+    const Events& events = shared_->context.gate.events();
+    std::string text;
+    seen_ = number;
+    for (const Event* event : events.After(number)) {
+      seen_ = event->number;
+      text += fmt::format(
+          "id: {}\nevent: {}\ndata: {}\n\n", events.IdOf(*event), event->kind,
+          events.ToJson(*event).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    }
+    co_return text.empty() || co_await SendText(std::move(text));
+  }
+
+  // New events until the client goes. Clients say nothing on this connection; what a read reports
+  // is that they went.
+  asio::awaitable<void> Follow() {
+    Events& events = shared_->context.gate.events();
+    asio::steady_timer wake(stream_.get_executor());
+    const Events::Subscription subscription(events, [&] { wake.cancel(); });
+    bool gone = false;
+    std::array<char, 64> ignored{};
+    beast::get_lowest_layer(stream_).expires_never();
+    stream_.async_read_some(asio::buffer(ignored), [&](beast::error_code, size_t) {
+      gone = true;
+      wake.cancel();
+    });
+    bool sound = true;
+    while (!gone && sound) {
+      if (events.Last() > seen_) {
+        sound = co_await SendEventsAfter(seen_);
+        continue;
+      }
+      wake.expires_after(kKeepAlive);
+      const auto [woken] = co_await wake.async_wait(kAwait);
+      if (!woken) sound = co_await SendText(": still here\n\n");
+    }
+    // The read refers to this frame, so it ends first.
+    beast::get_lowest_layer(stream_).close();
+    while (!gone) {
+      wake.expires_at(asio::steady_timer::time_point::max());
+      if (!gone) co_await wake.async_wait(kAwait);
+    }
+  }
+
+  static constexpr unsigned kHttpVersion = 11;
+  std::shared_ptr<ServerState> shared_;
+  Counted counted_;
+  Stream stream_;
+  beast::flat_buffer buffer_;
+  Operator who_;
+  bool known_ = false;
+  uint64_t seen_ = 0;  // number of the last event that was sent
+};
+
+asio::awaitable<void> Serve(std::shared_ptr<ServerState> state, tcp::socket socket) {
+  Session session(std::move(state), std::move(socket));
+  co_await session.Run();
+}
+
+}  // namespace
+
+Result<Server> Server::Listen(asio::any_io_executor executor, ServerSettings settings,
+                              Context& context) {
+  auto tls = MakeTls(settings.tls);
+  if (!tls) return tl::unexpected(tls.error());
+  beast::error_code error;
+  const auto address = asio::ip::make_address(settings.address, error);
+  if (error) {
+    return Invalid("rest.address", "not an IP address", "such as 127.0.0.1", settings.address);
+  }
+  const tcp::endpoint endpoint(address, settings.port);
+  tcp::acceptor acceptor(executor);
+  acceptor.open(endpoint.protocol(), error);
+  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+  if (!error) acceptor.bind(endpoint, error);
+  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+  if (error) {
+    return Invalid("rest.address", "cannot listen: " + error.message(), "a free address and port",
+                   fmt::format("{} port {}", settings.address, settings.port));
+  }
+  return Server(std::make_shared<ServerState>(
+      ServerState{std::move(acceptor), std::move(*tls), std::move(settings), context}));
+}
+
+uint16_t Server::port() const {
+  return state_->acceptor.local_endpoint().port();
+}
+
+asio::awaitable<void> Server::Run() {
+  for (;;) {
+    auto [failed, socket] = co_await state_->acceptor.async_accept(kAwait);
+    if (failed) {  // no file descriptors left, say: it may pass
+      spdlog::warn("cannot accept a connection: {}", failed.message());
+      asio::steady_timer pause(state_->acceptor.get_executor(), 100ms);
+      co_await pause.async_wait(kAwait);
+      continue;
+    }
+    if (state_->connections >= kMostConnections) {
+      spdlog::warn("refused a connection: {} are open", state_->connections);
+      continue;  // the socket closes here
+    }
+    asio::co_spawn(state_->acceptor.get_executor(), Serve(state_, std::move(socket)),
+                   asio::detached);
+  }
+}
+
+}  // namespace portcullis::rest

@@ -1,0 +1,91 @@
+#include "control/rest/tls.hpp"
+
+#include <openssl/err.h>
+#include <openssl/x509.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+namespace portcullis::rest {
+
+namespace {
+
+std::string Why() {
+  std::array<char, 256> text{};
+  const unsigned long code = ERR_get_error();
+  ERR_error_string_n(code, text.data(), text.size());
+  ERR_clear_error();
+  return code == 0 ? "unknown reason" : text.data();
+}
+
+Result<void> CheckKeyMode(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) {
+    return Invalid("rest.key", "cannot be read: " + path, "a PEM file", std::strerror(errno));
+  }
+  if ((info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+    return Invalid("rest.key", "others may read this key: " + path, "mode 0600 or less",
+                   fmt::format("mode {:04o}", info.st_mode & 07777U));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<boost::asio::ssl::context> MakeTls(const TlsFiles& files) {
+  namespace ssl = boost::asio::ssl;
+  if (auto r = CheckKeyMode(files.key); !r) return tl::unexpected(r.error());
+  ssl::context context(ssl::context::tls_server);
+  SSL_CTX* native = context.native_handle();
+  ERR_clear_error();
+  const auto wrong = [](const char* field, const std::string& path) {
+    return Invalid(field, "cannot be used: " + path, "a PEM file", Why());
+  };
+  if (SSL_CTX_use_certificate_chain_file(native, files.certificate.c_str()) != 1) {
+    return wrong("rest.certificate", files.certificate);
+  }
+  if (SSL_CTX_use_PrivateKey_file(native, files.key.c_str(), SSL_FILETYPE_PEM) != 1) {
+    return wrong("rest.key", files.key);
+  }
+  if (SSL_CTX_check_private_key(native) != 1) {
+    return Invalid("rest.key", "the key does not belong to the certificate", files.certificate,
+                   files.key);
+  }
+  if (SSL_CTX_load_verify_file(native, files.client_ca.c_str()) != 1) {
+    return wrong("rest.client_ca", files.client_ca);
+  }
+  SSL_CTX_set_client_CA_list(native, SSL_load_client_CA_file(files.client_ca.c_str()));
+  SSL_CTX_set_min_proto_version(native, TLS1_2_VERSION);
+  SSL_CTX_set_cipher_list(native, "ECDHE+AESGCM:ECDHE+CHACHA20");  // TLS 1.2; 1.3 has only such
+  // No resumption: each connection proves its certificate again. Plaintext buffers may hold keys.
+  SSL_CTX_set_session_cache_mode(native, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_num_tickets(native, 0);
+  SSL_CTX_set_options(native, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION |
+                                  SSL_OP_CLEANSE_PLAINTEXT | SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_verify(native, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  return context;
+}
+
+std::string OperatorName(SSL* connection) {
+  const std::unique_ptr<X509, decltype(&X509_free)> certificate(
+      SSL_get1_peer_certificate(connection), X509_free);
+  if (!certificate) return {};
+  const X509_NAME* subject = X509_get_subject_name(certificate.get());
+  const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+  if (at < 0 || X509_NAME_get_index_by_NID(subject, NID_commonName, at) >= 0) return {};
+  const ASN1_STRING* value = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at));
+  unsigned char* utf8 = nullptr;
+  const int length = ASN1_STRING_to_UTF8(&utf8, value);
+  if (length < 0) return {};
+  const std::string name(reinterpret_cast<const char*>(utf8), static_cast<size_t>(length));
+  OPENSSL_free(utf8);
+  const bool plain =
+      std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < ' ' || c == 127; });
+  return plain ? name : std::string();
+}
+
+}  // namespace portcullis::rest

@@ -1,0 +1,26 @@
+// Mutual TLS for operators: who connects must show a certificate that chains to the configured CA;
+// its subject CN is the operator's name.
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include <boost/asio/ssl/context.hpp>
+#include <string>
+
+#include "base/result.hpp"
+
+namespace portcullis::rest {
+
+struct TlsFiles {
+  std::string certificate;  // PEM, chain included
+  std::string key;          // PEM, not readable by group or others
+  std::string client_ca;    // PEM
+};
+
+Result<boost::asio::ssl::context> MakeTls(const TlsFiles& files);
+
+/// The subject CN of the peer's certificate; empty when there is not exactly one, plain and without
+/// control characters.
+std::string OperatorName(SSL* connection);
+
+}  // namespace portcullis::rest
