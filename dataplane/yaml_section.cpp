@@ -30,9 +30,9 @@ size_t Distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-Section::Section(YAML::Node node, std::string file, std::string path,
+Section::Section(const YAML::Node& node, std::string file, std::string path,
                  std::initializer_list<std::string_view> known)
-    : node_(std::move(node)), file_(std::move(file)), path_(std::move(path)) {
+    : node_(node), file_(std::move(file)), path_(std::move(path)) {
   const std::string all = fmt::format("{}", fmt::join(known, ", "));
   if (!node_.IsMap()) {
     RefuseNode(node_, path_.empty() ? "the file" : path_, "not a section",

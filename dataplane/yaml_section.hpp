@@ -25,7 +25,7 @@ struct WrongField {
 class Section {
  public:
   /// `path` is the field's name from the top of the file: "ports[0].device"; empty for the top.
-  Section(YAML::Node node, std::string file, std::string path,
+  Section(const YAML::Node& node, std::string file, std::string path,
           std::initializer_list<std::string_view> known);
 
   [[nodiscard]] bool Has(const char* key) const { return static_cast<bool>(node_[key]); }

@@ -95,7 +95,7 @@ Result<EalPlan> StartEal(const DataplaneConfig& config) {
     std::ranges::transform(lacking, std::back_inserter(lines), &Error::Text);
     return Fail(ErrorKind::kUnavailable, fmt::format("{}", fmt::join(lines, "\n")));
   }
-  const auto plan = PlanEal(config, ReadHostFacts());
+  auto plan = PlanEal(config, ReadHostFacts());
   if (!plan) return plan;
   // Each AF_XDP port locks the whole packet pool. Without the right to raise the limit it must do
   // as it is, and CheckHost has found that it does.
