@@ -406,7 +406,7 @@ class Gate:
                 'rules': [{'policy': 'test', 'selector': s} for s in resolve(rules)],
                 'grant_deadline_boot_ns': deadline_boot_ns}
         common = {'peer': name, 'algorithm': algorithm, 'esn': esn, 'tunnel': tunnel,
-                  'selectors': resolve(selectors), 'rate': sa_rate}
+                  'selectors': resolve(selectors), 'rate': sa_rate, 'lab': self.config['lab']}
         sas = [{'id': f'{name}-in', 'direction': 'inbound', 'spi': spi['in'], 'key': sa['in'].key,
                 'replay_window': window, 'lifetime': lifetime or {}, **common},
                {'id': f'{name}-out', 'direction': 'outbound', 'spi': spi['out'],

@@ -183,23 +183,31 @@ def test_cleartext_is_denied(gate, family):
     gate.accepts(link, family)
 
 
-def test_bypass(gate):
+@pytest.mark.parametrize('source,server,elsewhere,other_server', [
+    ('203.0.113.7', '10.2.0.77', '203.0.112.255', '10.2.0.78'),
+    ('2001:db8:f::7', '2001:db8:2::77', '2001:db8:e::7', '2001:db8:2::78')], ids=('4', '6'))
+def test_bypass(gate, source, server, elsewhere, other_server):
     """Cleartext passes by an explicit rule only, and only what the rule says."""
-    source, server = '203.0.113.7', '10.2.0.77'
+    v4 = ':' not in source
     request, answer = udp(source, server, 5, 123), udp(server, source, 123, 5)
     gate.refuses(to_gate(request), 'cleartext_denied')
     gate.refuses(to_core(answer), 'no_policy', 'core')
-    gate.bypasses = [{'name': 'time', 'local': '10.2.0.77/32', 'remote': '203.0.113.0/24',
-                      'protocol': 'udp', 'local_ports': (123, 123)}]
+    gate.bypasses = [{'name': 'time', 'local': server + ('/32' if v4 else '/128'),
+                      'remote': '203.0.113.0/24' if v4 else '2001:db8:f::/64', 'protocol': 'udp',
+                      'local_ports': (123, 123)}]
     gate.push_policy(full=False, peers=[])
     try:
         outcome = gate.judge(to_gate(request))
         assert outcome.verdicts == {'bypassed': 1} and outcome.core == [forwarded(request)]
         outcome = gate.judge(to_core(answer), 'core')
         assert outcome.verdicts == {'bypassed': 1} and outcome.wire == [forwarded(answer)]
-        for packet in (udp(source, server, 5, 124), udp(source, '10.2.0.78', 5, 123),
-                       tcp(source, server, 5, 123), udp('203.0.112.255', server, 5, 123)):
+        for packet in (udp(source, server, 5, 124), udp(source, other_server, 5, 123),
+                       tcp(source, server, 5, 123), udp(elsewhere, server, 5, 123)):
             gate.refuses(to_gate(packet), 'cleartext_denied')
+        # Routed like everything else: hop by hop.
+        gate.refuses(to_gate(udp(source, server, 5, 123, ttl=1)), 'ttl_expired')
+        outcome = gate.judge(to_core(udp(server, source, 123, 5, ttl=1)), 'core')
+        assert outcome.verdicts == {'ttl_expired': 1} and outcome.wire == []
         gate.refuses(to_core(udp(server, source, 124, 5)), 'no_policy', 'core')
     finally:
         gate.bypasses = []

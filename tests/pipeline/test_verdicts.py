@@ -188,6 +188,9 @@ def test_counters_agree_with_each_other(gate):
     gate.judge([forged(link.seal(link.request())) for _ in range(7)])
     gate.judge([to_core(link.answer())] * 5, 'core')
     time.sleep(0.01)
+    (bytes_of_link,) = (c.bytes for c in gate.steer.read_counters(peers=True).peers
+                        if c.name == link.name)
+    assert bytes_of_link == 20 * len(link.request()) + 5 * len(link.answer())
     total = gate.steer.counters()
     workers = gate.steer.counters(by='worker')
     for name in NAMES:
