@@ -15,6 +15,7 @@
 #include <random>
 #include <set>
 
+#include "base/test_seed.hpp"
 #include "dataplane/esp/state_file.hpp"
 
 namespace portcullis {
@@ -124,7 +125,7 @@ TEST(Kill, NothingIsLetOutTwiceAcrossKills) {
   ASSERT_NE(shared, MAP_FAILED);
   Diary& diary = *new (shared) Diary();
   diary.next_key = 1;
-  std::mt19937_64 random(11);
+  std::mt19937_64 random(TestSeed(11));
 
   std::map<uint64_t, std::set<uint64_t>> let_out;
   std::set<uint64_t> created;

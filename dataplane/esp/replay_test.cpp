@@ -6,6 +6,7 @@
 #include <random>
 #include <set>
 
+#include "base/test_seed.hpp"
 #include "dataplane/esp/test_support.hpp"
 
 namespace portcullis {
@@ -128,7 +129,7 @@ INSTANTIATE_TEST_SUITE_P(Sequels, ReplayTable, testing::ValuesIn(kSequels),
 
 struct ReplayWindow : testing::TestWithParam<uint32_t> {
   const uint32_t window = GetParam();
-  std::mt19937_64 random{window};
+  std::mt19937_64 random{TestSeed(window)};
 };
 
 TEST_P(ReplayWindow, RingHoldsIt) {

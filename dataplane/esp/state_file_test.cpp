@@ -117,6 +117,18 @@ TEST_F(StateFileTest, KnownKeyStaysKnownAcrossProcesses) {
   EXPECT_TRUE(file.Create(Key(2), Spi{300}, kIn, 64, 0));
 }
 
+// From its creation on, not only from its release: even if the record were lost, the key is not.
+TEST_F(StateFileTest, KnownKeyDoesNotDependOnItsRecord) {
+  { Open().Create(Key(1), Spi{300}, kIn, 64, 0).value(); }
+  const auto record = static_cast<off_t>(StateLayout(kCapacity).records_offset);
+  Poke(record + static_cast<off_t>(offsetof(SaRecord, live)), uint8_t{0});
+  StateFile file = Open();
+  EXPECT_EQ(file.live(), 0U);
+  EXPECT_TRUE(file.IsKnown(Key(1)));
+  EXPECT_FALSE(file.Create(Key(1), Spi{300}, kIn, 64, 0));
+  EXPECT_TRUE(file.Create(Key(2), Spi{300}, kIn, 64, 0));
+}
+
 TEST_F(StateFileTest, ResumeNeedsItsVeryRecord) {
   { Open().Create(Key(1), Spi{300}, kIn, 100, 0).value(); }
   StateFile file = Open();
