@@ -92,6 +92,8 @@ std::vector<Case> WireCases() {
        kTo4 + V4("203.0.113.1", kGate, kIcmp) + Icmp(3) + Quote4(kUdp, Udp(53, 5353)), kPassed},
       {"echo request that looks as if it quoted ESP",
        kTo4 + V4(kPeer, kGate, kIcmp) + Icmp(8) + Quote4(kEsp, Esp(1)), kPassed},
+      {"later fragment of ICMP with data that looks like an error quoting ESP",
+       kTo4 + V4(kPeer, kGate, kIcmp, {.fragment = 100}) + Icmp(3) + Quote4(kEsp, Esp(1)), kPassed},
       {"unreachable quoting ESP, to another host",
        kTo4 + V4(kPeer, "192.0.2.9", kIcmp) + Icmp(3) + Quote4(kEsp, Esp(1)), kNotForUs},
       {"unreachable quoting a later UDP fragment",
