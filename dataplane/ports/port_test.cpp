@@ -59,6 +59,8 @@ class Start : public testing::Environment {
     world = new World;
     world->far.Wire("wire0", "peer0", 1);
     world->far.Wire("core0", "server0", 2);
+    world->far.Run("ip addr replace 192.0.2.9/24 dev peer0");
+    world->far.Run("ip neigh replace 192.0.2.1 lladdr 02:00:00:00:01:01 dev peer0 nud permanent");
     Sh(fmt::format("ip link set core0 mtu {}", kMaxAfXdpMtu));
     world->far.Run(fmt::format("ip link set server0 mtu {}", kMaxAfXdpMtu));
     world->config = *ParseConfig(Yaml(kPorts), "dp.yaml");
@@ -161,8 +163,6 @@ TEST(Ports, TheMirrorKnowsThem) {
 
 TEST(Ports, ProtectedTrafficComesInOverAfXdpAndGoesOut) {
   Port& wire = ThePort("wire");
-  world->far.Run("ip addr replace 192.0.2.9/24 dev peer0");
-  world->far.Run("ip neigh replace 192.0.2.1 lladdr 02:00:00:00:01:01 dev peer0 nud permanent");
   world->far.Run("ip route replace 10.2.0.0/24 via 192.0.2.1");
   const std::array protected_prefixes = {*Prefix::Parse("10.2.0.0/24")};
   ASSERT_TRUE(wire.xdp->SetProtected(protected_prefixes));
