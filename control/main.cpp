@@ -88,6 +88,7 @@ int main(int argc, char** argv) {
   }
   HardenProcess();
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // no room for the store is an error to report, not the end
   try {
     const auto outcome = Run(config);
     if (outcome) return EXIT_SUCCESS;

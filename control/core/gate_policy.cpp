@@ -100,9 +100,14 @@ Gate::Changed Gate::Apply(Edit edit, Wish wish) {
   const uint64_t next = NextGeneration();
   const bool pushes = link_.ready();
   if (pushes) {
-    const auto pushed =
-        co_await Push(in_sync_ ? model::CompileChange(document_, generation_, *wanted, next)
-                               : model::CompileFull(*wanted, next));
+    // Not as one expression: GCC 12 destroys a conditional temporary of a co_await twice.
+    steer::ApplySnapshot snapshot;
+    if (in_sync_) {
+      snapshot = model::CompileChange(document_, generation_, *wanted, next);
+    } else {
+      snapshot = model::CompileFull(*wanted, next);
+    }
+    const auto pushed = co_await Push(std::move(snapshot));
     if (!pushed) {
       events_.Tell("policy_refused",
                    fmt::format("generation {} is not in force, {} goes on: {}", next, generation_,

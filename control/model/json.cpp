@@ -159,7 +159,8 @@ json ToJson(const Rate& rate) {
   json out = json::object();
   if (rate.packets_per_second != 0) out["packets_per_second"] = rate.packets_per_second;
   if (rate.bits_per_second != 0) out["bits_per_second"] = rate.bits_per_second;
-  if (rate.burst_ms != 0) out["burst_ms"] = rate.burst_ms;
+  // How much at once says nothing where everything may come.
+  if (rate.burst_ms != 0 && !out.empty()) out["burst_ms"] = rate.burst_ms;
   return out;
 }
 

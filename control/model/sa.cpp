@@ -237,8 +237,8 @@ json TunnelJson(const steer::Tunnel& t) {
               {"copy_dscp", t.copy_dscp()}};
   if (const auto local = FromBytes(t.local())) out["local"] = local->Text();
   if (const auto remote = FromBytes(t.remote())) out["remote"] = remote->Text();
-  if (t.local_port() != 0) out["local_port"] = t.local_port();
-  if (t.remote_port() != 0) out["remote_port"] = t.remote_port();
+  if (t.udp_encap() && t.local_port() != 0) out["local_port"] = t.local_port();
+  if (t.udp_encap() && t.remote_port() != 0) out["remote_port"] = t.remote_port();
   return out;
 }
 

@@ -204,22 +204,20 @@ class Session {
       co_return false;
     }
     const std::string path(message.target().substr(0, message.target().find('?')));
-    const bool large = error == http::error::body_limit || error == http::error::header_limit;
-    co_await Send(large ? Problem(kTooLarge,
-                                  {ErrorKind::kInvalid,
-                                   error == http::error::body_limit ? "the body is too large"
-                                                                    : "the header is too large",
-                                   "",
-                                   fmt::format("at most {} bytes", error == http::error::body_limit
-                                                                       ? kMostBodyBytes
-                                                                       : kMostHeaderBytes),
-                                   "more"},
-                                  path)
-                        : Problem(kMalformed,
-                                  {ErrorKind::kInvalid, "not an HTTP request: " + error.message(),
-                                   "", "", ""},
-                                  path),
-                  false);
+    const bool body = error == http::error::body_limit;
+    Response response;
+    if (body || error == http::error::header_limit) {
+      response = Problem(
+          kTooLarge,
+          {ErrorKind::kInvalid, body ? "the body is too large" : "the header is too large", "",
+           fmt::format("at most {} bytes", body ? kMostBodyBytes : kMostHeaderBytes), "more"},
+          path);
+    } else {
+      response = Problem(
+          kMalformed, {ErrorKind::kInvalid, "not an HTTP request: " + error.message(), "", "", ""},
+          path);
+    }
+    co_await Send(response, false);
     // What the client still sends is read away for a while: closing at once would reset the
     // connection, and the answer would be lost with it.
     buffer_.clear();
