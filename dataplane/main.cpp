@@ -90,6 +90,8 @@ int RunWorker(void* argument) {
 }
 
 int Run(const DataplaneConfig& config) {
+  // Before anything can fail: a refusal to start leaves every port closed.
+  if (const int failed = ClosePorts(config); failed != 0) return failed;
   const auto boot_id = ReadBootId();
   if (!boot_id) return Fatal(boot_id.error());
   auto file = StateFile::Open(config.state_file, config.sas.capacity, *boot_id);

@@ -185,7 +185,7 @@ void Supervisor::SetOwnAddresses(uint16_t port, const std::vector<Address>& addr
   const Port* changed = parts_.ports.FindId(port);
   if (changed == nullptr) return;
   if (changed->xdp) {
-    if (auto set = const_cast<Port*>(changed)->xdp->SetOwnAddresses(addresses); !set) {
+    if (auto set = changed->xdp->SetOwnAddresses(addresses); !set) {
       spdlog::error("port {}: {}", changed->name, set.error().Text());
     }
   }

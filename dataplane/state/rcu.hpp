@@ -6,8 +6,10 @@
 #include <rte_malloc.h>
 #include <rte_rcu_qsbr.h>
 
+#include <chrono>
 #include <memory>
 #include <new>
+#include <thread>
 
 namespace portcullis {
 
@@ -25,7 +27,12 @@ class Rcu {
   void Offline(unsigned worker) noexcept { rte_rcu_qsbr_thread_offline(qsbr_.get(), worker); }
   void Quiescent(unsigned worker) noexcept { rte_rcu_qsbr_quiescent(qsbr_.get(), worker); }
   /// Returns when every worker that is online has passed a quiescent point since the call.
-  void Synchronize() noexcept { rte_rcu_qsbr_synchronize(qsbr_.get(), RTE_QSBR_THRID_INVALID); }
+  /// Sleeps rather than spins: the worker waited for may need this very core.
+  void Synchronize() noexcept {
+    constexpr auto kNap = std::chrono::microseconds(10);
+    const uint64_t token = rte_rcu_qsbr_start(qsbr_.get());
+    while (rte_rcu_qsbr_check(qsbr_.get(), token, false) == 0) std::this_thread::sleep_for(kNap);
+  }
 
  private:
   struct Free {

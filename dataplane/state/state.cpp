@@ -168,6 +168,19 @@ void State::Publish(std::unique_ptr<const HostAddresses> hosts) {
 
 // ---- security associations
 
+Result<SaRecord*> State::MakeRecord(const Fingerprint& print, const SaSpec& spec,
+                                    uint64_t boot_ns) {
+  const auto make = [&] {
+    return spec.mode == SaMode::fresh
+               ? file_.Create(print, spec.spi, spec.direction, spec.replay_window, boot_ns)
+               : file_.Resume(print, spec.spi, spec.direction, spec.replay_window);
+  };
+  auto record = make();
+  // Records of an earlier process that nobody resumed hold their places until they are needed.
+  const bool full = !record && record.error().kind == ErrorKind::kExhausted;
+  return full && file_.ReleaseUnclaimed() > 0 ? make() : std::move(record);
+}
+
 Result<Sa*> State::Make(SaSpec& spec) {
   const auto conflict = [](std::string message) {
     return Fail(ErrorKind::kConflict, std::move(message));
@@ -219,10 +232,7 @@ Result<Sa*> State::Make(SaSpec& spec) {
   const auto print = ParseFingerprint(sa->fingerprint);
   if (!print) return refuse(print.error());
   sa->added_boot_ns = BootNs();
-  auto record =
-      spec.mode == SaMode::fresh
-          ? file_.Create(*print, spec.spi, spec.direction, spec.replay_window, sa->added_boot_ns)
-          : file_.Resume(*print, spec.spi, spec.direction, spec.replay_window);
+  auto record = MakeRecord(*print, spec, sa->added_boot_ns);
   if (!record) return refuse(record.error());
 
   sa->record = *record;

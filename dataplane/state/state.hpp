@@ -88,6 +88,7 @@ class State {
  private:
   Result<std::unique_ptr<Snapshot>> Compile(PolicyUpdate& update);
   Result<Sa*> Make(SaSpec& spec);
+  Result<SaRecord*> MakeRecord(const Fingerprint& print, const SaSpec& spec, uint64_t boot_ns);
   void Unmake(Sa* sa);
   void Link(Sa* sa);
   void Unlink(Sa* sa);
