@@ -145,6 +145,7 @@ void Worker::Send(Packet& packet, const NextHop& hop, const Address& destination
     if (!waiting_.Add(packet, hop, destination, *this)) End(packet, Verdict::queue_full);
     return;
   }
+  if (now_ >= next_touch_) Touch(hop, destination);
   auto* ether =
       reinterpret_cast<rte_ether_hdr*>(rte_pktmbuf_prepend(packet.mbuf, sizeof(rte_ether_hdr)));
   if (ether == nullptr) return End(packet, Verdict::no_buffer);
@@ -155,6 +156,15 @@ void Worker::Send(Packet& packet, const NextHop& hop, const Address& destination
   transmit_.Add(packet.mbuf, hop.port,
                 {packet.sa, packet.flow.length,
                  packet.sa == nullptr ? Verdict::bypassed : Verdict::accepted});
+}
+
+// The kernel sees none of our traffic, so it cannot know which neighbours are in use and would never
+// check them again. A sample of the packets tells it: ten a second find every busy neighbour.
+void Worker::Touch(const NextHop& hop, const Address& destination) noexcept {
+  next_touch_ = now_ + shared_.tsc_hz / 10;
+  Tell({.address = hop.gateway == Address() ? destination : hop.gateway,
+        .port = hop.port,
+        .kind = MainMessage::Kind::touch});
 }
 
 void Worker::SendRaw(Packet& packet, uint16_t port, Verdict verdict) noexcept {

@@ -117,6 +117,7 @@ class Worker {
   void RunBurst(rte_mbuf** frames, unsigned count, PortRole role) noexcept;
   void RunMixed(rte_mbuf** frames, unsigned count) noexcept;
   void Rest() noexcept;
+  void Touch(const NextHop& hop, const Address& destination) noexcept;
 
   WorkerShared& shared_;
   const unsigned index_;
@@ -132,6 +133,7 @@ class Worker {
   Waiting waiting_;
   std::unique_ptr<Reassembler> reassembler_;
   unsigned idle_rounds_ = 0;
+  uint64_t next_touch_ = 0;  // TSC
   Burst burst_;
 };
 
