@@ -201,7 +201,7 @@ def test_a_revoked_peer_is_out_until_it_is_admitted_again(tunnel, ctl):
 
 
 def test_sas_from_a_file(tunnel, ctl, tmp_path):
-    pair = tunnel.new_pair(0x7001)
+    pair = tunnel.new_pair(0x7011)
     bodies = [sa_body('cli-in', 'csmf-1', 'inbound', pair[0]),
               sa_body('cli-out', 'csmf-1', 'outbound', pair[1])]
     path = tmp_path / 'sas.yaml'
