@@ -88,6 +88,8 @@ class Gate {
   Later<std::vector<steer::SaState>> ListSas(bool with_keys);
   Result<void> SasKeepTheirPeers(const model::Document& wanted) const;
   Result<void> CheckSa(const model::Sa& sa, const std::string& replaces);
+  void Hold(model::Sa sa);
+  void Drop(const std::string& id);
   void NoteInForce();
   [[nodiscard]] uint64_t NextGeneration() const;
 
@@ -102,6 +104,7 @@ class Gate {
   std::vector<model::Warning> policy_warnings_;
   std::set<std::string> revoked_;
   std::map<std::string, model::Sa> sas_;
+  std::map<uint32_t, std::string> inbound_;  // SPI -> id, of the inbound ones in sas_
 
   std::string incarnation_;  // of the dataplane that we last agreed with; empty: none yet
   uint64_t dataplane_generation_ = 0;

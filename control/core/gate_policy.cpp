@@ -38,8 +38,17 @@ Result<void> Gate::Load() {
 
 std::vector<model::Warning> Gate::Warnings() const {
   std::vector<model::Warning> all = policy_warnings_;
+  // One per kind of warning, not per association: there may be 100,000.
+  std::map<std::string, std::pair<std::string, size_t>> of_sas;  // text -> first id, how many
   for (const auto& [id, sa] : sas_) {
-    for (auto& warning : model::WarningsOf(sa.spec)) all.push_back(std::move(warning));
+    for (const auto& warning : model::WarningsOf(sa.spec)) {
+      ++of_sas.try_emplace(warning.text, id, 0).first->second.second;
+    }
+  }
+  for (const auto& [text, who] : of_sas) {
+    const auto& [first, count] = who;
+    all.push_back(
+        {"sa", first, count == 1 ? text : fmt::format("{} (and {} more)", text, count - 1)});
   }
   return all;
 }
@@ -71,16 +80,16 @@ void Gate::NoteInForce() {
 
 // An SA without its peer would count for nobody and be judged by no rule.
 Result<void> Gate::SasKeepTheirPeers(const model::Document& wanted) const {
+  std::set<std::string> peers;
+  for (const auto& peer : wanted.peers) peers.insert(peer.name);
   for (const auto& [id, sa] : sas_) {
-    const auto& peer = sa.spec.peer();
-    if (std::none_of(wanted.peers.begin(), wanted.peers.end(),
-                     [&](const auto& p) { return p.name == peer; })) {
-      return tl::unexpected(Error{ErrorKind::kConflict,
-                                  fmt::format("peer '{}' still has security associations", peer),
-                                  {},
-                                  "a peer without security associations",
-                                  fmt::format("security association '{}'", id)});
-    }
+    if (peers.contains(sa.spec.peer())) continue;
+    return tl::unexpected(
+        Error{ErrorKind::kConflict,
+              fmt::format("peer '{}' still has security associations", sa.spec.peer()),
+              {},
+              "a peer without security associations",
+              fmt::format("security association '{}'", id)});
   }
   return {};
 }

@@ -80,7 +80,8 @@ boost::asio::awaitable<Result<std::vector<steer::SaState>>> Gate::ListSas(bool w
 boost::asio::awaitable<Result<void>> Gate::TakeBackSas() {
   auto listed = co_await ListSas(true);
   if (!listed) co_return tl::unexpected(listed.error());
-  std::map<std::string, model::Sa> taken;
+  std::vector<model::Sa> taken;
+  std::set<std::string> there;
   for (auto& state : *listed) {
     if (state.spec().key().empty()) {
       co_return Fail(ErrorKind::kForbidden,
@@ -93,15 +94,17 @@ boost::asio::awaitable<Result<void>> Gate::TakeBackSas() {
     if (!*known) {  // the store is older than the key
       if (auto r = store_.RememberKey(sa.fingerprint, sa.spec.id()); !r) co_return r;
     }
-    std::string id = sa.spec.id();
-    taken.emplace(std::move(id), std::move(sa));
+    there.insert(sa.spec.id());
+    taken.push_back(std::move(sa));
   }
   for (const auto& [id, sa] : sas_) {
-    if (!taken.contains(id)) {
+    if (!there.contains(id)) {
       events_.Tell("sa_lost", "the dataplane no longer has it", {}, sa.spec.peer(), id);
     }
   }
-  sas_ = std::move(taken);
+  sas_.clear();
+  inbound_.clear();
+  for (auto& sa : taken) Hold(std::move(sa));
   co_return Result<void>{};
 }
 
@@ -130,7 +133,7 @@ boost::asio::awaitable<Result<void>> Gate::ResumeSas() {
       events_.Tell("sa_lost",
                    "the restarted dataplane refused it: " + steer::ToError(result.failure()).Text(),
                    {}, lost->second.spec.peer(), result.id());
-      sas_.erase(lost);
+      Drop(result.id());
     }
   }
   co_return Result<void>{};

@@ -16,6 +16,20 @@ Error SaConflict(std::string where, std::string message, std::string expected, s
 }
 }  // namespace
 
+void Gate::Hold(model::Sa sa) {
+  const std::string id = sa.spec.id();
+  if (sa.spec.direction() == steer::INBOUND) inbound_[sa.spec.spi()] = id;
+  sas_.insert_or_assign(id, std::move(sa));
+}
+
+void Gate::Drop(const std::string& id) {
+  const auto sa = sas_.find(id);
+  if (sa == sas_.end()) return;
+  const auto at = inbound_.find(sa->second.spec.spi());
+  if (at != inbound_.end() && at->second == id) inbound_.erase(at);
+  sas_.erase(sa);
+}
+
 Result<void> Gate::CheckSa(const model::Sa& sa, const std::string& replaces) {
   const steer::SaSpec& spec = sa.spec;
   if (!replaces.empty() && !sas_.contains(replaces)) {
@@ -33,13 +47,11 @@ Result<void> Gate::CheckSa(const model::Sa& sa, const std::string& replaces) {
                    "\"" + spec.peer() + "\"");
   }
   // Ours to choose, so ours to keep apart (RFC 4301 4.1). Outbound ones are the peers' choice.
-  for (const auto& [id, other] : sas_) {
-    if (id != replaces && spec.direction() == steer::INBOUND &&
-        other.spec.direction() == steer::INBOUND && other.spec.spi() == spec.spi()) {
-      return tl::unexpected(
-          SaConflict("/spi", fmt::format("inbound security association '{}' has this SPI", id),
-                     "an SPI of its own", fmt::format("0x{:08x}", spec.spi())));
-    }
+  const auto same = inbound_.find(spec.spi());
+  if (spec.direction() == steer::INBOUND && same != inbound_.end() && same->second != replaces) {
+    return tl::unexpected(SaConflict(
+        "/spi", fmt::format("inbound security association '{}' has this SPI", same->second),
+        "an SPI of its own", fmt::format("0x{:08x}", spec.spi())));
   }
   const auto known = store_.KnowsKey(sa.fingerprint);
   if (!known) return tl::unexpected(known.error());
@@ -95,8 +107,8 @@ Gate::Changed Gate::InstallSa(model::Sa sa, std::string replaces, Wish wish) {
     co_return tl::unexpected(*refused);
   }
   const std::string peer = sa.spec.peer();
-  if (!replaces.empty()) sas_.erase(replaces);
-  sas_.insert_or_assign(id, std::move(sa));
+  Drop(replaces);
+  Hold(std::move(sa));
   change.in_force = true;
   events_.Tell("operator",
                replaces.empty()
@@ -122,7 +134,7 @@ Gate::Changed Gate::RemoveSa(std::string id, Wish wish) {
     co_return tl::unexpected(answer.error());
   }
   const std::string peer = sa->second.spec.peer();
-  sas_.erase(sa);
+  Drop(id);
   change.in_force = true;
   events_.Tell("operator", fmt::format("security association '{}' removed", id), wish.operator_name,
                peer, id);
