@@ -122,8 +122,13 @@ std::string RenderStatus(const json& status) {
 }
 
 std::string RenderWarnings(const json& warnings) {
+  constexpr size_t kShown = 10;  // a laboratory has one for each of its SAs; --json has them all
   std::string text;
+  size_t number = 0;
   for (const json& warning : warnings) {
+    if (++number > kShown) {
+      return text + Line("warning", fmt::format("... and {} more", warnings.size() - kShown));
+    }
     text += Line("warning", fmt::format("{}: {}", NamedText(warning), Text(warning, "text")));
   }
   return text;

@@ -110,6 +110,15 @@ TEST(RenderTest, StatusShoutsWhatIsWrong) {
   EXPECT_TRUE(Contains(text, "NOT CONNECTED: no such file"));
 }
 
+TEST(RenderTest, ManyWarningsAreCounted) {
+  json warnings = json::array();
+  const auto add = [&] { warnings.push_back({{"kind", "sa"}, {"name", "a"}, {"text", "lab"}}); };
+  for (int i = 0; i < 10; ++i) add();
+  EXPECT_FALSE(Contains(RenderWarnings(warnings), "more"));
+  for (int i = 0; i < 90; ++i) add();
+  EXPECT_TRUE(Contains(RenderWarnings(warnings), "... and 90 more\n"));
+}
+
 TEST(RenderTest, AnswersWithoutTheExpectedMembersDoNotCrash) {
   for (const json& odd : {json::object(), json(nullptr), json::array({1, "x"}), json("x")}) {
     RenderStatus(odd);

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from netns import Namespaces, wait_until
-from processes import BIN, Pki
+from processes import BIN, ROOT, Pki
 from tunnel import Tunnel, peer_body, policy_body, sa_body
 
 OK, REFUSED, USAGE, UNREACHABLE, NOT_ALLOWED, SERVER_ERROR, DIFFERENCE = range(7)
@@ -152,6 +152,12 @@ def test_the_pipeline_is_drawn_in_order(ctl):
     dot = ctl('pipeline', '--dot')
     assert dot.startswith('digraph') and ' -> '.join(
         f'"inbound/{stage}"' for stage in stages['inbound']) in dot
+
+
+def test_the_drawing_in_the_docs_is_the_programs_own(ctl):
+    page = (ROOT / 'docs' / 'pipeline.md').read_text(encoding='utf-8')
+    drawing = re.search(r'```\n(.*?)```', page, re.S)
+    assert drawing[1] == ctl('pipeline')
 
 
 # ---- changes
