@@ -82,6 +82,7 @@ boost::asio::awaitable<Result<void>> Gate::TakeBackSas() {
   if (!listed) co_return tl::unexpected(listed.error());
   std::vector<model::Sa> taken;
   std::set<std::string> there;
+  std::vector<std::pair<std::string, std::string>> keys;
   for (auto& state : *listed) {
     if (state.spec().key().empty()) {
       co_return Fail(ErrorKind::kForbidden,
@@ -89,14 +90,12 @@ boost::asio::awaitable<Result<void>> Gate::TakeBackSas() {
                      "lost when it restarts");
     }
     model::Sa sa = model::Adopt(std::move(*state.mutable_spec()));
-    const auto known = store_.KnowsKey(sa.fingerprint);
-    if (!known) co_return tl::unexpected(known.error());
-    if (!*known) {  // the store is older than the key
-      if (auto r = store_.RememberKey(sa.fingerprint, sa.spec.id()); !r) co_return r;
-    }
+    keys.emplace_back(sa.fingerprint, sa.spec.id());
     there.insert(sa.spec.id());
     taken.push_back(std::move(sa));
   }
+  // The store may be older than the keys: restored, or control was killed at the wrong moment.
+  if (auto r = store_.NoteKeysInUse(keys); !r) co_return r;
   for (const auto& [id, sa] : sas_) {
     if (!there.contains(id)) {
       events_.Tell("sa_lost", "the dataplane no longer has it", {}, sa.spec.peer(), id);

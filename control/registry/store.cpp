@@ -8,7 +8,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -262,6 +261,10 @@ Result<void> Store::WritePolicy(const Policy& policy) {
                 "ON CONFLICT (one) DO UPDATE SET generation = excluded.generation");
     written = s.Bind(policy.generation).Run();
   }
+  return End(written);
+}
+
+Result<void> Store::End(Result<void> written) {
   if (written) written = Run("COMMIT");
   if (!written) static_cast<void>(Run("ROLLBACK"));
   return written;
@@ -311,6 +314,17 @@ Result<void> Store::RememberKey(const std::string& fingerprint, const std::strin
   }
   Statement s(db_.get(), "INSERT INTO used_key VALUES (?, ?, unixepoch())");
   return s.Bind(fingerprint).Bind(sa).Run();
+}
+
+Result<void> Store::NoteKeysInUse(const std::vector<std::pair<std::string, std::string>>& keys) {
+  if (auto r = Run("BEGIN IMMEDIATE"); !r) return r;
+  Result<void> written;
+  for (const auto& [fingerprint, sa] : keys) {
+    if (!written) break;
+    Statement s(db_.get(), "INSERT OR IGNORE INTO used_key VALUES (?, ?, unixepoch())");
+    written = s.Bind(fingerprint).Bind(sa).Run();
+  }
+  return End(written);
 }
 
 Result<void> Store::ForgetKey(const std::string& fingerprint) {

@@ -8,6 +8,8 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/result.hpp"
 #include "control/model/types.hpp"
@@ -47,6 +49,9 @@ class Store {
 
   /// kConflict when a key with this fingerprint was used before, ever.
   Result<void> RememberKey(const std::string& fingerprint, const std::string& sa);
+  /// The same for keys in use that a dataplane gave back: known or not, afterwards they are.
+  /// Fingerprint and SA id of each.
+  Result<void> NoteKeysInUse(const std::vector<std::pair<std::string, std::string>>& keys);
   /// True when it was used before.
   Result<bool> KnowsKey(const std::string& fingerprint);
   /// Only for a key that was remembered but certainly never reached a dataplane.
@@ -64,6 +69,8 @@ class Store {
   Result<void> Run(const char* sql);
   Result<void> Prepare(const std::string& path, bool fresh);
   Result<void> WriteResources(const model::Document& document);
+  /// COMMIT when `written` is a success, else ROLLBACK.
+  Result<void> End(Result<void> written);
 
   std::unique_ptr<sqlite3, Close> db_;
 };

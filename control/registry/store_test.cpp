@@ -90,6 +90,15 @@ TEST_F(StoreTest, KeyIsKnownForEver) {
   EXPECT_TRUE(store.RememberKey("f2", "sa"));
 }
 
+TEST_F(StoreTest, KeysInUseAreKnownAfterwards) {
+  Store store = Open();
+  ASSERT_TRUE(store.RememberKey("f1", "sa"));
+  ASSERT_TRUE(store.NoteKeysInUse({{"f1", "sa"}, {"f2", "sa-2"}}));
+  EXPECT_TRUE(*store.KnowsKey("f1"));
+  EXPECT_TRUE(*store.KnowsKey("f2"));
+  EXPECT_FALSE(*store.KnowsKey("f3"));
+}
+
 TEST_F(StoreTest, RevocationSurvives) {
   {
     Store store = Open();
