@@ -102,6 +102,7 @@ int Run(const DataplaneConfig& config) {
   const auto eal = StartEal(config);
   if (!eal) return Fatal(eal.error());
   if (!eal->note.empty()) spdlog::info("{}", eal->note);
+  if (auto locked = LockMemory(); !locked) spdlog::warn("{}", locked.error().Text());
   auto ports = Ports::Open(config);
   if (!ports) return Fatal(ports.error());
 
