@@ -1,6 +1,7 @@
 // Authentic is not authorised: may this peer send this inner packet? The SA's selectors first
 // (RFC 4301 5.2 step 4), then the policy's rules for the peer, then its grant.
 #include "dataplane/esp/header.hpp"
+#include "dataplane/packet/rewrite.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/worker.hpp"
 
@@ -17,6 +18,8 @@ Verdict ReadInner(Packet& packet) noexcept {
       packet.flow.is_v4 != v4) {
     return Verdict::inner_malformed;
   }
+  // RFC 1812 5.2.2: a router does not pass on a broken header.
+  if (v4 && !Ipv4ChecksumValid(packet.At(packet.inner))) return Verdict::inner_malformed;
   return Verdict::accepted;
 }
 
