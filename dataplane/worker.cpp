@@ -83,6 +83,8 @@ unsigned Worker::Round() noexcept {
     const unsigned count = rte_eth_rx_burst(port.id, queue, frames, Burst::kMost);
     if (count == 0) continue;
     now_ = rte_rdtsc();
+    // Not every driver says where a packet came from (net_ring does not); stages rely on it.
+    for (rte_mbuf* frame : std::span(frames, count)) frame->port = port.id;
     RunBurst(frames, count, port.role);
     handled += count;
   }

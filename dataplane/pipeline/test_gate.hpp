@@ -1,5 +1,6 @@
-// A gate inside one test program: the real pipeline with one worker on net_ring ports, driven round
-// by round, so that every burst is the test's own. Two ports: 0 the wire, 1 the trusted side.
+// A gate inside one test program: the real pipeline on net_ring ports, its workers driven round by
+// round, so that every burst is the test's own; or by threads of their own (Start). Two ports: 0
+// the wire, 1 the trusted side. Worker 0 receives and sends; others get what is handed to them.
 #pragma once
 
 #include <rte_cycles.h>
@@ -13,6 +14,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "dataplane/crypto/iv.hpp"
@@ -31,8 +33,11 @@ class TestGate {
   static constexpr uint16_t kCore = 1;
   static constexpr unsigned kRing = 2048;
 
-  TestGate() : path_("/dev/shm/portcullis-test-" + std::to_string(getpid()) + ".state") {
+  explicit TestGate(unsigned workers = 1, const AuthFailureConfig& auth = {})
+      : path_("/dev/shm/portcullis-test-" + std::to_string(getpid()) + ".state") {
     StartEalOnce();
+    config_.workers.count = workers;
+    config_.auth_failures = auth;
     config_.lab = true;
     config_.neighbours.queue = 16;
     for (uint16_t p : {kWire, kCore}) AddPort(p);
@@ -41,7 +46,7 @@ class TestGate {
     if (!engine || !file) throw std::runtime_error("no engine or state file");
     state_ = std::make_unique<State>(
         StateConfig{
-            .sa_capacity = kCapacity, .workers = 1, .lab = true, .tsc_hz = rte_get_tsc_hz()},
+            .sa_capacity = kCapacity, .workers = workers, .lab = true, .tsc_hz = rte_get_tsc_hz()},
         std::move(*engine), std::move(*file));
     shared_.reset(new WorkerShared{
         .state = *state_,
@@ -49,10 +54,16 @@ class TestGate {
         .ports = ports_,
         .pool = Pool(),
         .to_main = rte_ring_create_elem(Unique("main").c_str(), 64, 1024, SOCKET_ID_ANY, 0),
-        .handoff = {rte_ring_create(Unique("handoff").c_str(), 1024, SOCKET_ID_ANY, 0)},
-        .transmit_rings = *MakeTransmitRings(ports_, 1),
+        .handoff = {},
+        .transmit_rings = *MakeTransmitRings(ports_, workers),
         .tsc_hz = rte_get_tsc_hz()});
-    worker_ = std::move(*Worker::Make(*shared_, 0));
+    for (unsigned w = 0; w < workers; ++w) {
+      shared_->handoff.push_back(
+          rte_ring_create(Unique("handoff").c_str(), 1024, SOCKET_ID_ANY, 0));
+    }
+    for (unsigned w = 0; w < workers; ++w) {
+      workers_.push_back(std::move(*Worker::Make(*shared_, w)));
+    }
     Route("10.2.0.0/16", kCore);
     Route("2001:db8:2::/48", kCore);
     Route("192.0.2.0/24", kWire);
@@ -60,23 +71,68 @@ class TestGate {
     state_->Publish(std::move(*Fib::Build(fib_)));
   }
   ~TestGate() {
-    worker_.reset();
+    Stop();
+    workers_.clear();
     state_.reset();
     rte_ring_free(shared_->to_main);
     for (rte_ring* ring : shared_->handoff) rte_ring_free(ring);
+    for (const auto& queues : shared_->transmit_rings) {
+      for (rte_ring* ring : queues) rte_ring_free(ring);
+    }
     std::remove(path_.c_str());
   }
 
   State& state() { return *state_; }
-  Worker& worker() { return *worker_; }
   DataplaneConfig& config() { return config_; }
+  Port& port(uint16_t id) { return ports_[id]; }
+
+  /// From here on the workers run by themselves, as in the program.
+  void Start() {
+    for (const auto& worker : workers_) threads_.emplace_back([&worker] { worker->Run(); });
+  }
+  void Stop() {
+    shared_->stop = true;
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+  }
+  /// As if the kernel had not resolved (or had resolved again) the neighbours on a port.
+  void Resolve(uint16_t port, bool resolved) {
+    for (NextHop& hop : fib_.next_hops) {
+      if (hop.port == port) hop.resolved = resolved;
+    }
+    state_->Publish(std::move(*Fib::Build(fib_)));
+  }
+  void AddRoute(const char* prefix, uint16_t port) {
+    Route(prefix, port);
+    state_->Publish(std::move(*Fib::Build(fib_)));
+  }
+  /// What the workers have told the main thread since the last call.
+  std::vector<MainMessage> Told() {
+    std::vector<MainMessage> told;
+    MainMessage message;
+    while (rte_ring_sc_dequeue_bulk_elem(shared_->to_main, &message, sizeof(message), 1, nullptr)) {
+      told.push_back(message);
+    }
+    return told;
+  }
 
   /// One peer, "csmf", at 10.1.0.0/16 and 2001:db8:1::/48, that may reach `rules` (default: all).
   void Policy(std::vector<Selector> rules = {Selector{}}, Rate rate = {}) {
-    PeerPolicy peer{.name = "csmf", .tenant = "a", .rules = std::move(rules), .rate = rate};
-    peer.prefixes = {*Prefix::Parse("10.1.0.0/16"), *Prefix::Parse("2001:db8:1::/48")};
-    PolicyUpdate update{.generation = ++generation_, .full = true};
-    update.peers.push_back(std::move(peer));
+    PolicyUpdate update{.full = true};
+    update.peers.push_back(Peer("csmf", {"10.1.0.0/16", "2001:db8:1::/48"}));
+    update.peers.back().rules = std::move(rules);
+    update.peers.back().rate = rate;
+    Apply(std::move(update));
+  }
+  static PeerPolicy Peer(const std::string& name, const std::vector<const char*>& prefixes) {
+    PeerPolicy peer{.name = name, .tenant = "a", .rules = {Selector{}}};
+    for (const char* prefix : prefixes) peer.prefixes.push_back(*Prefix::Parse(prefix));
+    return peer;
+  }
+  /// The next generation, whatever `update` says.
+  void Apply(PolicyUpdate update) {
+    update.base_generation = generation_;
+    update.generation = ++generation_;
     if (auto applied = state_->Apply(std::move(update)); !applied) {
       throw std::runtime_error(applied.error().Text());
     }
@@ -90,20 +146,23 @@ class TestGate {
     std::vector<Selector> selectors = {Selector{}};
     Rate rate = {};
     Limits hard = {};
+    const char* peer = "csmf";
+    Tunnel tunnel = {.local = *Address::Parse("192.0.2.1"), .remote = *Address::Parse("192.0.2.2")};
+    const char* replaces = "";
   };
   /// Adds an SA and says with what key.
   Bytes AddSa(const std::string& id, Direction direction, uint32_t spi, const SaOptions& options) {
     Bytes key(Info(options.algorithm).key_bytes, options.key_byte);
     static uint32_t serial = 0;
     if (options.key_byte == 0) std::memcpy(key.data(), &++serial, sizeof(serial));
-    SaSpec spec{.id = id, .peer = "csmf", .direction = direction, .spi = Spi{spi}};
+    SaSpec spec{.id = id, .peer = options.peer, .direction = direction, .spi = Spi{spi}};
     spec.algorithm = options.algorithm;
     spec.key = Secret(key);
     spec.esn = options.esn;
     spec.replay_window = direction == Direction::inbound ? options.window : 0;
     spec.selectors = options.selectors;
-    spec.tunnel.local = *Address::Parse("192.0.2.1");
-    spec.tunnel.remote = *Address::Parse("192.0.2.2");
+    spec.tunnel = options.tunnel;
+    spec.replaces = options.replaces;
     spec.rate = options.rate;
     spec.hard = options.hard;
     spec.lab = true;
@@ -114,18 +173,33 @@ class TestGate {
     return key;
   }
 
+  /// Puts a frame on a port. False: its queue is full.
+  bool Offer(uint16_t in, const Bytes& frame) {
+    rte_mbuf* mbuf = rte_pktmbuf_alloc(Pool());
+    if (mbuf == nullptr) throw std::runtime_error("no buffer");
+    std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frame.size())), frame.data(),
+                frame.size());
+    if (rte_ring_enqueue(Rings(in).rx, mbuf) == 0) return true;
+    rte_pktmbuf_free(mbuf);
+    return false;
+  }
   /// Puts frames on a port and runs rounds until all are judged; returns what left by `out`.
   std::vector<Bytes> Run(uint16_t in, const std::vector<Bytes>& frames, uint16_t out) {
     for (const Bytes& frame : frames) {
-      rte_mbuf* mbuf = rte_pktmbuf_alloc(Pool());
-      if (mbuf == nullptr) throw std::runtime_error("no buffer");
-      mbuf->port = in;
-      std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frame.size())), frame.data(),
-                  frame.size());
-      if (rte_ring_enqueue(Rings(in).rx, mbuf) != 0) throw std::runtime_error("ring full");
+      if (!Offer(in, frame)) throw std::runtime_error("ring full");
     }
-    while (worker_->Round() > 0) {
+    Rounds();
+    return Left(out);
+  }
+  /// Every worker, until none finds anything to do.
+  void Rounds() {
+    for (unsigned handled = 1; handled > 0;) {
+      handled = 0;
+      for (const auto& worker : workers_) handled += worker->Round();
     }
+  }
+  /// What left by `out` since the last call.
+  std::vector<Bytes> Left(uint16_t out) {
     std::vector<Bytes> left;
     void* mbuf = nullptr;
     for (const uint16_t port : {kWire, kCore}) {
@@ -139,7 +213,14 @@ class TestGate {
     return left;
   }
   [[nodiscard]] uint64_t Count(Verdict verdict) const {
-    return worker_->counters().Read().packets[static_cast<size_t>(verdict)];
+    uint64_t count = 0;
+    for (const auto& worker : workers_) {
+      count += worker->counters().Read().packets[static_cast<size_t>(verdict)];
+    }
+    return count;
+  }
+  [[nodiscard]] uint64_t CountOfSa(const std::string& id, Verdict verdict) const {
+    return state_->sas().at(id)->counters.Read().packets[static_cast<size_t>(verdict)];
   }
 
  private:
@@ -210,7 +291,8 @@ class TestGate {
   FibInput fib_;
   std::unique_ptr<State> state_;
   std::unique_ptr<WorkerShared> shared_;
-  std::unique_ptr<Worker> worker_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::thread> threads_;
   uint64_t generation_ = 0;
 };
 
@@ -251,7 +333,16 @@ class TestSender {
 
   /// A frame: Ethernet, IPv4 192.0.2.2 → 192.0.2.1, ESP.
   Bytes Seal(const Bytes& inner, uint64_t sequence, uint8_t next_header = 4) {
-    const uint32_t length = EspLength(algorithm_, static_cast<uint32_t>(inner.size()));
+    const uint32_t pad = EspPadLength(algorithm_, static_cast<uint32_t>(inner.size()));
+    Bytes payload = inner;
+    payload.resize(inner.size() + pad + sizeof(EspTrailer));
+    WriteEspTrailer(payload.data() + inner.size(), pad, next_header);
+    return SealRaw(payload, sequence);
+  }
+  /// With a trailer of the test's own making: `payload` is everything between IV and ICV.
+  Bytes SealRaw(const Bytes& payload, uint64_t sequence) {
+    const auto length = static_cast<uint32_t>(EspPayloadOffset(algorithm_) + payload.size() +
+                                              Info(algorithm_).icv_bytes);
     Bytes outer(20 + length);
     auto* ip = reinterpret_cast<rte_ipv4_hdr*>(outer.data());
     ip->version_ihl = RTE_IPV4_VHL_DEF;
@@ -265,10 +356,7 @@ class TestSender {
     const EspHeader header{be32(spi_), be32(static_cast<uint32_t>(sequence))};
     std::memcpy(esp, &header, sizeof(header));
     WriteIv(algorithm_, schedule_, Sequence{sequence}, esp + sizeof(header));
-    uint8_t* payload = esp + EspPayloadOffset(algorithm_);
-    std::memcpy(payload, inner.data(), inner.size());
-    WriteEspTrailer(payload + inner.size(),
-                    EspPadLength(algorithm_, static_cast<uint32_t>(inner.size())), next_header);
+    std::memcpy(esp + EspPayloadOffset(algorithm_), payload.data(), payload.size());
     CryptoOp op{.key = &schedule_,
                 .esp = esp,
                 .length = length,
