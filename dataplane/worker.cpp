@@ -72,6 +72,8 @@ unsigned Worker::Round() noexcept {
   fib_ = state().fib();
   now_ = rte_rdtsc();
 
+  // First those that wait for their neighbour, so that none is overtaken.
+  if (!waiting_.empty()) waiting_.Review(*this);
   const unsigned handed = rte_ring_sc_dequeue_burst(
       shared_.handoff[index_], reinterpret_cast<void**>(frames), Burst::kMost, nullptr);
   if (handed > 0) RunMixed(frames, handed);
@@ -89,7 +91,6 @@ unsigned Worker::Round() noexcept {
     handled += count;
   }
   if (reassembler_) reassembler_->Expire(*this);
-  if (!waiting_.empty()) waiting_.Review(*this);
   // Before the quiescent point: what is gathered refers to SAs.
   return handled + transmit_.Flush();
 }
@@ -129,10 +130,13 @@ void Worker::Rest() noexcept {
     rte_pause();
     return;
   }
+  // Packets that wait refer to SAs: as long as there are any, whoever removes an SA must wait for
+  // us.
   Rcu& rcu = state().rcu();
-  rcu.Offline(index_);
+  const bool offline = waiting_.empty();
+  if (offline) rcu.Offline(index_);
   std::this_thread::sleep_for(kNap);
-  rcu.Online(index_);
+  if (offline) rcu.Online(index_);
 }
 
 void Worker::End(Packet& packet, Verdict verdict) noexcept {
@@ -160,8 +164,8 @@ void Worker::Send(Packet& packet, const NextHop& hop, const Address& destination
                  packet.sa == nullptr ? Verdict::bypassed : Verdict::accepted});
 }
 
-// The kernel sees none of our traffic, so it cannot know which neighbours are in use and would never
-// check them again. A sample of the packets tells it: ten a second find every busy neighbour.
+// The kernel sees none of our traffic, so it cannot know which neighbours are in use and would
+// never check them again. A sample of the packets tells it: ten a second find every busy neighbour.
 void Worker::Touch(const NextHop& hop, const Address& destination) noexcept {
   next_touch_ = now_ + shared_.tsc_hz / 10;
   Tell({.address = hop.gateway == Address() ? destination : hop.gateway,
