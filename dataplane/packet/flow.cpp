@@ -48,6 +48,8 @@ Verdict ReadIpv6(std::span<const uint8_t> bytes, bool quoted, Flow& flow) noexce
   flow.header_length = chain.header_length;
   flow.source = Address::V6(ip->src_addr);
   flow.destination = Address::V6(ip->dst_addr);
+  // ::ffff:a.b.c.d is how we keep IPv4; on the wire it is nobody's (RFC 4038 4.2).
+  if (flow.source.IsV4() || flow.destination.IsV4()) return Verdict::malformed;
   flow.protocol = chain.protocol;
   flow.is_v4 = false;
   flow.traffic_class = static_cast<uint8_t>(first_word >> 20U);

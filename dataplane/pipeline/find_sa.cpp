@@ -31,7 +31,7 @@ void ReadIcmpError(Worker& worker, const Packet& packet) noexcept {
   constexpr size_t kIcmpHeader = 8;
   const uint8_t* icmp = packet.At(packet.esp);
   const std::span<const uint8_t> quote{icmp + kIcmpHeader, packet.esp_length - kIcmpHeader};
-  const bool v4 = packet.outer_source.IsV4();
+  const bool v4 = *packet.At(packet.l3) >> 4U == 4;
   const bool too_big = v4 ? icmp[0] == 3 && icmp[1] == 4 : icmp[0] == 2;
   if (!too_big) return;
   MainMessage message;

@@ -67,6 +67,49 @@ struct Hostile : ::testing::Test {
   }
 };
 
+// IPv4 addresses are kept as ::ffff:a.b.c.d, which on the wire is nobody's address (RFC 4038 4.2):
+// an IPv6 packet that carries one would be judged and routed as if it were IPv4.
+TEST_F(Hostile, MappedAddressesInIpv6PacketsAreMalformed) {
+  Start({.selectors = {Selector{.remote = *Prefix::Parse("10.1.0.0/16")},
+                       Selector{.remote = *Prefix::Parse("2001:db8:1::/48")}}});
+  uint64_t number = 0;
+  const auto refused = [&](const char* from, const char* to) {
+    return gate.Run(kWire, {sender->Seal(Ipv6Packet(from, to, 17, kUdp), ++number, 41)}, kCore)
+        .empty();
+  };
+  EXPECT_TRUE(refused("::ffff:10.1.0.2", "2001:db8:2::10"));
+  EXPECT_TRUE(refused("2001:db8:1::2", "::ffff:10.2.0.10"));
+  EXPECT_EQ(gate.Count(Verdict::inner_malformed), 2U);
+  EXPECT_FALSE(refused("2001:db8:1::2", "2001:db8:2::10"));
+}
+
+TEST_F(Hostile, MappedAddressesOutsideAreMalformed) {
+  Start();
+  const Bytes sealed = sender->Seal(InnerPacket(64), 1);
+  const Bytes esp(sealed.begin() + TestSender::kEspAt, sealed.end());
+  const auto run = [&](const char* from, const char* to) {
+    return gate.Run(kWire, {WithEthernet(Ipv6Packet(from, to, 50, esp))}, kCore).size();
+  };
+  EXPECT_EQ(run("2001:db8::2", "::ffff:192.0.2.1"), 0U);
+  EXPECT_EQ(run("::ffff:192.0.2.2", "2001:db8::1"), 0U);
+  EXPECT_EQ(gate.Count(Verdict::malformed), 2U);
+  EXPECT_EQ(gate.Run(kWire, {sealed}, kCore).size(), 1U);
+}
+
+TEST_F(Hostile, EthertypeAndVersionMustAgree) {
+  Start();
+  Bytes frame = sender->Seal(InnerPacket(64), 1);
+  frame[12] = 0x86;
+  frame[13] = 0xdd;
+  EXPECT_TRUE(gate.Run(kWire, {frame}, kCore).empty());
+  Bytes back = WithEthernet(InnerPacket(64, "10.2.0.10", "10.1.0.2"));
+  back[12] = 0x86;
+  back[13] = 0xdd;
+  EXPECT_TRUE(gate.Run(kCore, {back}, kWire).empty());
+  EXPECT_EQ(gate.Count(Verdict::malformed), 2U);
+  EXPECT_EQ(gate.Run(kWire, {sender->Seal(InnerPacket(64), 2)}, kCore).size(), 1U);
+}
+
 // Removing an SA waits for a worker that naps while a packet of that SA waits for its neighbour.
 TEST_F(Hostile, RemovalWaitsForPacketsThatWait) {
   gate.Policy();

@@ -18,8 +18,9 @@ namespace {
 
 constexpr uint16_t kNatTraversalPort = 4500;  // RFC 3948
 
-// Finds the IP header behind Ethernet and up to two VLAN tags. False: no IP packet.
-bool FindIp(Packet& packet) noexcept {
+// Finds the IP header behind Ethernet and up to two VLAN tags. Says which version the link layer
+// announces; 0: no IP packet.
+uint8_t FindIp(Packet& packet) noexcept {
   const size_t length = rte_pktmbuf_data_len(packet.mbuf);
   size_t at = offsetof(rte_ether_hdr, ether_type);
   for (int tags = 0; tags <= 2 && at + 2 <= length; ++tags) {
@@ -27,18 +28,24 @@ bool FindIp(Packet& packet) noexcept {
     at += 2;
     switch (type->host()) {
       case RTE_ETHER_TYPE_IPV4:
+        packet.l3 = static_cast<uint16_t>(at);
+        return 4;
       case RTE_ETHER_TYPE_IPV6:
         packet.l3 = static_cast<uint16_t>(at);
-        return true;
+        return 6;
       case RTE_ETHER_TYPE_VLAN:
       case RTE_ETHER_TYPE_QINQ:
         at += 2;
         break;
       default:
-        return false;
+        return 0;
     }
   }
-  return false;
+  return 0;
+}
+
+bool HasVersion(std::span<const uint8_t> ip, uint8_t version) noexcept {
+  return !ip.empty() && ip[0] >> 4U == version;
 }
 
 struct Outer {
@@ -80,6 +87,8 @@ std::optional<Outer> ReadOuter(Packet& packet) noexcept {
     outer.destination = Address::V6(ip->dst_addr);
     outer.fragment = chain.fragment;
     packet.outer_source = Address::V6(ip->src_addr);
+    if (outer.destination.IsV4() || packet.outer_source.IsV4())
+      return std::nullopt;  // see ReadFlow
     packet.outer_traffic_class = static_cast<uint8_t>(rte_be_to_cpu_32(ip->vtc_flow) >> 20U);
   }
   outer.transport = bytes.subspan(header, length - header);
@@ -164,12 +173,14 @@ Verdict ClassifyInbound(Packet& packet) noexcept {
 
 void ParseInbound(Worker& worker, Burst& burst) noexcept {
   burst.KeepIf([&](Packet& packet) {
-    Verdict verdict = Verdict::malformed;
+    Verdict verdict = Verdict::no_buffer;
     if (rte_pktmbuf_linearize(packet.mbuf) == 0) {
       packet.kind = Kind::not_ip;
-      if (!FindIp(packet)) return true;
+      const uint8_t version = FindIp(packet);
+      if (version == 0) return true;
       packet.kind = Kind::clear;
-      verdict = ClassifyInbound(packet);
+      verdict = HasVersion(packet.From(packet.l3), version) ? ClassifyInbound(packet)
+                                                            : Verdict::malformed;
     }
     if (verdict == Verdict::fragment && worker.reassembler() != nullptr) {
       // One worker sees all fragments, whoever received them.
@@ -190,11 +201,13 @@ void ParseInbound(Worker& worker, Burst& burst) noexcept {
 
 void ParseOutbound(Worker& worker, Burst& burst) noexcept {
   worker.Filter(burst, [&](Packet& packet) {
-    if (rte_pktmbuf_linearize(packet.mbuf) != 0) return Verdict::malformed;
+    if (rte_pktmbuf_linearize(packet.mbuf) != 0) return Verdict::no_buffer;
     packet.kind = Kind::not_ip;
-    if (!FindIp(packet)) return Verdict::accepted;
+    const uint8_t version = FindIp(packet);
+    if (version == 0) return Verdict::accepted;
     packet.kind = Kind::clear;
-    if (ReadFlow(packet.From(packet.l3), packet.flow) != Verdict::accepted ||
+    if (!HasVersion(packet.From(packet.l3), version) ||
+        ReadFlow(packet.From(packet.l3), packet.flow) != Verdict::accepted ||
         (packet.flow.is_v4 && !Ipv4ChecksumValid(packet.At(packet.l3)))) {
       return Verdict::malformed;
     }
