@@ -64,7 +64,7 @@ def check_everything(tunnel, flow):
     sequences = collections.Counter(s for s, _ in tunnel.arrived_outbound())
     assert None not in sequences
     assert max(sequences.values()) == 1, 'an outbound sequence number was used twice'
-    assert len(flow.probe.sent) > PER_SECOND  # the attacker was really there
+    assert len(flow.probe.sent) > PER_SECOND / 2  # the attacker was really there
     assert tunnel.arrived_inbound(CLEARTEXT) == [], 'cleartext got through'
     assert not any(CLEARTEXT in frame for frame in tunnel.core.frames)
 
@@ -104,7 +104,10 @@ def test_either_process_killed_again_and_again(tunnel):
             assert flow.resumes(), f'{tunnel.dataplane.log_tail()}\n{tunnel.control.log_tail()}'
             tunnel.control.wait_ready()
     check_everything(tunnel, flow)
-    packets = [packet for _, _, packet in flow.inbound.sent]
+    # All that arrived, again. (What was sent while the dataplane was dead is no replay.)
+    arrived = set(tunnel.arrived_inbound())
+    packets = [packet for _, number, packet in flow.inbound.sent if number in arrived]
+    assert len(packets) > len(fates) * PER_SECOND / 2
     assert replay_everything(tunnel, packets) == 0
     check_everything(tunnel, flow)
     assert tunnel.passes()  # the twin: the next packet of the same SA is accepted
@@ -197,6 +200,7 @@ def test_a_reboot(tunnel, memory, tmp_path):
         assert flow.resumes()
         tunnel.control.kill()
         tunnel.dataplane.kill()
+        time.sleep(0.5)
         if memory == 'lost':
             tunnel.dataplane.state_file.unlink()
         prefix = another_boot(tmp_path)
