@@ -19,6 +19,9 @@ namespace {
 constexpr unsigned kRoundsAwake = 256;
 constexpr auto kNap = std::chrono::microseconds(50);
 constexpr uint64_t kIcmpErrorsPerSecond = 100;
+// A path MTU hint costs the main thread a look-up, throttling a system call.
+constexpr uint64_t kPmtuHintsPerSecond = 100;
+constexpr uint64_t kThrottleHintsPerSecond = 1000;
 
 }  // namespace
 
@@ -42,6 +45,8 @@ Worker::Worker(WorkerShared& shared, unsigned index, std::unique_ptr<Engine> eng
       failure_cycles_(shared.tsc_hz / 100 * shared.config.auth_failures.cpu_percent,
                       shared.tsc_hz / 10, shared.tsc_hz, 1),
       icmp_budget_(kIcmpErrorsPerSecond, shared.tsc_hz / 10, shared.tsc_hz, 1),
+      pmtu_hints_(kPmtuHintsPerSecond, shared.tsc_hz / 10, shared.tsc_hz, 1),
+      throttle_hints_(kThrottleHintsPerSecond, shared.tsc_hz / 10, shared.tsc_hz, 1),
       transmit_(shared.ports, shared.transmit_rings, index, counters_),
       waiting_(shared.config.neighbours.queue,
                shared.tsc_hz / 1000 * shared.config.neighbours.timeout_ms) {

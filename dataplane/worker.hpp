@@ -109,6 +109,14 @@ class Worker {
   bool HandOff(Packet& packet, unsigned worker) noexcept;
   /// Lost when the main thread is far behind: everything it is told comes again.
   void Tell(const MainMessage& message) noexcept;
+  /// Hints that any outsider can cause at any rate. Each kind has a bound of its own, so that a
+  /// flood crowds out neither the other nor what workers need.
+  void TellPathMtu(const MainMessage& message) noexcept {
+    if (pmtu_hints_.Take(now_, 1)) Tell(message);
+  }
+  void TellThrottle(const MainMessage& message) noexcept {
+    if (throttle_hints_.Take(now_, 1)) Tell(message);
+  }
 
   [[nodiscard]] const Counters& counters() const { return counters_; }
 
@@ -129,6 +137,8 @@ class Worker {
   Counters counters_;
   Bucket failure_cycles_;
   Bucket icmp_budget_;
+  Bucket pmtu_hints_;
+  Bucket throttle_hints_;
   Transmit transmit_;
   Waiting waiting_;
   std::unique_ptr<Reassembler> reassembler_;

@@ -49,6 +49,7 @@ void ReadIcmpError(Worker& worker, const Packet& packet) noexcept {
     Ipv6Chain chain;
     if (!WalkIpv6(quote, chain)) return;
     message.address = Address::V6(reinterpret_cast<const rte_ipv6_hdr*>(quote.data())->dst_addr);
+    if (message.address.IsV4()) return;  // see ReadFlow
     header = chain.header_length;
     protocol = chain.protocol;
     mtu = reinterpret_cast<const be32*>(icmp + 4)->host();
@@ -61,7 +62,7 @@ void ReadIcmpError(Worker& worker, const Packet& packet) noexcept {
   message.spi = Spi{esp->spi.host()};
   message.sequence = esp->sequence.host();
   message.mtu = static_cast<uint16_t>(std::min<uint32_t>(mtu, UINT16_MAX));
-  worker.Tell(message);
+  worker.TellPathMtu(message);
 }
 
 Verdict JudgeClear(Worker& worker, Packet& packet) noexcept {

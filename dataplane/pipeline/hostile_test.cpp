@@ -110,6 +110,83 @@ TEST_F(Hostile, EthertypeAndVersionMustAgree) {
   EXPECT_EQ(gate.Run(kWire, {sender->Seal(InnerPacket(64), 2)}, kCore).size(), 1U);
 }
 
+// XDP throttles by SPI and address. Forgeries from the peer's own address, but another port, must
+// not make it drop the peer.
+TEST_F(Hostile, TheEndpointsAddressIsNeverThrottledInXdp) {
+  Tunnel tunnel{.local = *Address::Parse("192.0.2.1"), .remote = *Address::Parse("192.0.2.2")};
+  tunnel.udp_encap = true;
+  Start({.tunnel = tunnel});
+  const auto flood = [&](const char* source, uint16_t port) {
+    for (uint64_t n = 1; n <= 500; ++n) {
+      gate.Run(kWire, {From(InUdp(Forged(sender->Seal(InnerPacket(64), n)), port), source)}, kCore);
+    }
+    std::vector<std::string> throttled;
+    for (const MainMessage& told : gate.Told()) {
+      if (told.kind == MainMessage::Kind::throttle) throttled.push_back(told.address.Text());
+    }
+    return throttled;
+  };
+  EXPECT_TRUE(flood("192.0.2.2", 5000).empty());
+  EXPECT_GT(gate.Count(Verdict::auth_throttled), 0U);
+  const auto throttled = flood("203.0.113.9", 4500);
+  ASSERT_FALSE(throttled.empty());
+  EXPECT_EQ(std::ranges::count(throttled, "203.0.113.9"), std::ssize(throttled));
+}
+
+// Hints of outsiders (path MTU, whom to throttle) share a ring with what workers cannot do without.
+TEST_F(Hostile, AFloodOfHintsLeavesTheRingToOthers) {
+  Start();
+  Bytes quoted(28);
+  quoted[0] = 0x45;
+  quoted[9] = 50;
+  Bytes icmp = {3, 4, 0, 0, 0, 0, 5, 0};
+  icmp.insert(icmp.end(), quoted.begin(), quoted.end());
+  Bytes packet(20);
+  auto* ip = reinterpret_cast<rte_ipv4_hdr*>(packet.data());
+  ip->version_ihl = RTE_IPV4_VHL_DEF;
+  ip->total_length = rte_cpu_to_be_16(static_cast<uint16_t>(20 + icmp.size()));
+  ip->time_to_live = 64;
+  ip->next_proto_id = 1;
+  std::memcpy(&ip->src_addr, Address::Parse("203.0.113.1")->wire().data(), 4);
+  std::memcpy(&ip->dst_addr, Address::Parse("192.0.2.1")->wire().data(), 4);
+  SetIpv4Checksum(packet.data());
+  packet.insert(packet.end(), icmp.begin(), icmp.end());
+  for (int i = 0; i < 4; ++i) gate.Run(kWire, std::vector<Bytes>(500, WithEthernet(packet)), kCore);
+  EXPECT_EQ(gate.Count(Verdict::icmp_consumed), 2000U);
+  gate.Resolve(kCore, false);
+  EXPECT_TRUE(gate.Run(kWire, {sender->Seal(InnerPacket(64), 1)}, kCore).empty());
+  const auto told = gate.Told();
+  EXPECT_EQ(std::ranges::count(told, MainMessage::Kind::resolve, &MainMessage::kind), 1);
+  const auto hints = std::ranges::count(told, MainMessage::Kind::pmtu, &MainMessage::kind);
+  EXPECT_GT(hints, 0);
+  EXPECT_LT(hints, 200);
+}
+
+// Forgeries spread over many SAs, below each one's own limit, are bounded by the worker's share.
+TEST(HostileSpread, FailuresAreCappedOverAllSas) {
+  TestGate gate(1, {.cpu_percent = 1});
+  gate.Policy();
+  constexpr uint32_t kSas = 200;
+  constexpr auto kSlow = Algorithm::aes_256_cbc_hmac_sha_256_128;
+  std::vector<TestSender> senders;
+  for (uint32_t i = 0; i < kSas; ++i) {
+    const Bytes key =
+        gate.AddSa("in-" + std::to_string(i), Direction::inbound, kSpi + i, {.algorithm = kSlow});
+    senders.emplace_back(kSlow, key, kSpi + i, true);
+  }
+  std::vector<Bytes> frames;
+  for (TestSender& sender : senders) {
+    frames.push_back(From(Forged(sender.Seal(InnerPacket(1400), 2)), "203.0.113.9"));
+  }
+  for (int i = 0; i < 95; ++i) gate.Run(kWire, frames, kCore);
+  EXPECT_GT(gate.Count(Verdict::auth_throttled), kSas);
+  for (const auto& [id, sa] : gate.state().sas()) EXPECT_FALSE(sa->auth.Suspect(rte_rdtsc())) << id;
+  // From where the peers are, every one passes.
+  for (TestSender& sender : senders) {
+    EXPECT_EQ(gate.Run(kWire, {sender.Seal(InnerPacket(64), 1)}, kCore).size(), 1U);
+  }
+}
+
 // Removing an SA waits for a worker that naps while a packet of that SA waits for its neighbour.
 TEST_F(Hostile, RemovalWaitsForPacketsThatWait) {
   gate.Policy();

@@ -2,6 +2,7 @@
 // cost is bounded: see state/auth_budget.hpp.
 #include <rte_cycles.h>
 
+#include <algorithm>
 #include <array>
 
 #include "dataplane/esp/header.hpp"
@@ -15,16 +16,20 @@ namespace {
 void Throttle(Worker& worker, Burst& burst) noexcept {
   const bool capped = !worker.failure_cycles().Admits(worker.now(), 0);
   worker.Filter(burst, [&](Packet& packet) {
-    if (packet.sa == nullptr || !packet.sa->auth.Suspect(worker.now())) return Verdict::accepted;
+    if (packet.sa == nullptr) return Verdict::accepted;
     Sa& sa = *packet.sa;
+    const bool suspect = sa.auth.Suspect(worker.now());
+    if (!suspect && !capped) return Verdict::accepted;
     const bool own = sa.endpoint.Is(packet.outer_source, packet.outer_port);
+    if (!suspect && own) return Verdict::accepted;
     if (sa.auth.Admits(worker.now(), own, capped)) return Verdict::accepted;
-    // XDP can drop a stranger before it costs anything; it never drops the peer's own endpoint.
-    if (!own) {
-      worker.Tell({.address = packet.outer_source,
-                   .spi = sa.spi,
-                   .port = packet.mbuf->port,
-                   .kind = MainMessage::Kind::throttle});
+    // XDP can drop a stranger before it costs anything. It knows addresses but no ports, and it
+    // must never drop the peer's own.
+    if (packet.outer_source != sa.endpoint.address()) {
+      worker.TellThrottle({.address = packet.outer_source,
+                           .spi = sa.spi,
+                           .port = packet.mbuf->port,
+                           .kind = MainMessage::Kind::throttle});
     }
     return Verdict::auth_throttled;
   });
@@ -65,13 +70,17 @@ void Open(Worker& worker, Burst& burst) noexcept {
   if (count == 0) return;
   const uint64_t before = rte_rdtsc();
   worker.engine().Open(std::span(ops).first(count));
-  const uint64_t cycles_each = (rte_rdtsc() - before) / count;
+  // Time that the kernel took away in between is not the packets' fault.
+  constexpr uint64_t kMostCycles = 50'000;
+  const uint64_t cycles_each = std::min((rte_rdtsc() - before) / count, kMostCycles);
 
   unsigned i = 0;
   worker.Filter(burst, [&](Packet& packet) {
     if (packet.sa == nullptr) return Verdict::accepted;
     if (ops[i++].ok) return ReadTrailer(packet);
-    worker.failure_cycles().Debit(worker.now(), cycles_each);
+    // What goes beyond the share is not owed: the cap ends as soon as the flood does.
+    Bucket& share = worker.failure_cycles();
+    if (share.Admits(worker.now(), 0)) share.Debit(worker.now(), cycles_each);
     packet.sa->auth.Failed(worker.now());
     return Verdict::auth_failed;
   });

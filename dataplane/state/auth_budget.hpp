@@ -37,7 +37,7 @@ class AuthBudget {
   [[nodiscard]] bool Suspect(uint64_t now) const noexcept {
     return now < suspect_until_.load(std::memory_order_relaxed);
   }
-  /// Before crypto, only while suspect. `capped`: the worker's share for failures is used up.
+  /// Before crypto, while suspect or `capped`: the worker's share for failures is used up.
   bool Admits(uint64_t now, bool own_endpoint, bool capped) noexcept {
     if (own_endpoint) return own_.Take(now, 1);
     return !capped && strangers_.Take(now, 1);

@@ -287,6 +287,8 @@ void State::Link(Sa* sa) {
   by_id_[sa->spec.id] = sa;
   if (sa->direction == Direction::inbound) {
     slots_[Value(sa->spi) & slot_mask_].store(sa, std::memory_order_release);
+  } else {
+    outbound_by_spi_.emplace(Value(sa->spi), sa);
   }
 }
 
@@ -294,6 +296,10 @@ void State::Unlink(Sa* sa) {
   by_id_.erase(sa->spec.id);
   if (sa->direction == Direction::inbound) {
     slots_[Value(sa->spi) & slot_mask_].store(nullptr, std::memory_order_release);
+  } else {
+    const auto [begin, end] = outbound_by_spi_.equal_range(Value(sa->spi));
+    outbound_by_spi_.erase(
+        std::find_if(begin, end, [&](const auto& entry) { return entry.second == sa; }));
   }
 }
 
@@ -400,13 +406,10 @@ std::map<std::string, CounterValues> State::PeerCounters() const {
 }
 
 Sa* State::FindOutbound(const Address& remote, Spi spi) const {
-  for (const auto& [id, sa] : by_id_) {
-    if (sa->direction == Direction::outbound && sa->spi == spi &&
-        sa->endpoint.address() == remote) {
-      return sa;
-    }
-  }
-  return nullptr;
+  const auto [begin, end] = outbound_by_spi_.equal_range(Value(spi));
+  const auto found = std::find_if(
+      begin, end, [&](const auto& entry) { return entry.second->endpoint.address() == remote; });
+  return found == end ? nullptr : found->second;
 }
 
 void State::CheckDeadlines(uint64_t boot_ns) {

@@ -10,6 +10,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/result.hpp"
@@ -108,6 +109,7 @@ class State {
   uint32_t slot_mask_;
   std::unique_ptr<std::atomic<Sa*>[]> slots_;
   std::map<std::string, Sa*> by_id_;
+  std::unordered_multimap<uint32_t, Sa*> outbound_by_spi_;  // outsiders can cause look-ups
   std::map<std::string, std::unique_ptr<PeerState>> peers_;
   std::set<uint32_t> free_peer_indices_;
   uint32_t next_peer_index_ = 0;
