@@ -110,6 +110,20 @@ TEST_F(Hostile, EthertypeAndVersionMustAgree) {
   EXPECT_EQ(gate.Run(kWire, {sender->Seal(InnerPacket(64), 2)}, kCore).size(), 1U);
 }
 
+// An authentic packet uses up its number also when what is in it is nonsense: else whoever recorded
+// it could have it decrypted again and again.
+TEST_F(Hostile, AuthenticNonsenseIsNotOpenedTwice) {
+  Start();
+  Bytes payload = InnerPacket(64);
+  payload.insert(payload.end(), {7, 7, 2, 4});  // padding that does not count 1, 2 (RFC 4303 2.4)
+  const Bytes sealed = sender->SealRaw(payload, 1);
+  EXPECT_TRUE(gate.Run(kWire, {sealed}, kCore).empty());
+  EXPECT_TRUE(gate.Run(kWire, {sealed}, kCore).empty());
+  EXPECT_EQ(gate.Count(Verdict::inner_malformed), 1U);
+  EXPECT_EQ(gate.Count(Verdict::replayed), 1U);
+  EXPECT_EQ(gate.Run(kWire, {sender->Seal(InnerPacket(64), 2)}, kCore).size(), 1U);
+}
+
 // XDP throttles by SPI and address. Forgeries from the peer's own address, but another port, must
 // not make it drop the peer.
 TEST_F(Hostile, TheEndpointsAddressIsNeverThrottledInXdp) {
@@ -185,6 +199,21 @@ TEST(HostileSpread, FailuresAreCappedOverAllSas) {
   for (TestSender& sender : senders) {
     EXPECT_EQ(gate.Run(kWire, {sender.Seal(InnerPacket(64), 1)}, kCore).size(), 1U);
   }
+}
+
+// A peer that moves on IPv4 moves none of its IPv6 tunnels.
+TEST_F(Hostile, NatMovesOnlyTheTunnelThatMoved) {
+  Tunnel v4{.local = *Address::Parse("192.0.2.1"), .remote = *Address::Parse("192.0.2.2")};
+  v4.udp_encap = v4.follow_nat = true;
+  Tunnel v6{.local = *Address::Parse("2001:db8::1"), .remote = *Address::Parse("2001:db8::2")};
+  v6.udp_encap = v6.follow_nat = true;
+  Start({.tunnel = v4});
+  gate.AddSa("out-4", Direction::outbound, 0x2001, {.tunnel = v4});
+  gate.AddSa("out-6", Direction::outbound, 0x2002, {.tunnel = v6});
+  const Bytes moved = From(InUdp(sender->Seal(InnerPacket(64), 1), 61000), "192.0.2.77");
+  EXPECT_EQ(gate.Run(kWire, {moved}, kCore).size(), 1U);
+  EXPECT_EQ(gate.state().sas().at("out-4")->endpoint.address().Text(), "192.0.2.77");
+  EXPECT_EQ(gate.state().sas().at("out-6")->endpoint.address().Text(), "2001:db8::2");
 }
 
 // Removing an SA waits for a worker that naps while a packet of that SA waits for its neighbour.

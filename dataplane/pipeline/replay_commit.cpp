@@ -1,5 +1,8 @@
 // The ICV was valid: mark the number as seen, count the lifetime, and believe the packet's source.
-// The window is asked again, since two copies in one burst both passed the first check.
+// The window is asked again, since two copies in one burst both passed the first check. Only then
+// is anything decrypted looked at: also a number that came with nonsense is used up (RFC 4303
+// 3.4.3), or a recording of it would be decrypted again each time it is sent.
+#include "dataplane/esp/header.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/worker.hpp"
 
@@ -18,10 +21,27 @@ void FollowEndpoint(const Packet& packet, Sa& sa) noexcept {
   if (sa.endpoint.Is(packet.outer_source, packet.outer_port)) return;
   sa.endpoint.Set(packet.outer_source, packet.outer_port);
   for (Sa* out : *sa.peer->outbound.load(std::memory_order_acquire)) {
-    if (out->tunnel.follow_nat && out->tunnel.udp_encap && packet.outer_port != 0) {
+    if (out->tunnel.follow_nat && out->tunnel.udp_encap && packet.outer_port != 0 &&
+        out->tunnel.local == sa.tunnel.local) {
       out->endpoint.Set(packet.outer_source, packet.outer_port);
     }
   }
+}
+
+// What stands between IV and ICV, decrypted: inner packet, padding, trailer.
+Verdict ReadTrailer(Packet& packet) noexcept {
+  const Algorithm algorithm = packet.sa->algorithm;
+  const uint32_t offset = EspPayloadOffset(algorithm);
+  const uint32_t length = packet.esp_length - offset - Info(algorithm).icv_bytes;
+  const uint8_t* payload = packet.At(packet.esp) + offset;
+  const auto trailer = ReadEspTrailer({payload, length});
+  if (!trailer || !PaddingIsStandard({payload + trailer->length, trailer->pad_length})) {
+    return Verdict::inner_malformed;
+  }
+  packet.inner = static_cast<uint16_t>(packet.esp + offset);
+  packet.payload_length = static_cast<uint16_t>(trailer->length);
+  packet.next_header = trailer->next_header;
+  return Verdict::accepted;
 }
 
 }  // namespace
@@ -37,9 +57,10 @@ void ReplayCommit(Worker& worker, Burst& burst) noexcept {
     const bool newest = Value(packet.sequence) > sa.record->highest;
     const Verdict verdict = CommitReplay(*sa.record, packet.sequence);
     if (verdict != Verdict::accepted) return verdict;
-    CountPacket(*sa.record, packet.payload_length);
     if (newest) FollowEndpoint(packet, sa);
-    return Verdict::accepted;
+    const Verdict trailer = ReadTrailer(packet);
+    CountPacket(*sa.record, packet.payload_length);
+    return trailer;
   });
 }
 
