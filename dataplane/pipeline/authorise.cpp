@@ -1,5 +1,6 @@
-// Authentic is not authorised: may this peer send this inner packet? The SA's selectors first
-// (RFC 4301 5.2 step 4), then the policy's rules for the peer, then its grant.
+// Authentic is not authorised: may this peer send this inner packet? Its grant first, then the SA's
+// selectors (RFC 4301 5.2 step 4), then the policy: the source must be the peer's own, and a rule
+// must admit the packet.
 #include "dataplane/esp/header.hpp"
 #include "dataplane/packet/rewrite.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
@@ -34,8 +35,11 @@ void Authorise(Worker& worker, Burst& burst) noexcept {
     if (!AnyMatches(sa.selectors, packet.flow, Direction::inbound)) {
       return Verdict::selector_mismatch;
     }
-    const PeerPolicy& policy = worker.snapshot()->PolicyOf(*sa.peer);
-    if (!AnyMatches(policy.rules, packet.flow, Direction::inbound)) return Verdict::no_policy;
+    const Snapshot& policy = *worker.snapshot();
+    if (policy.PeerOf(packet.flow.source) != sa.peer ||
+        !AnyMatches(policy.PolicyOf(*sa.peer).rules, packet.flow, Direction::inbound)) {
+      return Verdict::no_policy;
+    }
     return Verdict::accepted;
   });
 }

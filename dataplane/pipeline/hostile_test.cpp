@@ -110,6 +110,21 @@ TEST_F(Hostile, EthertypeAndVersionMustAgree) {
   EXPECT_EQ(gate.Run(kWire, {sender->Seal(InnerPacket(64), 2)}, kCore).size(), 1U);
 }
 
+// Whatever selectors and rules say: the inner source is one of the peer's own addresses.
+TEST_F(Hostile, APeerSpeaksOnlyForItself) {
+  PolicyUpdate update{.full = true};
+  update.peers = {TestGate::Peer("csmf", {"10.1.0.0/16"}),
+                  TestGate::Peer("narrow", {"10.1.7.0/24"})};
+  gate.Apply(std::move(update));
+  const Bytes key = gate.AddSa("in", Direction::inbound, kSpi, {});
+  TestSender from(Algorithm::aes_128_gcm_16, key, kSpi, true);
+  EXPECT_TRUE(gate.Run(kWire, {from.Seal(InnerPacket(64, "10.1.7.1"), 1)}, kCore).empty());
+  EXPECT_TRUE(gate.Run(kWire, {from.Seal(InnerPacket(64, "10.2.0.11"), 2)}, kCore).empty());
+  EXPECT_TRUE(gate.Run(kWire, {from.Seal(InnerPacket(64, "127.0.0.1"), 3)}, kCore).empty());
+  EXPECT_EQ(gate.Count(Verdict::no_policy), 3U);
+  EXPECT_EQ(gate.Run(kWire, {from.Seal(InnerPacket(64, "10.1.8.1"), 4)}, kCore).size(), 1U);
+}
+
 // An authentic packet uses up its number also when what is in it is nonsense: else whoever recorded
 // it could have it decrypted again and again.
 TEST_F(Hostile, AuthenticNonsenseIsNotOpenedTwice) {
