@@ -23,6 +23,8 @@ Verdict FindEsp(Worker& worker, Packet& packet) noexcept {
   // The destination belongs to the SA's identity (RFC 4301 4.1).
   if (sa == nullptr || sa->tunnel.local != DestinationOf(packet)) return Verdict::unknown_spi;
   packet.sa = sa;
+  // Its worker says when it is over, since only there the SA's own counters tell.
+  if (sa->worker != worker.index()) return Verdict::accepted;
   return sa->usable() ? Verdict::accepted : Verdict::sa_expired;
 }
 

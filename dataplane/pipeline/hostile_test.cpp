@@ -231,6 +231,23 @@ TEST_F(Hostile, NatMovesOnlyTheTunnelThatMoved) {
   EXPECT_EQ(gate.state().sas().at("out-6")->endpoint.address().Text(), "2001:db8::2");
 }
 
+// The counters of an SA do not depend on which worker its packets arrive at.
+TEST(HostileWorkers, CountersOfAnSaAreTheSameWithTwoWorkers) {
+  for (const unsigned workers : {1U, 2U}) {
+    TestGate gate(workers);
+    PolicyUpdate update{.full = true};
+    update.peers = {TestGate::Peer("a", {"10.3.0.0/16"}), TestGate::Peer("b", {"10.1.0.0/16"})};
+    gate.Apply(std::move(update));
+    const Bytes key =
+        gate.AddSa("in", Direction::inbound, kSpi, {.hard = {.packets = 1}, .peer = "b"});
+    EXPECT_EQ(gate.state().sas().at("in")->worker, workers - 1);
+    TestSender from(Algorithm::aes_128_gcm_16, key, kSpi, true);
+    for (uint64_t n = 1; n <= 5; ++n) gate.Run(kWire, {from.Seal(InnerPacket(64), n)}, kCore);
+    EXPECT_EQ(gate.CountOfSa("in", Verdict::accepted), 1U);
+    EXPECT_EQ(gate.CountOfSa("in", Verdict::sa_expired), 4U);
+  }
+}
+
 // Removing an SA waits for a worker that naps while a packet of that SA waits for its neighbour.
 TEST_F(Hostile, RemovalWaitsForPacketsThatWait) {
   gate.Policy();
