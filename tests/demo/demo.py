@@ -20,6 +20,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / 'system')]
 import attacks  # noqa: E402  (the path above is what finds these)
 import lab as laboratory  # noqa: E402
 from netns import wait_until  # noqa: E402
+from processes import BIN  # noqa: E402
 
 LIMIT_SECONDS = 240
 PROFILES = '/NSProvMnS/v1/ServiceProfiles'
@@ -105,7 +106,7 @@ def print_counters(lab):
 
 
 def print_keep(lab, stop):
-    binary = laboratory.BIN / 'portcullisctl'
+    binary = BIN / 'portcullisctl'
     enter = f'nsenter --net={lab.gate.path}'
     heading('Left running. To explore, as root:')
     print(f'  export {" ".join(lab.cli_environment())}')
