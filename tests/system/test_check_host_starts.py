@@ -1,7 +1,7 @@
-"""What a host can lack, and the real program: it ends within seconds, with a status that is not 0 and
-one message that says what is missing, what was expected and what was found; and with just that put
-right it starts. (dataplane/ports has the same for the parts: queues, MTU, buffers; test_fail_closed.py
-for IP forwarding; test_docs.py and config_test.cpp for what a configuration can have wrong.)
+"""What a host can lack, and the real program: it ends within seconds, with a status that is not 0
+and one message that says what is missing, what was expected and what was found; and with just that
+put right it starts. (dataplane/ports has the same for the parts: queues, MTU, buffers;
+test_fail_closed.py for IP forwarding; config_test.cpp for what a configuration can have wrong.)
 
 Most cases need no interface: two net_null ports are enough for the program to start, also without
 any privilege, as whoever tries it out at his desk does.
@@ -341,8 +341,8 @@ def test_the_steering_socket_is_anothers(start):
 # ---- what a process that holds keys takes care of itself
 
 def test_nobody_but_root_reads_its_memory(start):
-    """PR_SET_DUMPABLE 0: the kernel then gives the process's files in /proc to root, whoever runs it:
-    no core is dumped, and its own user may not trace it."""
+    """PR_SET_DUMPABLE 0: the kernel then gives the process's files in /proc to root, whoever runs
+    it: no core is dumped, and its own user may not trace it."""
     nobody = pwd.getpwnam('nobody').pw_uid
     start.argv = NOBODY
     with start.starts() as process:

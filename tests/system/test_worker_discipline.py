@@ -76,7 +76,7 @@ class Traffic:
 
     def peer(self, algorithm='aes-128-gcm-16', udp_encap=False, window=0, remote=PEER, rate=None,
              esn=False, **peer):
-        """A peer with one SA in each direction: (Sa that seals for the gate, the peer's address)."""
+        """A peer with an SA in each direction: (the Sa that the gate opens, the peer's address)."""
         number = next(self.numbers)
         name, inner = f'peer{number}', f'10.1.{number}.2'
         everything = {'remote': f'10.1.{number}.0/24'}
@@ -295,7 +295,7 @@ class Busy:
             swaps += 1
             time.sleep(0.01)
         assert swaps >= 20
-        assert not self.missing(before), f'{self.missing(before)} not seen; {self.steer.seen(before)}'
+        assert not self.missing(before), f'not seen: {self.missing(before)}'
         for name, counters in self.steer.counters(by='worker').items():
             # Only the first worker receives: what the second accepts was handed to it.
             assert counters['accepted'] > by_worker[name]['accepted'] + 1000, f'worker {name}'
