@@ -179,6 +179,7 @@ TEST(Ports, ProtectedTrafficComesInOverAfXdpAndGoesOut) {
   rte_mbuf* out = rte_pktmbuf_alloc(world->ports->pool());
   ASSERT_NE(out, nullptr);
   auto* frame = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(out, 60));
+  ASSERT_NE(frame, nullptr);
   std::memset(frame, 0, 60);
   const std::array<uint8_t, 14> header = {2, 0, 0, 0, 2, 2, 2, 0, 0, 0, 2, 1, 0x88, 0xb5};
   std::memcpy(frame, header.data(), header.size());
