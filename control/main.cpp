@@ -8,6 +8,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -21,6 +22,8 @@ namespace portcullis {
 namespace {
 
 namespace asio = boost::asio;
+
+constexpr std::chrono::seconds kTimeToEnd{5};
 
 // A background task that ends in an exception would leave half a program running.
 void Rethrow(const std::exception_ptr& failure) {
@@ -56,6 +59,16 @@ Result<void> Run(const std::string& config_path) {
                                      gate.lab() ? "; laboratory: keys by hand are admitted" : ""));
   spdlog::info("listening on {} port {}", config->rest.address, server->port());
   io.run();
+
+  // What still runs refers to the objects above, so it ends before they do.
+  server->Stop();
+  link.Stop();
+  io.restart();
+  io.run_for(kTimeToEnd);
+  if (!io.stopped()) {
+    spdlog::warn("some requests did not end in {} s and are cut off", kTimeToEnd.count());
+    std::_Exit(EXIT_FAILURE);
+  }
   return {};
 }
 

@@ -19,17 +19,21 @@ constexpr std::chrono::milliseconds kLongestPause{2000};
 }  // namespace
 
 DataplaneLink::DataplaneLink(asio::any_io_executor executor, std::string path, Events& events)
-    : executor_(std::move(executor)), path_(std::move(path)), events_(events), broken_(executor_) {}
+    : executor_(std::move(executor)),
+      path_(std::move(path)),
+      events_(events),
+      broken_(executor_),
+      pause_(executor_) {}
 
 asio::awaitable<void> DataplaneLink::Run(Reconcile reconcile) {
   auto pause = kFirstPause;
   std::string told;
-  for (;;) {
+  while (!stopping_) {
     const auto connected = co_await Connect(reconcile);
     if (connected) {
       pause = kFirstPause;
       told.clear();
-      while (hello_) {
+      while (hello_ && !stopping_) {
         broken_.expires_at(asio::steady_timer::time_point::max());
         if (hello_) co_await broken_.async_wait(kQuiet);
       }
@@ -40,8 +44,9 @@ asio::awaitable<void> DataplaneLink::Run(Reconcile reconcile) {
         told = error_;
         events_.Tell("disconnected", error_);
       }
-      asio::steady_timer timer(executor_, pause);
-      co_await timer.async_wait(kQuiet);
+      if (stopping_) co_return;
+      pause_.expires_after(pause);
+      co_await pause_.async_wait(kQuiet);
       pause = std::min(pause * 2, kLongestPause);
     }
   }
@@ -97,6 +102,13 @@ asio::awaitable<Result<steer::Response>> DataplaneLink::Call(steer::Request requ
     co_return Fail(ErrorKind::kUnavailable, "the dataplane is away: " + error_);
   }
   co_return co_await client_->Call(std::move(request));
+}
+
+void DataplaneLink::Stop() {
+  stopping_ = true;
+  Broke("control is ending");
+  if (client_) client_->Close();
+  pause_.cancel();
 }
 
 void DataplaneLink::Reconnect(const std::string& why) {

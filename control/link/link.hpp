@@ -24,8 +24,9 @@ class DataplaneLink {
 
   DataplaneLink(boost::asio::any_io_executor executor, std::string path, Events& events);
 
-  /// Never returns; runs on the executor.
+  /// Runs on the executor until Stop().
   boost::asio::awaitable<void> Run(Reconcile reconcile);
+  void Stop();
 
   /// kUnavailable while there is no connection.
   boost::asio::awaitable<Result<steer::Response>> Call(steer::Request request);
@@ -52,7 +53,9 @@ class DataplaneLink {
   std::optional<steer::HelloReply> hello_;
   bool ready_ = false;
   std::string error_ = "not connected yet";
+  bool stopping_ = false;
   boost::asio::steady_timer broken_;  // cancelled when the connection breaks
+  boost::asio::steady_timer pause_;   // between two attempts to connect
 };
 
 }  // namespace portcullis

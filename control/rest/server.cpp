@@ -19,6 +19,7 @@
 #include <boost/beast/http/write.hpp>
 #include <boost/beast/ssl/ssl_stream.hpp>
 #include <nlohmann/json.hpp>
+#include <set>
 
 namespace portcullis::rest {
 
@@ -89,11 +90,26 @@ struct ServerState {
   asio::ssl::context tls;
   ServerSettings settings;
   Context& context;
-  size_t connections = 0;
+  std::set<beast::tcp_stream*> connections{};
   size_t streams = 0;
 };
 
 namespace {
+
+// While it lives, a connection is counted and can be closed by Stop().
+class Listed {
+ public:
+  Listed(std::set<beast::tcp_stream*>& all, beast::tcp_stream* one) : all_(all), one_(one) {
+    all_.insert(one_);
+  }
+  ~Listed() { all_.erase(one_); }
+  Listed(const Listed&) = delete;
+  Listed& operator=(const Listed&) = delete;
+
+ private:
+  std::set<beast::tcp_stream*>& all_;
+  beast::tcp_stream* one_;
+};
 
 class Counted {
  public:
@@ -111,8 +127,8 @@ class Session {
  public:
   Session(std::shared_ptr<ServerState> shared, tcp::socket socket)
       : shared_(std::move(shared)),
-        counted_(shared_->connections),
-        stream_(std::move(socket), shared_->tls) {}
+        stream_(std::move(socket), shared_->tls),
+        listed_(shared_->connections, &beast::get_lowest_layer(stream_)) {}
 
   asio::awaitable<void> Run() {
     beast::get_lowest_layer(stream_).expires_after(kHandshakeTime);
@@ -315,8 +331,8 @@ class Session {
 
   static constexpr unsigned kHttpVersion = 11;
   std::shared_ptr<ServerState> shared_;
-  Counted counted_;
   Stream stream_;
+  Listed listed_;
   beast::flat_buffer buffer_;
   Operator who_;
   bool known_ = false;
@@ -353,6 +369,12 @@ Result<Server> Server::Listen(asio::any_io_executor executor, ServerSettings set
       ServerState{std::move(acceptor), std::move(*tls), std::move(settings), context}));
 }
 
+void Server::Stop() {
+  beast::error_code ignored;
+  state_->acceptor.close(ignored);
+  for (beast::tcp_stream* stream : state_->connections) stream->close();
+}
+
 uint16_t Server::port() const {
   return state_->acceptor.local_endpoint().port();
 }
@@ -360,14 +382,15 @@ uint16_t Server::port() const {
 asio::awaitable<void> Server::Run() {
   for (;;) {
     auto [failed, socket] = co_await state_->acceptor.async_accept(kAwait);
+    if (!state_->acceptor.is_open()) co_return;
     if (failed) {  // no file descriptors left, say: it may pass
       spdlog::warn("cannot accept a connection: {}", failed.message());
       asio::steady_timer pause(state_->acceptor.get_executor(), 100ms);
       co_await pause.async_wait(kAwait);
       continue;
     }
-    if (state_->connections >= kMostConnections) {
-      spdlog::warn("refused a connection: {} are open", state_->connections);
+    if (state_->connections.size() >= kMostConnections) {
+      spdlog::warn("refused a connection: {} are open", state_->connections.size());
       continue;  // the socket closes here
     }
     asio::co_spawn(state_->acceptor.get_executor(), Serve(state_, std::move(socket)),

@@ -31,8 +31,10 @@ class Server {
   static Result<Server> Listen(boost::asio::any_io_executor executor, ServerSettings settings,
                                Context& context);
 
-  /// Accepts; never returns.
+  /// Accepts until Stop().
   boost::asio::awaitable<void> Run();
+  /// Closes the listener and every connection; what runs for them ends soon after.
+  void Stop();
 
   [[nodiscard]] uint16_t port() const;
 

@@ -10,6 +10,7 @@ Every answer of a documented operation must have a documented status, media type
 import http.client
 import json
 import re
+import socket
 
 import jsonschema
 import yaml
@@ -130,6 +131,58 @@ class Contract(Rest):
             assert found == value or (name != 'field' and value in (found or '')), \
                 (name, value, problem)
         return problem
+
+
+# ---- events
+
+class EventStream:
+    """A client of /v1/events."""
+
+    def __init__(self, control, last_id=None):
+        context = control.pki.context('bob')
+        with control.namespace.entered():
+            plain = socket.create_connection(('127.0.0.1', control.port), timeout=20)
+        self.socket = context.wrap_socket(plain, server_hostname='127.0.0.1')
+        extra = f'Last-Event-ID: {last_id}\r\n' if last_id else ''
+        self.socket.sendall(f'GET /v1/events HTTP/1.1\r\nHost: gate\r\n{extra}\r\n'.encode())
+        self.buffer = b''
+        self.status = int(self.until(b'\r\n\r\n').split()[1])
+
+    def until(self, end):
+        while end not in self.buffer:
+            got = self.socket.recv(65536)
+            if not got:
+                raise ConnectionError('the stream ended')
+            self.buffer += got
+        part, self.buffer = self.buffer.split(end, 1)
+        return part.decode()
+
+    def event(self):
+        """(id, kind, data) of the next event; comments are skipped."""
+        while True:
+            block = self.until(b'\n\n')
+            if not block.startswith(':'):
+                return parse_event(block)
+
+    def ended(self):
+        """Whether the server has closed it."""
+        try:
+            while self.socket.recv(65536):
+                pass
+        except OSError:
+            pass
+        return True
+
+    def close(self):
+        self.socket.close()
+
+
+def parse_event(block):
+    fields = dict(line.split(': ', 1) for line in block.splitlines())
+    data = json.loads(fields['data'])
+    validate(data, {'$ref': '#/components/schemas/Event'})
+    assert data['id'] == fields['id'] and data['kind'] == fields['event']
+    return fields['id'], fields['event'], data
 
 
 # ---- bodies that are right

@@ -4,13 +4,14 @@ when the dataplane refuses, hangs up, or the store has no room."""
 import random
 import resource
 import secrets
+import time
 
 import pytest
 
 from fake_dataplane import FakeDataplane
 from netns import Namespaces, wait_until
 from processes import Control, Dataplane, Pki, instance_name
-from rest_contract import Contract, document, interface, peer, policy, sa
+from rest_contract import Contract, EventStream, document, interface, peer, policy, sa
 from steer_client import pb
 
 QUIET_PORTS = [
@@ -217,8 +218,16 @@ def test_killed_in_any_order_again_and_again(gate):
 def test_it_ends_when_asked(gate):
     gate.dataplane.start()
     gate.start_control()
-    assert gate.control.stop() == 0
-    gate.start_control()
+    for _ in range(2):
+        stream = EventStream(gate.control)  # neither an open stream nor a half-sent request
+        gate.rest.ok('GET', '/healthz')
+        slow = gate.rest.connection
+        slow.sock.sendall(b'GET /heal')
+        begun = time.monotonic()
+        assert gate.control.stop() == 0
+        assert time.monotonic() - begun < 4  # holds it up
+        assert stream.ended()
+        gate.start_control()
 
 
 # ---- with one that does what a test says

@@ -17,8 +17,8 @@ import yaml
 
 from netns import Namespaces, wait_until
 from processes import BIN, Control, Dataplane, Pki, instance_name
-from rest_contract import (DOCUMENT, EMPTY, OPENAPI, Contract, clear, document, interface,
-                           operations, peer, policy, sa, validate)
+from rest_contract import (DOCUMENT, EMPTY, OPENAPI, Contract, EventStream, clear, document,
+                           interface, operations, parse_event, peer, policy, sa, validate)
 
 QUIET_PORTS = [
     {'name': 'wire', 'role': 'untrusted', 'device': {'vdev': 'net_null0,no-rx=1'}, 'mtu': 1500,
@@ -554,49 +554,8 @@ def test_nobody_else_can_look(control):
 # ---- events and metrics
 
 
-class Stream:
-    """A client of /v1/events."""
-
-    def __init__(self, control, last_id=None):
-        context = control.pki.context('bob')
-        with control.namespace.entered():
-            plain = socket.create_connection(('127.0.0.1', control.port), timeout=20)
-        self.socket = context.wrap_socket(plain, server_hostname='127.0.0.1')
-        extra = f'Last-Event-ID: {last_id}\r\n' if last_id else ''
-        self.socket.sendall(f'GET /v1/events HTTP/1.1\r\nHost: gate\r\n{extra}\r\n'.encode())
-        self.buffer = b''
-        self.status = int(self.until(b'\r\n\r\n').split()[1])
-
-    def until(self, end):
-        while end not in self.buffer:
-            got = self.socket.recv(65536)
-            if not got:
-                raise ConnectionError('the stream ended')
-            self.buffer += got
-        part, self.buffer = self.buffer.split(end, 1)
-        return part.decode()
-
-    def event(self):
-        """(id, kind, data) of the next event; comments are skipped."""
-        while True:
-            block = self.until(b'\n\n')
-            if not block.startswith(':'):
-                return parse_event(block)
-
-    def close(self):
-        self.socket.close()
-
-
-def parse_event(block):
-    fields = dict(line.split(': ', 1) for line in block.splitlines())
-    data = json.loads(fields['data'])
-    validate(data, {'$ref': '#/components/schemas/Event'})
-    assert data['id'] == fields['id'] and data['kind'] == fields['event']
-    return fields['id'], fields['event'], data
-
-
 def test_events_come_as_they_happen_and_again_for_who_missed_them(rest, control):
-    stream = Stream(control)
+    stream = EventStream(control)
     rest.ok('PUT', '/v1/policy', document())
     seen = []
     while not any(kind == 'policy_applied' for _, kind, _ in seen):
@@ -607,7 +566,7 @@ def test_events_come_as_they_happen_and_again_for_who_missed_them(rest, control)
     stream.close()
 
     rest.ok('POST', '/v1/sas', sa('in', 0x1001, key()))  # nobody listens now
-    again = Stream(control, last_id=applied[0])
+    again = EventStream(control, last_id=applied[0])
     missed = []
     while not any(kind == 'operator' for _, kind, _ in missed):
         missed.append(again.event())
@@ -618,19 +577,19 @@ def test_events_come_as_they_happen_and_again_for_who_missed_them(rest, control)
     everything = rest.ok('GET', '/v1/events?follow=false')
     ids = [parse_event(block)[0] for block in everything.strip().split('\n\n')]
     assert ids == sorted(ids, key=lambda i: int(i.split('-')[1])) and applied[0] in ids
-    other_run = Stream(control, last_id='00000000-5')  # from before a restart: all of them
+    other_run = EventStream(control, last_id='00000000-5')  # from before a restart: all of them
     assert other_run.event()[0] == ids[0]
     other_run.close()
 
 
 def test_event_streams_are_bounded_and_give_their_place_back(control, rest):
-    streams = [Stream(control) for _ in range(16)]
+    streams = [EventStream(control) for _ in range(16)]
     assert {one.status for one in streams} == {200}
-    assert Stream(control).status == 503
+    assert EventStream(control).status == 503
     streams.pop().close()
 
     def free():
-        one = Stream(control)
+        one = EventStream(control)
         one.close()
         return one.status == 200
     assert wait_until(free, 10)
