@@ -268,5 +268,24 @@ TEST_F(Hostile, RemovalWaitsForPacketsThatWait) {
   }
 }
 
+// The peers of ::/0 are those with IPv6.
+TEST_F(Hostile, PrefixesOfOneFamilyDoNotMatchTheOther) {
+  PolicyUpdate update{.full = true};
+  update.peers = {TestGate::Peer("csmf", {"::/0"})};
+  gate.Apply(std::move(update));
+  gate.AddSa("out", Direction::outbound, kSpi, {});
+  const auto out = [&](const Bytes& inner) {
+    return gate.Run(kCore, {WithEthernet(inner)}, kWire).size();
+  };
+  EXPECT_EQ(out(InnerPacket(64, "10.2.0.10", "10.1.0.2")), 0U);
+  EXPECT_EQ(gate.Count(Verdict::no_policy), 1U);
+  EXPECT_EQ(out(Ipv6Packet("2001:db8:2::10", "2001:db8:1::2", 17, kUdp)), 1U);
+  // The same of a rule's selector.
+  gate.Policy({Selector{.remote = *Prefix::Parse("::/0")}});
+  EXPECT_EQ(out(InnerPacket(64, "10.2.0.10", "10.1.0.2")), 0U);
+  EXPECT_EQ(gate.Count(Verdict::no_policy), 2U);
+  EXPECT_EQ(out(Ipv6Packet("2001:db8:2::10", "2001:db8:1::2", 17, kUdp)), 1U);
+}
+
 }  // namespace
 }  // namespace portcullis

@@ -8,8 +8,7 @@
 #include <vector>
 
 #include "base/ip.hpp"
-
-struct rte_rib6;
+#include "dataplane/state/prefix_map.hpp"
 
 namespace portcullis {
 
@@ -52,19 +51,21 @@ class Fib {
   /// Longest prefix wins; of equal prefixes the first. Errors: no memory, a next hop that is not
   /// there. The EAL must run: the nodes live in its memory.
   static Result<std::unique_ptr<const Fib>> Build(FibInput input);
-  ~Fib();
   Fib(const Fib&) = delete;
   Fib& operator=(const Fib&) = delete;
 
   /// The next hop for `destination`, or null when there is no route. Safe on any worker. An IPv4
   /// destination never matches an IPv6 route, not even ::/0, although they share the table.
-  [[nodiscard]] const NextHop* Lookup(const Address& destination) const noexcept;
+  [[nodiscard]] const NextHop* Lookup(const Address& destination) const noexcept {
+    const auto found = map_.Lookup(destination);
+    return !found || *found == Route::kUnreachable ? nullptr : &next_hops_[*found];
+  }
   [[nodiscard]] size_t size() const { return routes_; }
 
  private:
   Fib() = default;
   std::vector<NextHop> next_hops_;
-  rte_rib6* rib_ = nullptr;
+  PrefixMap map_;
   size_t routes_ = 0;
 };
 

@@ -2,37 +2,57 @@
 
 #include <rte_errno.h>
 #include <rte_memory.h>
+#include <rte_rib6.h>
 
 #include <atomic>
 
 namespace portcullis {
 
+void PrefixMap::Free::operator()(rte_rib6* rib) const {
+  rte_rib6_free(rib);
+}
+
 Result<PrefixMap> PrefixMap::Make(size_t most) {
-  static std::atomic<unsigned> serial = 0;  // EAL wants a name that is unique
-  const std::string name = "prefixes_" + std::to_string(serial++);
+  // DPDK knows tables by name, and the old one lives until no worker reads it any more.
+  static std::atomic<unsigned> serial = 0;
+  const std::string name = fmt::format("prefixes_{}", serial++);
   rte_rib6_conf conf{};
-  conf.ext_sz = 0;
-  // A binary trie needs an inner node for each branching: at most one per leaf.
-  conf.max_nodes = static_cast<int>(2 * most + 2);
+  // A tree of n prefixes branches at most n - 1 times; a pool of size 0 is refused.
+  conf.max_nodes = static_cast<int>(2 * most + 1);
   PrefixMap map;
   map.rib_.reset(rte_rib6_create(name.c_str(), SOCKET_ID_ANY, &conf));
   if (!map.rib_) {
-    return Fail(ErrorKind::kExhausted, "no memory for a table of " + std::to_string(most) +
-                                           " prefixes: " + rte_strerror(rte_errno));
+    return Fail(ErrorKind::kExhausted,
+                fmt::format("no memory for a table of {} prefixes: {}; raise memory.megabytes",
+                            most, rte_strerror(rte_errno)));
   }
   return map;
 }
 
-bool PrefixMap::Insert(const Prefix& prefix, uint32_t value) {
+Result<bool> PrefixMap::Insert(const Prefix& prefix, uint32_t value) {
   rte_rib6_node* node = rte_rib6_insert(rib_.get(), prefix.address().bytes().data(),
                                         static_cast<uint8_t>(prefix.length()));
-  return node != nullptr && rte_rib6_set_nh(node, value) == 0;
+  if (node != nullptr) {
+    rte_rib6_set_nh(node, value);
+    return true;
+  }
+  if (rte_errno == EEXIST) return false;
+  return Fail(ErrorKind::kExhausted,
+              fmt::format("no memory for prefix {}: {}", prefix.Text(), rte_strerror(rte_errno)));
 }
 
 std::optional<uint32_t> PrefixMap::Lookup(const Address& address) const noexcept {
-  rte_rib6_node* node = rte_rib6_lookup(rib_.get(), address.bytes().data());
+  constexpr uint8_t kMappedLength = 96;  // of ::ffff:0:0/96, which is all of IPv4
+  if (!rib_) return std::nullopt;
+  const rte_rib6_node* node = rte_rib6_lookup(rib_.get(), address.bytes().data());
+  if (node == nullptr) return std::nullopt;
+  if (address.IsV4()) {
+    uint8_t length = 0;
+    rte_rib6_get_depth(node, &length);
+    if (length < kMappedLength) return std::nullopt;
+  }
   uint64_t value = 0;
-  if (node == nullptr || rte_rib6_get_nh(node, &value) != 0) return std::nullopt;
+  rte_rib6_get_nh(node, &value);
   return static_cast<uint32_t>(value);
 }
 

@@ -1,8 +1,7 @@
-// Longest-prefix match over both families. Built once by the main thread, then read by every
-// worker.
+// Longest-prefix match over both families: librte_rib's compressed binary tree in the 128-bit space
+// of IPv4-mapped addresses. Written by the main thread before any worker sees it, and only read
+// from then on: look-ups write nothing, so any number of workers may share it.
 #pragma once
-
-#include <rte_rib6.h>
 
 #include <cstdint>
 #include <memory>
@@ -10,21 +9,26 @@
 
 #include "base/ip.hpp"
 
+struct rte_rib6;  // so that whoever knows a next hop needs no DPDK
+
 namespace portcullis {
 
 class PrefixMap {
  public:
-  /// Room for `most` prefixes. Errors: no memory.
+  /// Empty, without room: Lookup finds nothing, Insert is not allowed.
+  PrefixMap() = default;
+  /// Room for `most` prefixes. The EAL must run: the nodes live in its memory. Errors: no memory.
   static Result<PrefixMap> Make(size_t most);
 
-  /// False when the prefix is already there (the first stays).
-  bool Insert(const Prefix& prefix, uint32_t value);
-  /// The value of the longest prefix that contains `address`. Safe on any worker.
+  /// False when the prefix is already there (the first stays). Errors: no memory.
+  Result<bool> Insert(const Prefix& prefix, uint32_t value);
+  /// The value of the longest prefix that contains `address`. An IPv4 address never matches an IPv6
+  /// prefix, not even ::/0, although they share the space. Safe on any worker.
   [[nodiscard]] std::optional<uint32_t> Lookup(const Address& address) const noexcept;
 
  private:
   struct Free {
-    void operator()(rte_rib6* rib) const { rte_rib6_free(rib); }
+    void operator()(rte_rib6* rib) const;
   };
   std::unique_ptr<rte_rib6, Free> rib_;
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "base/ip.hpp"
@@ -19,22 +20,28 @@ struct PortRange {
 
 /// "local" is the trusted side of this gate, "remote" the peer's.
 struct Selector {
-  Prefix local;
-  Prefix remote;
+  std::optional<Prefix> local;  // absent: any
+  std::optional<Prefix> remote;
   uint8_t protocol = 0;  // 0: any
   PortRange local_ports;
   PortRange remote_ports;
 
   [[nodiscard]] bool Matches(const Flow& flow, Direction direction) const noexcept {
     const bool in = direction == Direction::inbound;
-    if (!remote.Contains(in ? flow.source : flow.destination)) return false;
-    if (!local.Contains(in ? flow.destination : flow.source)) return false;
+    if (remote && !Covers(*remote, in ? flow.source : flow.destination)) return false;
+    if (local && !Covers(*local, in ? flow.destination : flow.source)) return false;
     if (protocol != 0 && protocol != flow.protocol) return false;
     if (local_ports.any() && remote_ports.any()) return true;
     // Fragments, and protocols without ports, match only selectors without ports (7.2, 7.4).
     if (!flow.has_ports) return false;
     return local_ports.Contains(in ? flow.destination_port : flow.source_port) &&
            remote_ports.Contains(in ? flow.source_port : flow.destination_port);
+  }
+
+ private:
+  // IPv4 lives inside the space of IPv6, but ::/0 means IPv6 only.
+  static bool Covers(const Prefix& prefix, const Address& address) noexcept {
+    return prefix.Contains(address) && prefix.IsV4() == address.IsV4();
   }
 };
 

@@ -107,8 +107,11 @@ Result<std::unique_ptr<Snapshot>> State::Compile(PolicyUpdate& update) {
     next->policies.resize(size);
     next->peers[peer->index] = peer.get();
     next->policies[peer->index] = policy;
-    for (const Prefix& prefix : policy->prefixes) {
-      if (next->peer_by_prefix.Insert(prefix, peer->index)) continue;
+    // One peer may name a prefix twice.
+    for (const Prefix& prefix : std::set(policy->prefixes.begin(), policy->prefixes.end())) {
+      const auto inserted = next->peer_by_prefix.Insert(prefix, peer->index);
+      if (!inserted) return tl::unexpected(inserted.error());
+      if (*inserted) continue;
       return tl::unexpected(Error{ErrorKind::kConflict,
                                   "two peers have the same prefix " + prefix.Text(),
                                   "peer " + name,

@@ -125,8 +125,8 @@ Result<portcullis::Algorithm> ToAlgorithm(Algorithm message) {
 }
 
 void Fill(Selector& message, const portcullis::Selector& selector) {
-  if (selector.local.length() != 0) *message.mutable_local() = ToMessage(selector.local);
-  if (selector.remote.length() != 0) *message.mutable_remote() = ToMessage(selector.remote);
+  if (selector.local) *message.mutable_local() = ToMessage(*selector.local);
+  if (selector.remote) *message.mutable_remote() = ToMessage(*selector.remote);
   message.set_protocol(selector.protocol);
   const auto ports = [](const PortRange& range, auto&& mutable_ports) {
     if (range.any()) return;
