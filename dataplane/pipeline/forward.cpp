@@ -12,10 +12,25 @@
 namespace portcullis {
 namespace {
 
+// What no router forwards, whatever the default route says (RFC 1812 5.3.7, RFC 4291 2.4): it would
+// mean somebody else behind the next router.
+bool LeadsNowhere(const Address& address) noexcept {
+  const auto& b = address.bytes();
+  if (address.IsV4()) {
+    return b[12] == 0 || b[12] == 127 || b[12] >= 224 || (b[12] == 169 && b[13] == 254);
+  }
+  const bool low = std::all_of(b.begin(), b.end() - 1, [](uint8_t byte) { return byte == 0; });
+  return b[0] == 0xff || (b[0] == 0xfe && (b[1] & 0xc0U) == 0x80) || (low && b[15] <= 1);
+}
+
 const NextHop* RouteTo(Worker& worker, const Address& destination, bool to_wire) noexcept {
-  const NextHop* hop = worker.fib() == nullptr ? nullptr : worker.fib()->Lookup(destination);
+  if (worker.fib() == nullptr || LeadsNowhere(destination)) return nullptr;
+  const NextHop* hop = worker.fib()->Lookup(destination);
   if (hop == nullptr) return nullptr;
-  return (worker.PortById(hop->port).role == PortRole::kUntrusted) == to_wire ? hop : nullptr;
+  const PortRole role = worker.PortById(hop->port).role;
+  const bool allowed = to_wire ? role == PortRole::kUntrusted
+                               : role == PortRole::kTrusted || role == PortRole::kLocal;
+  return allowed ? hop : nullptr;
 }
 
 // What a router does to the inner packet. Afterwards the frame begins with its IP header.

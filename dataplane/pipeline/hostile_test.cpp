@@ -268,6 +268,25 @@ TEST_F(Hostile, RemovalWaitsForPacketsThatWait) {
   }
 }
 
+// Multicast, loopback and the like lead nowhere, whatever the default route says.
+TEST_F(Hostile, NobodysAddressesAreNotRouted) {
+  Start();
+  gate.AddRoute("0.0.0.0/0", kCore);
+  gate.AddRoute("::/0", kCore);
+  uint64_t number = 0;
+  for (const char* to : {"127.0.0.1", "224.0.0.5", "255.255.255.255", "0.0.0.0", "169.254.1.1"}) {
+    const Bytes inner = InnerPacket(64, "10.1.0.2", to);
+    EXPECT_TRUE(gate.Run(kWire, {sender->Seal(inner, ++number)}, kCore).empty()) << to;
+  }
+  for (const char* to : {"::1", "ff02::1", "::", "fe80::1"}) {
+    const Bytes inner = Ipv6Packet("2001:db8:1::2", to, 17, kUdp);
+    EXPECT_TRUE(gate.Run(kWire, {sender->Seal(inner, ++number, 41)}, kCore).empty()) << to;
+  }
+  EXPECT_EQ(gate.Count(Verdict::no_route), number);
+  const Bytes inner = InnerPacket(64, "10.1.0.2", "203.0.113.1");
+  EXPECT_EQ(gate.Run(kWire, {sender->Seal(inner, ++number)}, kCore).size(), 1U);
+}
+
 // The peers of ::/0 are those with IPv6.
 TEST_F(Hostile, PrefixesOfOneFamilyDoNotMatchTheOther) {
   PolicyUpdate update{.full = true};
