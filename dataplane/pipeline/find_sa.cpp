@@ -5,17 +5,12 @@
 #include <algorithm>
 
 #include "dataplane/esp/header.hpp"
+#include "dataplane/pipeline/host.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/worker.hpp"
 
 namespace portcullis {
 namespace {
-
-Address DestinationOf(const Packet& packet) noexcept {
-  const uint8_t* ip = packet.At(packet.l3);
-  return ip[0] >> 4U == 4 ? Address::V4(&reinterpret_cast<const rte_ipv4_hdr*>(ip)->dst_addr)
-                          : Address::V6(reinterpret_cast<const rte_ipv6_hdr*>(ip)->dst_addr);
-}
 
 Verdict FindEsp(Worker& worker, Packet& packet) noexcept {
   const auto* esp = reinterpret_cast<const EspHeader*>(packet.At(packet.esp));
@@ -79,17 +74,6 @@ Verdict JudgeClear(Worker& worker, Packet& packet) noexcept {
   return Verdict::accepted;
 }
 
-// On a port that DPDK owns whole, what is not protected and not for the protected is the host's.
-bool IsForHost(const Worker& worker, const Packet& packet) noexcept {
-  if (packet.kind == Kind::not_ip || packet.kind == Kind::ike) return true;
-  if (worker.snapshot() == nullptr) return false;
-  const Address destination = DestinationOf(packet);
-  const HostAddresses* hosts = worker.hosts();
-  const uint16_t port = packet.mbuf->port;
-  return hosts != nullptr && port < hosts->size() &&
-         std::ranges::find((*hosts)[port], destination) != (*hosts)[port].end();
-}
-
 }  // namespace
 
 void FindSa(Worker& worker, Burst& burst) noexcept {
@@ -109,11 +93,7 @@ void FindSa(Worker& worker, Burst& burst) noexcept {
       case Kind::clear:
       case Kind::ike:
       case Kind::not_ip: {
-        const uint16_t exception = worker.PortOf(packet).exception;
-        if (exception != Port::kNone && IsForHost(worker, packet)) {
-          worker.SendRaw(packet, exception, Verdict::exception);
-          return false;
-        }
+        if (ToHost(worker, packet)) return false;
         if (packet.kind == Kind::clear) verdict = JudgeClear(worker, packet);
       }
     }

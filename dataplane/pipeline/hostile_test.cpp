@@ -306,5 +306,60 @@ TEST_F(Hostile, PrefixesOfOneFamilyDoNotMatchTheOther) {
   EXPECT_EQ(out(Ipv6Packet("2001:db8:2::10", "2001:db8:1::2", 17, kUdp)), 1U);
 }
 
+// What the kernel needs on a port that it does not own, and nothing else (as the XDP program does
+// on ports that it shares).
+TEST_F(Hostile, NeighbourDiscoveryReachesTheExceptionPort) {
+  gate.Policy();
+  const Bytes solicitation = {135, 0, 0, 0, 0, 0, 0, 0, 0xfe, 0x80, 0, 0,
+                              0,   0, 0, 0, 0, 0, 0, 0, 0,    0,    0, 1};
+  for (const auto& [in, out] : {std::pair{kWire, kCore}, std::pair{kCore, kWire}}) {
+    gate.port(in).exception = out;
+    const auto passes = [&, in = in, out = out](const char* to, uint8_t hop_limit) {
+      const Bytes frame = WithEthernet(Ipv6Packet("fe80::2", to, 58, solicitation, hop_limit));
+      return gate.Run(in, {frame}, out) == std::vector<Bytes>{frame};
+    };
+    EXPECT_TRUE(passes("ff02::1:ff00:1", 255)) << in;
+    EXPECT_FALSE(passes("ff02::1:ff00:1", 64)) << in;   // crossed a router (RFC 4861 7.1.1)
+    EXPECT_FALSE(passes("2001:db8:2::10", 255)) << in;  // a router could lead it on
+    gate.port(in).exception = Port::kNone;
+  }
+  EXPECT_EQ(gate.Count(Verdict::exception), 2U);
+}
+
+TEST_F(Hostile, HostTrafficOfATrustedPortReachesTheHost) {
+  gate.Policy();
+  HostAddresses hosts(RTE_MAX_ETHPORTS);
+  hosts[kCore].push_back(*Address::Parse("10.2.0.1"));
+  gate.state().Publish(std::make_unique<const HostAddresses>(hosts));
+  gate.port(kCore).exception = kWire;
+  const Bytes own = WithEthernet(InnerPacket(64, "10.2.0.10", "10.2.0.1"));
+  const Bytes other = WithEthernet(InnerPacket(64, "10.2.0.10", "10.2.0.2"));
+  EXPECT_EQ(gate.Run(kCore, {own, other}, kWire), std::vector<Bytes>{own});
+  gate.port(kCore).exception = Port::kNone;
+}
+
+// The host's address on the wire is the host's, unless policy protects it; before there is a policy
+// nobody knows.
+TEST_F(Hostile, CleartextToTheProtectedIsNotTheHosts) {
+  HostAddresses hosts(RTE_MAX_ETHPORTS);
+  hosts[kWire] = {*Address::Parse("192.0.2.1"), *Address::Parse("10.2.0.10")};
+  gate.state().Publish(std::make_unique<const HostAddresses>(hosts));
+  gate.port(kWire).exception = kCore;
+  const auto passes = [&](const char* from, const char* to) {
+    const Bytes frame = WithEthernet(InnerPacket(64, from, to));
+    return gate.Run(kWire, {frame}, kCore) == std::vector<Bytes>{frame};
+  };
+  EXPECT_FALSE(passes("203.0.113.1", "192.0.2.1"));
+  PolicyUpdate update{.full = true};
+  update.peers = {TestGate::Peer("csmf", {"10.1.0.0/16"})};
+  update.interfaces = {{.name = "nsmf", .prefixes = {*Prefix::Parse("10.2.0.10/32")}}};
+  gate.Apply(std::move(update));
+  EXPECT_TRUE(passes("203.0.113.1", "192.0.2.1"));
+  EXPECT_FALSE(passes("203.0.113.1", "10.2.0.10"));
+  EXPECT_FALSE(passes("10.1.0.2", "192.0.2.1"));
+  EXPECT_EQ(gate.Count(Verdict::cleartext_denied), 3U);
+  gate.port(kWire).exception = Port::kNone;
+}
+
 }  // namespace
 }  // namespace portcullis

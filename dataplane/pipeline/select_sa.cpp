@@ -1,6 +1,7 @@
 // Whose packet is it, does a rule admit it, and which security association carries it? The
 // direction server → peer is judged as strictly as the other: a server cannot leak to a peer that
 // has no grant.
+#include "dataplane/pipeline/host.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/worker.hpp"
 
@@ -34,11 +35,7 @@ Verdict Select(const Snapshot& policy, Packet& packet) noexcept {
 void SelectSa(Worker& worker, Burst& burst) noexcept {
   const Snapshot* policy = worker.snapshot();
   burst.KeepIf([&](Packet& packet) {
-    const uint16_t exception = worker.PortOf(packet).exception;
-    if (packet.kind == Kind::not_ip && exception != Port::kNone) {
-      worker.SendRaw(packet, exception, Verdict::exception);
-      return false;
-    }
+    if (ToHost(worker, packet)) return false;
     const Verdict verdict = policy == nullptr || packet.kind == Kind::not_ip
                                 ? Verdict::no_policy
                                 : Select(*policy, packet);

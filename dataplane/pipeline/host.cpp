@@ -1,0 +1,71 @@
+#include "dataplane/pipeline/host.hpp"
+
+#include <netinet/in.h>
+#include <rte_ip.h>
+
+#include <algorithm>
+
+#include "dataplane/worker.hpp"
+
+namespace portcullis {
+namespace {
+
+bool IsOwn(Worker& worker, uint16_t port, const Address& address) noexcept {
+  const HostAddresses* hosts = worker.hosts();
+  return hosts != nullptr && port < hosts->size() &&
+         std::ranges::find((*hosts)[port], address) != (*hosts)[port].end();
+}
+
+// What the XDP program would be told (Supervisor::SteerXdp).
+bool IsProtected(const Snapshot& policy, const Address& address) noexcept {
+  if (policy.PeerOf(address) != nullptr) return true;
+  return std::ranges::any_of(policy.interfaces, [&](const ProtectedInterface& interface) {
+    return std::ranges::any_of(interface.prefixes,
+                               [&](const Prefix& prefix) { return prefix.Contains(address); });
+  });
+}
+
+// RFC 4861's messages, from this link (hop limit 255), whole and without extension headers (RFC
+// 6980), to a destination that no router may lead further.
+bool IsNeighbourDiscovery(const Packet& packet) noexcept {
+  constexpr uint8_t kFirst = 133;
+  constexpr uint8_t kLast = 137;
+  constexpr uint8_t kFromThisLink = 255;
+  const auto bytes = packet.From(packet.l3);
+  if (bytes.size() <= sizeof(rte_ipv6_hdr) || bytes[0] >> 4U != 6) return false;
+  const auto* ip = reinterpret_cast<const rte_ipv6_hdr*>(bytes.data());
+  const uint8_t type = bytes[sizeof(*ip)];
+  if (ip->proto != IPPROTO_ICMPV6 || ip->hop_limits != kFromThisLink) return false;
+  if (type < kFirst || type > kLast) return false;
+  const uint8_t* to = ip->dst_addr;
+  return (to[0] == 0xff && to[1] == 0x02) || (to[0] == 0xfe && (to[1] & 0xc0U) == 0x80);
+}
+
+}  // namespace
+
+Address DestinationOf(const Packet& packet) noexcept {
+  const uint8_t* ip = packet.At(packet.l3);
+  return ip[0] >> 4U == 4 ? Address::V4(&reinterpret_cast<const rte_ipv4_hdr*>(ip)->dst_addr)
+                          : Address::V6(reinterpret_cast<const rte_ipv6_hdr*>(ip)->dst_addr);
+}
+
+bool ToHost(Worker& worker, Packet& packet) noexcept {
+  const uint16_t exception = worker.PortOf(packet).exception;
+  if (exception == Port::kNone) return false;
+  const auto judge = [&] {
+    if (packet.kind == Kind::not_ip || packet.kind == Kind::ike) return true;
+    if (IsNeighbourDiscovery(packet)) return true;
+    const Port& port = worker.PortOf(packet);
+    const Address to = DestinationOf(packet);
+    if (!IsOwn(worker, port.id, to)) return false;
+    // From the wire, what policy protects comes first; without policy nobody knows what that is.
+    return port.role != PortRole::kUntrusted ||
+           (worker.snapshot() != nullptr && !IsProtected(*worker.snapshot(), to) &&
+            !IsProtected(*worker.snapshot(), packet.outer_source));
+  };
+  const bool hosts = judge();
+  if (hosts) worker.SendRaw(packet, exception, Verdict::exception);
+  return hosts;
+}
+
+}  // namespace portcullis

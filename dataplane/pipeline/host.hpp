@@ -1,0 +1,20 @@
+// The host's own traffic on a port that DPDK owns whole: it goes to the exception port. On ports
+// that are shared with the kernel the XDP program has taken it out before, by the same rules.
+#pragma once
+
+#include "base/ip.hpp"
+#include "dataplane/packet/packet.hpp"
+
+namespace portcullis {
+
+class Worker;
+
+/// Of the outer packet, whose header was read before.
+Address DestinationOf(const Packet& packet) noexcept;
+
+/// True when the packet was the host's and has been sent there: ARP, neighbour discovery, IKE
+/// beside ESP in UDP, and what is addressed to the port. Not for ESP or what was found to be about
+/// it.
+bool ToHost(Worker& worker, Packet& packet) noexcept;
+
+}  // namespace portcullis
