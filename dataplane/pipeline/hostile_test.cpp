@@ -361,5 +361,21 @@ TEST_F(Hostile, CleartextToTheProtectedIsNotTheHosts) {
   gate.port(kWire).exception = Port::kNone;
 }
 
+// An answer to a tagged frame carries the tag.
+TEST_F(Hostile, IcmpErrorsKeepTheVlan) {
+  gate.Policy();
+  gate.AddSa("out", Direction::outbound, kSpi, {});
+  HostAddresses hosts(RTE_MAX_ETHPORTS);
+  hosts[kCore].push_back(*Address::Parse("10.2.0.1"));
+  gate.state().Publish(std::make_unique<const HostAddresses>(hosts));
+  Bytes frame = WithEthernet(InnerPacket(1490, "10.2.0.10", "10.1.0.2"));
+  frame.insert(frame.begin() + 12, {0x81, 0x00, 0x00, 0x05});
+  const auto replies = gate.Run(kCore, {frame}, kCore);
+  ASSERT_EQ(replies.size(), 1U);
+  EXPECT_EQ(Bytes(replies[0].begin() + 12, replies[0].begin() + 18),
+            (Bytes{0x81, 0x00, 0x00, 0x05, 0x08, 0x00}));
+  EXPECT_EQ(gate.Count(Verdict::too_big), 1U);
+}
+
 }  // namespace
 }  // namespace portcullis

@@ -74,17 +74,16 @@ void Tell(Worker& worker, const Packet& packet, uint8_t type, uint8_t code,
   const size_t quote = std::min(offending.size(), (v4 ? kSmallestMtuV4 : kSmallestMtuV6) - headers);
   rte_mbuf* mbuf = rte_pktmbuf_alloc(worker.pool());
   if (mbuf == nullptr) return;
-  const size_t length = sizeof(rte_ether_hdr) + headers + quote;
+  const size_t length = packet.l3 + headers + quote;
   auto* frame = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(length)));
   if (frame == nullptr) return rte_pktmbuf_free(mbuf);
 
-  // Back to where it came from.
-  const auto* came = reinterpret_cast<const rte_ether_hdr*>(packet.At(0));
+  // Back to where it came from, in the same VLAN.
+  std::memcpy(frame, packet.At(0), packet.l3);
   auto* ether = reinterpret_cast<rte_ether_hdr*>(frame);
-  ether->dst_addr = came->src_addr;
+  ether->dst_addr = ether->src_addr;
   std::memcpy(&ether->src_addr, worker.PortOf(packet).mac.data(), RTE_ETHER_ADDR_LEN);
-  ether->ether_type = rte_cpu_to_be_16(v4 ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6);
-  uint8_t* ip = frame + sizeof(*ether);
+  uint8_t* ip = frame + packet.l3;
   WriteIp(ip, v4, *own, packet.flow.source, headers + quote);
   auto* icmp = reinterpret_cast<IcmpHeader*>(ip + ip_header);
   *icmp = {type, code, 0, be32(rest)};
