@@ -59,3 +59,27 @@ def test_every_example_is_admitted_in_service(rest, path):
     # The twin: the same document with one rule broken is not.
     document['policies'][0]['interface'] = 'elsewhere'
     assert rest.call('PUT', '/v1/policy?dryRun=true', document)[0] == 422
+
+
+@pytest.mark.parametrize('path', [
+    ROOT / 'config' / 'dataplane.yaml',
+    *sorted((ROOT / 'config' / 'examples').glob('dataplane-*.yaml'))], ids=lambda path: path.stem)
+def test_every_dataplane_example_is_read(path, tmp_path):
+    """--close-ports reads all of the file and then needs only that the interfaces exist."""
+    text = path.read_text(encoding='utf-8').replace('instance: ', 'instance: test-', 1)
+    config = tmp_path / path.name
+    config.write_text(text, encoding='utf-8')
+    with Namespaces('docs') as world:
+        host, far = world.add('host'), world.add('far')
+        for number, port in enumerate(yaml.safe_load(text)['ports']):
+            if interface := port['device'].get('interface'):
+                world.veth(host, interface, far, f'far{number}')
+        program = [BIN / 'portcullis-dataplane', '--config', config]
+        done = host.run([*program, '--close-ports'], check=False)
+        host.run([*program, '--open-ports'])
+        assert done.returncode == 0, done.stderr
+        # The twin: with a field that does not exist it is refused, by file and line.
+        config.write_text(text + 'surplus: 1\n', encoding='utf-8')
+        done = host.run([*program, '--close-ports'], check=False)
+        assert done.returncode == 1
+        assert f'{config.name}:' in done.stderr and 'surplus' in done.stderr
