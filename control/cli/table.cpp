@@ -61,7 +61,7 @@ std::string Duration(uint64_t seconds) {
 std::string Grouped(uint64_t number) {
   constexpr size_t kGroup = 3;
   std::string text = std::to_string(number);
-  for (size_t i = text.size(); i > kGroup; i -= kGroup) text.insert(i - kGroup, " ");
+  for (size_t i = text.size(); i > kGroup; i -= kGroup) text.insert(i - kGroup, 1, ' ');
   return text;
 }
 
