@@ -3,7 +3,6 @@ when the dataplane refuses, hangs up, or the store has no room."""
 
 import random
 import resource
-import secrets
 import time
 
 import pytest
@@ -12,17 +11,8 @@ from fake_dataplane import FakeDataplane
 from netns import Namespaces, wait_until
 from processes import Control, Dataplane, Pki, instance_name
 from rest_contract import Contract, EventStream, document, interface, peer, policy, sa
+from rest_gate import QUIET_PORTS, key
 from steer_client import pb
-
-QUIET_PORTS = [
-    {'name': 'wire', 'role': 'untrusted', 'device': {'vdev': 'net_null0,no-rx=1'}, 'mtu': 1500,
-     'mac': '02:00:00:00:00:01', 'addresses': ['192.0.2.1/24']},
-    {'name': 'core', 'role': 'trusted', 'device': {'vdev': 'net_null1,no-rx=1'}, 'mtu': 1500,
-     'mac': '02:00:00:00:00:02', 'addresses': ['10.2.0.1/24']}]
-
-
-def key():
-    return secrets.token_hex(20)
 
 
 @pytest.fixture(scope='module')
