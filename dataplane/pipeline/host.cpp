@@ -53,7 +53,7 @@ bool ToHost(Worker& worker, Packet& packet) noexcept {
   const uint16_t exception = worker.PortOf(packet).exception;
   if (exception == Port::kNone) return false;
   const auto judge = [&] {
-    if (packet.kind == Kind::not_ip || packet.kind == Kind::ike) return true;
+    if (packet.kind == Kind::not_ip) return true;
     if (IsNeighbourDiscovery(packet)) return true;
     const Port& port = worker.PortOf(packet);
     const Address to = DestinationOf(packet);

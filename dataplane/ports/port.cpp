@@ -287,10 +287,12 @@ Result<void> BringUp(const DataplaneConfig& config, const PortConfig& port, rte_
   }
   if (auto set = SetMac(port, port.mac, out); !set) return set;
   WaitForLink(port, out.id);
-  // Devices that share a kernel interface in other ways leave the kernel's own path open.
+  // Devices that share a kernel interface in other ways leave the kernel's own path open, and so do
+  // two exception ports that the kernel forwards between.
   std::array<char, IF_NAMESIZE> name{};
-  if (!IsAfXdp(port) && out.ifindex != 0 &&
-      if_indextoname(static_cast<unsigned>(out.ifindex), name.data()) != nullptr) {
+  const int open = port.role == PortRole::kException ? out.far_ifindex : out.ifindex;
+  if (!IsAfXdp(port) && open != 0 &&
+      if_indextoname(static_cast<unsigned>(open), name.data()) != nullptr) {
     if (auto off = CheckForwardingOff(name.data()); !off) return off;
   }
   return {};

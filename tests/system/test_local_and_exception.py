@@ -432,6 +432,7 @@ def test_the_host_does_not_see_what_is_not_its_own(whole):
         assert capture.stdout.readline() == 'ready\n'
         assert whole.peer.asks(SERVER, 5000, b'sealed') == b'SEALED'
         whole.peer.send_clear(udp(PEER, SERVER, 40000, 5000, b'clear'))
+        whole.peer.send_clear(udp(PEER, SERVER, 4500, 4500, NON_ESP_MARKER + b'no IKE of ours'))
         assert _pings(whole.peer_host, GATE)  # behind all that, in the same queue
         heard = set(capture.communicate(timeout=10)[0].split())
     finally:
