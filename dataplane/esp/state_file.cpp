@@ -337,6 +337,21 @@ Result<SaRecord*> StateFile::Resume(const Fingerprint& fingerprint, Spi spi, Dir
   return &r;
 }
 
+void StateFile::TakeBack(SaRecord* record, bool created) {
+  State& s = *state_;
+  const Fingerprint fingerprint = record->fingerprint;
+  if (!created) {
+    s.unclaimed.insert(fingerprint);
+    return;
+  }
+  s.Free(*record);
+  // The record first: a key in use is always known, cut where you will.
+  StateHeader& h = s.header();
+  if (s.slot(h.history_next - 1) != fingerprint) return;
+  StoreWide(s.slot(h.history_next - 1), kNoFingerprint);
+  kStore(h.history_next, h.history_next - 1);
+  s.history.erase(fingerprint);
+}
 void StateFile::Release(SaRecord* record) {
   state_->Free(*record);
 }

@@ -47,6 +47,9 @@ class StateFile {
   /// fingerprint. kConflict: it belongs to another SPI, direction or window, or is in use already.
   Result<SaRecord*> Resume(const Fingerprint& fingerprint, Spi spi, Direction direction,
                            uint32_t window);
+  /// Takes back what Create (`created`) or Resume has just given, before any worker saw it: the key
+  /// is as new, or waits to be resumed, as if it had not been. Several in reverse order.
+  void TakeBack(SaRecord* record, bool created);
   /// Frees the record; the fingerprint stays known. No worker may use it any more.
   void Release(SaRecord* record);
   /// Releases the live records that an earlier process left and nobody resumed; says how many.

@@ -99,6 +99,12 @@ struct Sa {
   bool hard_reported = false;
   bool suspect_reported = false;
 
+  /// The hard lifetime in seconds; the other hard limits are the worker's to watch.
+  [[nodiscard]] bool TimeIsUp(uint64_t boot_ns) const noexcept {
+    constexpr uint64_t kSecondNs = 1'000'000'000;
+    return hard.seconds != 0 && boot_ns >= record->born_boot_ns &&
+           (boot_ns - record->born_boot_ns) / kSecondNs >= hard.seconds;
+  }
   [[nodiscard]] bool usable() const noexcept {
     return !expired.load(std::memory_order_relaxed) && !removed.load(std::memory_order_relaxed);
   }

@@ -67,7 +67,8 @@ class State {
     std::string id;
     Result<std::string> fingerprint;  // or why it was refused
   };
-  /// Each SA whole or not at all; `atomic`: one refused, none added.
+  /// Each SA whole or not at all; `atomic`: one refused, none added, and nothing remembered: the
+  /// same keys may come again.
   std::vector<Added> AddSas(std::vector<SaSpec> specs, bool atomic);
   /// Unknown ids are no error. Zeroises the keys; the record goes, its fingerprint stays known.
   size_t RemoveSas(std::span<const std::string> ids);
@@ -88,8 +89,13 @@ class State {
 
  private:
   Result<std::unique_ptr<Snapshot>> Compile(PolicyUpdate& update);
-  Result<Sa*> Make(SaSpec& spec);
-  Result<SaRecord*> MakeRecord(const Fingerprint& print, const SaSpec& spec, uint64_t boot_ns);
+  struct Plan;
+  Result<Sa*> FindReplaced(const SaSpec& spec, const Plan& plan) const;
+  Result<void> CheckSlot(const SaSpec& spec, const Sa* replaced, const Plan& plan) const;
+  Result<void> CheckSpec(const SaSpec& spec, const Sa* replaced, const Plan& plan) const;
+  Result<Sa*> Make(SaSpec& spec, const Plan& plan);
+  Result<void> MakeRecord(Sa* sa);
+  void TakeBack(const Plan& plan);
   void Unmake(Sa* sa);
   void Link(Sa* sa);
   void Unlink(Sa* sa);
