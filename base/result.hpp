@@ -11,13 +11,13 @@
 namespace portcullis {
 
 enum class ErrorKind {
-  kInvalid,    // the input is wrong: what, where, and what was expected
-  kNotFound,   // it names something that is not there
-  kConflict,   // it contradicts something that is there
-  kForbidden,  // the caller may not
-  kExhausted,  // no room: memory, table, queue
+  kInvalid,      // the input is wrong: what, where, and what was expected
+  kNotFound,     // it names something that is not there
+  kConflict,     // it contradicts something that is there
+  kForbidden,    // the caller may not
+  kExhausted,    // no room: memory, table, queue
   kUnavailable,  // the other side is not there now; trying again may help
-  kInternal,   // neither the caller's nor the host's fault
+  kInternal,     // neither the caller's nor the host's fault
 };
 
 struct Error {

@@ -40,9 +40,13 @@ Secret& Secret::operator=(Secret&& other) noexcept {
   return *this;
 }
 
-Secret::~Secret() { OPENSSL_secure_clear_free(data_, size_); }
+Secret::~Secret() {
+  OPENSSL_secure_clear_free(data_, size_);
+}
 
-void Wipe(std::span<uint8_t> bytes) { OPENSSL_cleanse(bytes.data(), bytes.size()); }
+void Wipe(std::span<uint8_t> bytes) {
+  OPENSSL_cleanse(bytes.data(), bytes.size());
+}
 
 void Wipe(std::string& text) {
   OPENSSL_cleanse(text.data(), text.size());

@@ -19,7 +19,8 @@ namespace {
 constexpr unsigned kRoundsAwake = 256;
 constexpr auto kNap = std::chrono::microseconds(50);
 constexpr uint64_t kIcmpErrorsPerSecond = 100;
-// A path MTU hint costs the main thread a look-up, throttling a system call.
+// A path MTU hint costs the main thread a look-up, throttling a system call. A second's worth of
+// the former may come at once: when a path changes, every SA on it hears of it.
 constexpr uint64_t kPmtuHintsPerSecond = 100;
 constexpr uint64_t kThrottleHintsPerSecond = 1000;
 
@@ -45,7 +46,7 @@ Worker::Worker(WorkerShared& shared, unsigned index, std::unique_ptr<Engine> eng
       failure_cycles_(shared.tsc_hz / 100 * shared.config.auth_failures.cpu_percent,
                       shared.tsc_hz / 10, shared.tsc_hz, 1),
       icmp_budget_(kIcmpErrorsPerSecond, shared.tsc_hz / 10, shared.tsc_hz, 1),
-      pmtu_hints_(kPmtuHintsPerSecond, shared.tsc_hz / 10, shared.tsc_hz, 1),
+      pmtu_hints_(kPmtuHintsPerSecond, shared.tsc_hz, shared.tsc_hz, 1),
       throttle_hints_(kThrottleHintsPerSecond, shared.tsc_hz / 10, shared.tsc_hz, 1),
       transmit_(shared.ports, shared.transmit_rings, index, counters_),
       waiting_(shared.config.neighbours.queue,

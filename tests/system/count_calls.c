@@ -60,20 +60,20 @@ static struct slot* Slot(const char* function, void* caller) {
 
 // DEFINE(counter, result, name, (parameters), (arguments)): a function that counts and calls the
 // next one of its name.
-#define DEFINE(counter, result, name, parameters, arguments)                        \
-  result name parameters {                                                          \
-    static result(*next) parameters;                                                \
-    if (next == NULL) next = (result(*) parameters)dlsym(RTLD_NEXT, #name);         \
-    ++Slot(#name, __builtin_return_address(0))->counter;                            \
-    return next arguments;                                                          \
+#define DEFINE(counter, result, name, parameters, arguments)                \
+  result name parameters {                                                  \
+    static result(*next) parameters;                                        \
+    if (next == NULL) next = (result(*) parameters)dlsym(RTLD_NEXT, #name); \
+    ++Slot(#name, __builtin_return_address(0))->counter;                    \
+    return next arguments;                                                  \
   }
 
 // glibc's own names: dlsym itself allocates.
-#define DEFINE_LIBC(result, name, parameters, arguments)              \
-  extern result __libc_##name parameters;                             \
-  result name parameters {                                            \
-    ++Slot(#name, __builtin_return_address(0))->allocations;          \
-    return __libc_##name arguments;                                   \
+#define DEFINE_LIBC(result, name, parameters, arguments)     \
+  extern result __libc_##name parameters;                    \
+  result name parameters {                                   \
+    ++Slot(#name, __builtin_return_address(0))->allocations; \
+    return __libc_##name arguments;                          \
   }
 
 DEFINE_LIBC(void*, malloc, (size_t size), (size))

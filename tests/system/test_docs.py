@@ -69,7 +69,7 @@ def test_every_dataplane_example_is_read(path, tmp_path):
     text = path.read_text(encoding='utf-8').replace('instance: ', 'instance: test-', 1)
     config = tmp_path / path.name
     config.write_text(text, encoding='utf-8')
-    with Namespaces('docs') as world:
+    with Namespaces('examples') as world:
         host, far = world.add('host'), world.add('far')
         for number, port in enumerate(yaml.safe_load(text)['ports']):
             if interface := port['device'].get('interface'):
