@@ -125,8 +125,18 @@ Result<void> Supervisor::AddSas(const steer::AddSas& request, steer::AddSasReply
 }
 
 Result<void> Supervisor::RemoveSas(const steer::RemoveSas& request, steer::RemoveSasReply& reply) {
-  const std::vector<std::string> ids(request.ids().begin(), request.ids().end());
+  std::vector<std::string> ids;
+  std::vector<std::string> peers;
+  for (const std::string& id : request.ids()) {
+    const auto found = parts_.state.sas().find(id);
+    if (found == parts_.state.sas().end()) continue;
+    ids.push_back(id);
+    peers.push_back(found->second->spec.peer);
+  }
   reply.set_removed(static_cast<uint32_t>(parts_.state.RemoveSas(ids)));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    Publish("sa_removed", ids[i], peers[i], "security association removed");
+  }
   return {};
 }
 

@@ -97,6 +97,10 @@ Result<portcullis::Tunnel> ToTunnel(const Tunnel& message, portcullis::Direction
     return Invalid("tunnel", "not a UDP port", "0 to 65535",
                    std::to_string(std::max(message.local_port(), message.remote_port())));
   }
+  if (!DontFragment_IsValid(message.df())) {
+    return Invalid("tunnel.df", "not a way to set DF", "DF_COPY, DF_SET or DF_CLEAR",
+                   std::to_string(message.df()));
+  }
   tunnel.local_port = port(message.local_port());
   tunnel.remote_port = port(message.remote_port());
   tunnel.udp_encap = message.udp_encap();
@@ -225,6 +229,10 @@ Result<portcullis::SaSpec> ToSaSpec(const SaSpec& message, const DataplaneConfig
   spec.hard = {lifetime.hard_seconds(), lifetime.hard_packets(), lifetime.hard_bytes()};
 
   if (spec.id.empty()) return Invalid("id", "an SA needs a name");
+  if (!Direction_IsValid(message.direction())) {
+    return Invalid("direction", "not a direction", "INBOUND or OUTBOUND",
+                   std::to_string(message.direction()));
+  }
   if (message.spi() < kFirstSpi) {
     return Invalid("spi", "the SPI is reserved", "256 to 4294967295",
                    std::to_string(message.spi()));
@@ -258,7 +266,13 @@ Result<portcullis::SaSpec> ToSaSpec(const SaSpec& message, const DataplaneConfig
     spec.selectors.push_back(selector);
   }
   PORTCULLIS_TRY(spec.tunnel, ToTunnel(message.tunnel(), spec.direction));
-  spec.key = Secret({reinterpret_cast<const uint8_t*>(message.key().data()), message.key().size()});
+  try {
+    spec.key =
+        Secret({reinterpret_cast<const uint8_t*>(message.key().data()), message.key().size()});
+  } catch (const std::bad_alloc&) {
+    return Fail(ErrorKind::kExhausted,
+                "no memory could be locked for another key: raise RLIMIT_MEMLOCK (LimitMEMLOCK=)");
+  }
   return spec;
 }
 
