@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <new>
-#include <ranges>
 #include <set>
 
 #include "dataplane/state/state.hpp"
@@ -234,11 +233,11 @@ void State::Reclaim() {
 
 // No worker has seen them.
 void State::TakeBack(const Plan& plan) {
-  for (const Plan::Entry& entry : plan.entries | std::views::reverse) {
-    if (entry.sa->record != nullptr) {
-      file_.TakeBack(entry.sa->record, entry.sa->spec.mode == SaMode::fresh);
+  for (auto entry = plan.entries.rbegin(); entry != plan.entries.rend(); ++entry) {
+    if (entry->sa->record != nullptr) {
+      file_.TakeBack(entry->sa->record, entry->sa->spec.mode == SaMode::fresh);
     }
-    Unmake(entry.sa);
+    Unmake(entry->sa);
   }
 }
 
