@@ -9,12 +9,6 @@
 namespace portcullis {
 namespace {
 
-bool Exhausted(const Sa& sa) noexcept {
-  const SaRecord& record = *sa.record;
-  return (sa.hard.packets != 0 && record.packets >= sa.hard.packets) ||
-         (sa.hard.bytes != 0 && record.bytes >= sa.hard.bytes);
-}
-
 // RFC 3948 leaves it open when to believe that a NAT has moved a peer. We do when the packet is
 // authentic and newer than all before it: a copy sent from elsewhere can not move the peer.
 void FollowEndpoint(const Packet& packet, Sa& sa) noexcept {
@@ -50,7 +44,7 @@ void ReplayCommit(Worker& worker, Burst& burst) noexcept {
   worker.Filter(burst, [](Packet& packet) {
     if (packet.sa == nullptr) return Verdict::accepted;
     Sa& sa = *packet.sa;
-    if (Exhausted(sa)) {
+    if (sa.Exhausted()) {
       sa.expired.store(true, std::memory_order_relaxed);
       return Verdict::sa_expired;
     }

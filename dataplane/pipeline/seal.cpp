@@ -37,9 +37,7 @@ uint16_t InnerMtu(const Sa& sa, const NextHop& hop) noexcept {
 // Everything that can still refuse the packet, before a sequence number is spent on it.
 Verdict Prepare(Worker& worker, Packet& packet) noexcept {
   Sa& sa = *packet.sa;
-  const SaRecord& record = *sa.record;
-  if ((sa.hard.packets != 0 && record.packets >= sa.hard.packets) ||
-      (sa.hard.bytes != 0 && record.bytes >= sa.hard.bytes)) {
+  if (sa.Exhausted()) {
     sa.expired.store(true, std::memory_order_relaxed);
     return Verdict::sa_expired;
   }

@@ -22,7 +22,6 @@ struct PeerPolicy {
   std::string tenant;
   std::vector<Prefix> prefixes;
   std::vector<Selector> rules;
-  std::vector<std::string> rule_names;
   Rate rate;
   uint64_t deadline_boot_ns = 0;  // 0: none
 };

@@ -99,6 +99,11 @@ struct Sa {
   bool hard_reported = false;
   bool suspect_reported = false;
 
+  /// The hard lifetime in packets or bytes, exactly; its own worker asks before each packet.
+  [[nodiscard]] bool Exhausted() const noexcept {
+    return (hard.packets != 0 && record->packets >= hard.packets) ||
+           (hard.bytes != 0 && record->bytes >= hard.bytes);
+  }
   /// The hard lifetime in seconds; the other hard limits are the worker's to watch.
   [[nodiscard]] bool TimeIsUp(uint64_t boot_ns) const noexcept {
     constexpr uint64_t kSecondNs = 1'000'000'000;
