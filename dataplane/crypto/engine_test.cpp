@@ -1,6 +1,7 @@
 // The engine against OpenSSL, on random packets of all lengths; and against packets that were
 // tampered with or do not fit.
 #include <gtest/gtest.h>
+#include <intel-ipsec-mb.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <sys/mman.h>
@@ -8,8 +9,10 @@
 
 #include <algorithm>
 #include <array>
+#include <fstream>
 #include <memory>
 #include <set>
+#include <string>
 
 #include "base/test_seed.hpp"
 #include "dataplane/crypto/engine.hpp"
@@ -328,6 +331,25 @@ TEST(Burst, MixedAlgorithmsAndForgeries) {
       }
     }
   }
+}
+
+// Pages of this process that never reach a disk, KiB.
+size_t LockedKiB() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    if (word != "VmLck:") continue;
+    size_t kib = 0;
+    status >> kib;
+    return kib;
+  }
+  return 0;
+}
+
+// IPsec-MB keeps round keys in its manager while packets of several SAs are on their way.
+TEST(Engine, WorksInLockedMemory) {
+  const size_t before = LockedKiB();
+  const auto engine = MakeIpsecMbEngine().value();
+  EXPECT_GE(LockedKiB() - before, sizeof(IMB_MGR) / 1024);
 }
 
 TEST(Engine, SaysWhatItIs) {

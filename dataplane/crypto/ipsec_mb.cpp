@@ -11,8 +11,10 @@
 #include <openssl/hmac.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
+#include "base/locked_pages.hpp"
 #include "base/secret.hpp"
 #include "dataplane/crypto/engine.hpp"
 #include "dataplane/crypto/key_layout.hpp"
@@ -97,10 +99,8 @@ struct AeadInput {
 
 class IpsecMbEngine final : public Engine {
  public:
-  explicit IpsecMbEngine(IMB_MGR* manager) : manager_(manager) {}
-  ~IpsecMbEngine() override { free_mb_mgr(manager_); }
-  IpsecMbEngine(const IpsecMbEngine&) = delete;
-  IpsecMbEngine& operator=(const IpsecMbEngine&) = delete;
+  IpsecMbEngine(LockedPages memory, IMB_MGR* manager)
+      : memory_(std::move(memory)), manager_(manager) {}
 
   Result<void> Expand(Algorithm a, std::span<const uint8_t> key, KeySchedule& out) const override;
   void Seal(std::span<CryptoOp> ops) noexcept override { Run<true>(ops); }
@@ -121,6 +121,7 @@ class IpsecMbEngine final : public Engine {
   bool CipherLane(std::span<CryptoOp*> lane, IMB_CIPHER_DIRECTION direction) noexcept;
   bool HashLane(std::span<CryptoOp*> lane) noexcept;
 
+  LockedPages memory_;  // of the manager, whose CBC lanes hold copies of round keys
   IMB_MGR* manager_;
   gcm_context_data gcm_{};
   chacha20_poly1305_context_data chacha_{};
@@ -366,11 +367,15 @@ std::string IpsecMbEngine::Name() const {
 }  // namespace
 
 Result<std::unique_ptr<Engine>> MakeIpsecMbEngine() {
-  IMB_MGR* manager = alloc_mb_mgr(0);
-  if (manager == nullptr) {
-    return Fail(ErrorKind::kExhausted, "no memory for the IPsec-MB crypto library");
+  LockedPages memory = AllocateLocked(imb_get_mb_mgr_size());
+  if (!memory) {
+    return Fail(ErrorKind::kExhausted,
+                fmt::format("no locked memory for the IPsec-MB crypto library: {}; expected {} KiB "
+                            "within RLIMIT_MEMLOCK (LimitMEMLOCK=)",
+                            std::strerror(errno), imb_get_mb_mgr_size() / 1024 + 1));
   }
-  auto engine = std::make_unique<IpsecMbEngine>(manager);
+  IMB_MGR* manager = imb_set_pointers_mb_mgr(memory.get(), 0, 1);
+  auto engine = std::make_unique<IpsecMbEngine>(std::move(memory), manager);
   IMB_ARCH arch = IMB_ARCH_NONE;
   init_mb_mgr_auto(manager, &arch);
   if (const int error = imb_get_errno(manager); error != 0) {
