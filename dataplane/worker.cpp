@@ -112,12 +112,16 @@ void Worker::RunMixed(rte_mbuf** frames, unsigned count) noexcept {
   }
 }
 
-void Worker::RunBurst(rte_mbuf** frames, unsigned count, PortRole role) noexcept {
-  burst_.count = count;
+void Worker::Begin(Burst& burst, rte_mbuf** frames, unsigned count) noexcept {
+  burst.count = count;
   for (unsigned i = 0; i < count; ++i) {
-    burst_.packets[i] = Packet{};
-    burst_.packets[i].mbuf = frames[i];
+    burst.packets[i] = Packet{};
+    burst.packets[i].mbuf = frames[i];
   }
+}
+
+void Worker::RunBurst(rte_mbuf** frames, unsigned count, PortRole role) noexcept {
+  Begin(burst_, frames, count);
   switch (role) {
     case PortRole::kUntrusted:
       return Inbound(*this, burst_);

@@ -60,6 +60,10 @@ class Worker {
 
   /// Polls until shared.stop; runs on the worker's lcore.
   void Run() noexcept;
+  /// Fills a burst with frames just received, for the stages to run over.
+  static void Begin(Burst& burst, rte_mbuf** frames, unsigned count) noexcept;
+  /// Sends what the stages have let pass.
+  unsigned Flush() noexcept { return transmit_.Flush(); }
   /// One look at every queue; returns how many packets there were. Between two rounds this worker
   /// refers to nothing that RCU protects.
   unsigned Round() noexcept;
