@@ -217,7 +217,7 @@ void Supervisor::ReportSa(Sa& sa) {
     sa.soft_reported = true;
     Publish("sa_soft_expired", sa.spec.id, sa.spec.peer, "soft lifetime reached: re-key");
   }
-  if (!sa.hard_reported && (sa.expired.load(std::memory_order_relaxed) || reached(sa.hard))) {
+  if (!sa.hard_reported && (sa.expired.load(std::memory_order_relaxed) || reached(sa.spec.hard))) {
     sa.hard_reported = true;
     sa.expired.store(true, std::memory_order_relaxed);
     Publish("sa_hard_expired", sa.spec.id, sa.spec.peer, "hard lifetime reached");

@@ -61,10 +61,14 @@ void Transmit::Add(rte_mbuf* frame, uint16_t port, const Account& account) noexc
   ++out.count;
 }
 
-void Transmit::Count(const Account& account, Verdict verdict) noexcept {
-  if (!account.verdict) return;
-  counters_.Count(verdict);
-  if (account.sa != nullptr) account.sa->counters.Count(verdict);
+void Transmit::Count(const Account& account, Verdict verdict, uint64_t packets,
+                     uint64_t bytes) noexcept {
+  if (!account.counts) return;
+  counters_.Count(verdict, packets);
+  counters_.CountBytes(bytes);
+  if (account.sa == nullptr) return;
+  account.sa->counters.Count(verdict, packets);
+  account.sa->counters.CountBytes(bytes);
 }
 
 void Transmit::FlushPort(Out& out, uint16_t port) noexcept {
@@ -75,15 +79,19 @@ void Transmit::FlushPort(Out& out, uint16_t port) noexcept {
   } else {
     sent = SendBurst(port, out.queue, out.frames.data(), out.count);
   }
-  for (unsigned i = 0; i < sent; ++i) {
-    const Account& account = out.accounts[i];
-    if (!account.verdict) continue;
-    Count(account, *account.verdict);
-    counters_.CountBytes(account.inner_bytes);
-    if (account.sa != nullptr) account.sa->counters.CountBytes(account.inner_bytes);
+  // A run of packets that count for the same is counted at once.
+  for (unsigned begin = 0; begin < sent;) {
+    const Account& account = out.accounts[begin];
+    uint64_t bytes = 0;
+    unsigned end = begin;
+    for (; end < sent && out.accounts[end].IsLike(account); ++end) {
+      bytes += out.accounts[end].inner_bytes;
+    }
+    Count(account, account.verdict, end - begin, bytes);
+    begin = end;
   }
   for (unsigned i = sent; i < out.count; ++i) {
-    Count(out.accounts[i], Verdict::queue_full);
+    Count(out.accounts[i], Verdict::queue_full, 1, 0);
     rte_pktmbuf_free(out.frames[i]);
   }
   out.count = 0;

@@ -9,7 +9,6 @@
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "base/result.hpp"
@@ -35,7 +34,11 @@ class Transmit {
   struct Account {
     Sa* sa = nullptr;
     uint32_t inner_bytes = 0;
-    std::optional<Verdict> verdict;
+    Verdict verdict = Verdict::accepted;
+    bool counts = false;
+    [[nodiscard]] bool IsLike(const Account& other) const {
+      return sa == other.sa && verdict == other.verdict && counts == other.counts;
+    }
   };
   /// Takes the buffer.
   void Add(rte_mbuf* frame, uint16_t port, const Account& account) noexcept;
@@ -53,7 +56,7 @@ class Transmit {
     std::array<Account, kMost> accounts;
   };
   void FlushPort(Out& out, uint16_t port) noexcept;
-  void Count(const Account& account, Verdict verdict) noexcept;
+  void Count(const Account& account, Verdict verdict, uint64_t packets, uint64_t bytes) noexcept;
 
   std::vector<std::unique_ptr<Out>> outs_;  // by DPDK port
   Counters& counters_;

@@ -32,7 +32,7 @@ void Waiting::Review(Worker& worker) noexcept {
     const NextHop* hop =
         worker.fib() == nullptr ? nullptr : worker.fib()->Lookup(entry.destination);
     if (hop != nullptr && hop->resolved) {
-      worker.Send(entry.packet, *hop, entry.destination);
+      worker.Send(entry.packet, *hop);
       continue;
     }
     if (hop == nullptr || now >= entry.give_up) {

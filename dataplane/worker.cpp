@@ -6,9 +6,11 @@
 #include <rte_lcore.h>
 #include <rte_pause.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
+#include "dataplane/packet/rewrite.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/pipeline/reassemble.hpp"
 
@@ -19,6 +21,9 @@ namespace {
 constexpr unsigned kRoundsAwake = 256;
 constexpr auto kNap = std::chrono::microseconds(50);
 constexpr uint64_t kIcmpErrorsPerSecond = 100;
+// A flow an SA, and then some: at 64 bytes each, 256 KiB to 8 MiB.
+constexpr size_t kLeastFlows = 4096;
+constexpr size_t kMostFlows = 131072;
 // A path MTU hint costs the main thread a look-up, throttling a system call. A second's worth of
 // the former may come at once: when a path changes, every SA on it hears of it.
 constexpr uint64_t kPmtuHintsPerSecond = 100;
@@ -48,6 +53,7 @@ Worker::Worker(WorkerShared& shared, unsigned index, std::unique_ptr<Engine> eng
       icmp_budget_(kIcmpErrorsPerSecond, shared.tsc_hz / 10, shared.tsc_hz, 1),
       pmtu_hints_(kPmtuHintsPerSecond, shared.tsc_hz, shared.tsc_hz, 1),
       throttle_hints_(kThrottleHintsPerSecond, shared.tsc_hz / 10, shared.tsc_hz, 1),
+      flows_(std::clamp<size_t>(shared.state.capacity(), kLeastFlows, kMostFlows)),
       transmit_(shared.ports, shared.transmit_rings, index, counters_),
       waiting_(shared.config.neighbours.queue,
                shared.tsc_hz / 1000 * shared.config.neighbours.timeout_ms) {
@@ -74,6 +80,7 @@ void Worker::Run() noexcept {
 unsigned Worker::Round() noexcept {
   rte_mbuf* frames[Burst::kMost];
   unsigned handled = 0;
+  view_ = state().view();
   snapshot_ = state().snapshot();
   fib_ = state().fib();
   now_ = rte_rdtsc();
@@ -112,16 +119,8 @@ void Worker::RunMixed(rte_mbuf** frames, unsigned count) noexcept {
   }
 }
 
-void Worker::Begin(Burst& burst, rte_mbuf** frames, unsigned count) noexcept {
-  burst.count = count;
-  for (unsigned i = 0; i < count; ++i) {
-    burst.packets[i] = Packet{};
-    burst.packets[i].mbuf = frames[i];
-  }
-}
-
 void Worker::RunBurst(rte_mbuf** frames, unsigned count, PortRole role) noexcept {
-  Begin(burst_, frames, count);
+  burst_.Begin({frames, count});
   switch (role) {
     case PortRole::kUntrusted:
       return Inbound(*this, burst_);
@@ -149,29 +148,59 @@ void Worker::Rest() noexcept {
   if (offline) rcu.Online(index_);
 }
 
-void Worker::End(Packet& packet, Verdict verdict) noexcept {
+// Packets that end come in floods: what they count for and their buffers are gathered.
+void Worker::Drop(Burst& burst, const Verdict* verdicts) noexcept {
+  rte_mbuf* ended[Burst::kMost];
+  unsigned ends = 0;
+  unsigned kept = 0;
+  for (unsigned i = 0; i < burst.count; ++i) {
+    Packet& packet = burst.packets[i];
+    const Verdict verdict = verdicts[i];
+    if (verdict == Verdict::accepted) {
+      if (kept != i) burst.packets[kept] = packet;
+      ++kept;
+    } else if (verdict != kTaken) {
+      Count(packet, verdict);
+      ended[ends++] = packet.mbuf;
+    }
+  }
+  burst.count = kept;
+  rte_pktmbuf_free_bulk(ended, ends);
+}
+
+void Worker::Count(const Packet& packet, Verdict verdict) noexcept {
   counters_.Count(verdict);
   // An SA's counters have one writer, its worker.
   if (packet.sa != nullptr && packet.sa->worker == index_) packet.sa->counters.Count(verdict);
+}
+
+void Worker::End(Packet& packet, Verdict verdict) noexcept {
+  Count(packet, verdict);
   rte_pktmbuf_free(packet.mbuf);
 }
 
-void Worker::Send(Packet& packet, const NextHop& hop, const Address& destination) noexcept {
+void Worker::Send(Packet& packet, const NextHop& hop) noexcept {
   if (!hop.resolved) {
+    const Address destination = DestinationAt(packet.data);
     if (!waiting_.Add(packet, hop, destination, *this)) End(packet, Verdict::queue_full);
     return;
   }
-  if (now_ >= next_touch_) Touch(hop, destination);
-  auto* ether =
-      reinterpret_cast<rte_ether_hdr*>(rte_pktmbuf_prepend(packet.mbuf, sizeof(rte_ether_hdr)));
-  if (ether == nullptr) return End(packet, Verdict::no_buffer);
-  const bool v4 = *rte_pktmbuf_mtod_offset(packet.mbuf, uint8_t*, sizeof(*ether)) >> 4U == 4;
+  if (now_ >= next_touch_) Touch(hop, DestinationAt(packet.data));
+  if (rte_pktmbuf_headroom(packet.mbuf) < sizeof(rte_ether_hdr)) {
+    return End(packet, Verdict::no_buffer);
+  }
+  const bool v4 = packet.data[0] >> 4U == 4;
+  packet.Cut(-static_cast<int>(sizeof(rte_ether_hdr)),
+             static_cast<uint16_t>(rte_pktmbuf_data_len(packet.mbuf) + sizeof(rte_ether_hdr)));
+  auto* ether = reinterpret_cast<rte_ether_hdr*>(packet.data);
   std::memcpy(ether->dst_addr.addr_bytes, hop.destination.data(), hop.destination.size());
   std::memcpy(ether->src_addr.addr_bytes, hop.source.data(), hop.source.size());
-  ether->ether_type = rte_cpu_to_be_16(v4 ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6);
+  ether->ether_type = v4 ? RTE_BE16(RTE_ETHER_TYPE_IPV4) : RTE_BE16(RTE_ETHER_TYPE_IPV6);
   transmit_.Add(packet.mbuf, hop.port,
-                {packet.sa, packet.flow.length,
-                 packet.sa == nullptr ? Verdict::bypassed : Verdict::accepted});
+                {.sa = packet.sa,
+                 .inner_bytes = packet.flow.length,
+                 .verdict = packet.sa == nullptr ? Verdict::bypassed : Verdict::accepted,
+                 .counts = true});
 }
 
 // The kernel sees none of our traffic, so it cannot know which neighbours are in use and would
@@ -184,7 +213,7 @@ void Worker::Touch(const NextHop& hop, const Address& destination) noexcept {
 }
 
 void Worker::SendRaw(Packet& packet, uint16_t port, Verdict verdict) noexcept {
-  transmit_.Add(packet.mbuf, port, {nullptr, 0, verdict});
+  transmit_.Add(packet.mbuf, port, {.verdict = verdict, .counts = true});
 }
 
 void Worker::SendReply(rte_mbuf* frame, uint16_t port) noexcept {

@@ -15,6 +15,7 @@
 #include "dataplane/packet/packet.hpp"
 #include "dataplane/ports/port.hpp"
 #include "dataplane/state/counters.hpp"
+#include "dataplane/state/flow_cache.hpp"
 #include "dataplane/state/policer.hpp"
 #include "dataplane/state/state.hpp"
 #include "dataplane/transmit.hpp"
@@ -60,8 +61,6 @@ class Worker {
 
   /// Polls until shared.stop; runs on the worker's lcore.
   void Run() noexcept;
-  /// Fills a burst with frames just received, for the stages to run over.
-  static void Begin(Burst& burst, rte_mbuf** frames, unsigned count) noexcept;
   /// Sends what the stages have let pass.
   unsigned Flush() noexcept { return transmit_.Flush(); }
   /// One look at every queue; returns how many packets there were. Between two rounds this worker
@@ -78,6 +77,9 @@ class Worker {
   /// In force for the whole burst; null before the first policy.
   [[nodiscard]] const Snapshot* snapshot() const { return snapshot_; }
   [[nodiscard]] const Fib* fib() const { return fib_; }
+  /// Of snapshot and fib: see State::view.
+  [[nodiscard]] uint32_t view() const { return view_; }
+  [[nodiscard]] FlowCache& flows() { return flows_; }
   [[nodiscard]] const HostAddresses* hosts() const { return shared_.state.hosts(); }
   [[nodiscard]] Engine& engine() { return *engine_; }
   [[nodiscard]] const Port& PortOf(const Packet& packet) const {
@@ -92,19 +94,21 @@ class Worker {
 
   /// The packet ends here: counted, its buffer freed.
   void End(Packet& packet, Verdict verdict) noexcept;
-  /// Ends those that `judge(Packet&)` does not accept.
+  /// Asks `judge(Packet&)` about each, in order; ends those that it does not accept, forgets those
+  /// that it has taken.
   template <class Judge>
   void Filter(Burst& burst, Judge&& judge) noexcept {
-    burst.KeepIf([&](Packet& packet) {
-      const Verdict verdict = judge(packet);
-      if (verdict == Verdict::accepted) return true;
-      End(packet, verdict);
-      return false;
-    });
+    std::array<Verdict, Burst::kMost> verdicts;
+    unsigned any = 0;
+    for (unsigned i = 0; i < burst.count; ++i) {
+      verdicts[i] = judge(burst.packets[i]);
+      any |= static_cast<unsigned>(verdicts[i]);
+    }
+    if (any != static_cast<unsigned>(Verdict::accepted)) Drop(burst, verdicts.data());
   }
-  /// Leaves by `hop`, whose link-layer header is written here; or waits for it to be resolved.
-  /// `destination`: whom to resolve when the hop is on-link. The frame begins with the IP header.
-  void Send(Packet& packet, const NextHop& hop, const Address& destination) noexcept;
+  /// Leaves by `hop`, whose link-layer header is written here; or waits for it to be resolved. The
+  /// frame begins with the IP header.
+  void Send(Packet& packet, const NextHop& hop) noexcept;
   /// Out of a port as it is, link-layer header included.
   void SendRaw(Packet& packet, uint16_t port, Verdict verdict) noexcept;
   /// A frame of our own making; it has no verdict.
@@ -126,6 +130,8 @@ class Worker {
 
  private:
   Worker(WorkerShared& shared, unsigned index, std::unique_ptr<Engine> engine);
+  void Count(const Packet& packet, Verdict verdict) noexcept;
+  void Drop(Burst& burst, const Verdict* verdicts) noexcept;
   void RunBurst(rte_mbuf** frames, unsigned count, PortRole role) noexcept;
   void RunMixed(rte_mbuf** frames, unsigned count) noexcept;
   void Rest() noexcept;
@@ -136,6 +142,7 @@ class Worker {
   uint64_t now_ = 0;
   const Snapshot* snapshot_ = nullptr;
   const Fib* fib_ = nullptr;
+  uint32_t view_ = 0;
   std::unique_ptr<Engine> engine_;
   std::array<const Port*, RTE_MAX_ETHPORTS> ports_{};
   Counters counters_;
@@ -143,6 +150,7 @@ class Worker {
   Bucket icmp_budget_;
   Bucket pmtu_hints_;
   Bucket throttle_hints_;
+  FlowCache flows_;
   Transmit transmit_;
   Waiting waiting_;
   std::unique_ptr<Reassembler> reassembler_;

@@ -28,7 +28,7 @@ struct AlgorithmInfo {
   uint8_t key_bytes;      // key material: cipher key || salt, or cipher key || integrity key
   uint8_t iv_bytes;       // explicit IV in the packet
   uint8_t icv_bytes;
-  uint8_t pad_to;  // payload || padding || pad length || next header is a multiple of this
+  uint8_t pad_to;  // payload || padding || pad length || next header is a multiple of this; 2^n
   bool aead;
 };
 

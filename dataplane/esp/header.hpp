@@ -40,7 +40,7 @@ constexpr uint32_t EspPayloadOffset(Algorithm a) {
 /// Padding bytes, 0..15, so that inner packet, padding and trailer fill whole blocks (2.4).
 constexpr uint32_t EspPadLength(Algorithm a, uint32_t inner_length) {
   const uint32_t used = inner_length + static_cast<uint32_t>(sizeof(EspTrailer));
-  return (Info(a).pad_to - used % Info(a).pad_to) % Info(a).pad_to;
+  return -used & (Info(a).pad_to - 1U);
 }
 
 /// From the SPI to the end of the ICV.
@@ -58,7 +58,7 @@ constexpr uint32_t EspOverhead(Algorithm a, uint32_t inner_length) {
 constexpr uint32_t EspMaxInner(Algorithm a, uint32_t room) {
   const uint32_t fixed = EspPayloadOffset(a) + Info(a).icv_bytes;
   if (room < fixed) return 0;
-  const uint32_t blocks = (room - fixed) / Info(a).pad_to * Info(a).pad_to;
+  const uint32_t blocks = (room - fixed) & ~(Info(a).pad_to - 1U);
   return blocks < sizeof(EspTrailer) ? 0 : blocks - static_cast<uint32_t>(sizeof(EspTrailer));
 }
 

@@ -2,6 +2,9 @@
 // an ESP packet, one from the trusted side, or cleartext on the wire.
 #pragma once
 
+#include <rte_ip.h>
+
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -32,6 +35,16 @@ struct Flow {
 /// the addresses and ports are those of the packet that it quotes, reversed (RFC 4301 6.2): it
 /// belongs to the flow that it is about.
 Verdict ReadFlow(std::span<const uint8_t> bytes, Flow& flow) noexcept;
+
+/// The addresses of an IPv4 or IPv6 header that was read before.
+inline Address SourceAt(const uint8_t* ip) noexcept {
+  return ip[0] >> 4U == 4 ? Address::V4(ip + offsetof(rte_ipv4_hdr, src_addr))
+                          : Address::V6(ip + offsetof(rte_ipv6_hdr, src_addr));
+}
+inline Address DestinationAt(const uint8_t* ip) noexcept {
+  return ip[0] >> 4U == 4 ? Address::V4(ip + offsetof(rte_ipv4_hdr, dst_addr))
+                          : Address::V6(ip + offsetof(rte_ipv6_hdr, dst_addr));
+}
 
 /// The transport protocol of an IPv6 packet behind its extension headers.
 struct Ipv6Chain {

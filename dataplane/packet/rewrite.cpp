@@ -36,7 +36,7 @@ void SetIpv4Checksum(uint8_t* ip) noexcept {
   v4->hdr_checksum = static_cast<uint16_t>(~rte_raw_cksum(v4, rte_ipv4_hdr_len(v4)));
 }
 
-bool Ipv4ChecksumValid(const uint8_t* ip) noexcept {
+bool AnyIpv4ChecksumValid(const uint8_t* ip) noexcept {
   const auto* v4 = reinterpret_cast<const rte_ipv4_hdr*>(ip);
   return rte_raw_cksum(v4, rte_ipv4_hdr_len(v4)) == 0xffff;
 }
@@ -54,23 +54,6 @@ void SetTrafficClass(uint8_t* ip, uint8_t traffic_class) noexcept {
   auto* v6 = reinterpret_cast<rte_ipv6_hdr*>(ip);
   const uint32_t word = rte_be_to_cpu_32(v6->vtc_flow);
   v6->vtc_flow = rte_cpu_to_be_32((word & 0xf00fffffU) | uint32_t{traffic_class} << 20U);
-}
-
-bool DecrementTtl(uint8_t* ip) noexcept {
-  if (!IsV4(ip)) {
-    auto* v6 = reinterpret_cast<rte_ipv6_hdr*>(ip);
-    if (v6->hop_limits <= 1) return false;
-    --v6->hop_limits;
-    return true;
-  }
-  auto* v4 = reinterpret_cast<rte_ipv4_hdr*>(ip);
-  if (v4->time_to_live <= 1) return false;
-  rte_be16_t words[2];  // TTL and protocol share one word
-  std::memcpy(&words[0], &v4->time_to_live, 2);
-  --v4->time_to_live;
-  std::memcpy(&words[1], &v4->time_to_live, 2);
-  v4->hdr_checksum = UpdatedChecksum(v4->hdr_checksum, words[0], words[1]);
-  return true;
 }
 
 bool CombineEcn(uint8_t outer, uint8_t& inner) noexcept {

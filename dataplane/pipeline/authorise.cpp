@@ -1,6 +1,8 @@
 // Authentic is not authorised: may this peer send this inner packet? Its grant first, then the SA's
 // selectors (RFC 4301 5.2 step 4), then the policy: the source must be the peer's own, and a rule
-// must admit the packet.
+// must admit the packet. A flow that was judged before, and routed, is known (state/flow_cache.hpp).
+#include <array>
+
 #include "dataplane/esp/header.hpp"
 #include "dataplane/packet/rewrite.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
@@ -24,23 +26,41 @@ Verdict ReadInner(Packet& packet) noexcept {
   return Verdict::accepted;
 }
 
+Verdict Judge(const Snapshot& policy, const Sa& sa, const Flow& flow) noexcept {
+  if (!AnyMatches(sa.selectors, flow, Direction::inbound)) return Verdict::selector_mismatch;
+  const bool admitted = policy.PeerOf(flow.source) == sa.peer &&
+                        AnyMatches(policy.PolicyOf(*sa.peer).rules, flow, Direction::inbound);
+  return admitted ? Verdict::accepted : Verdict::no_policy;
+}
+
 }  // namespace
 
 void Authorise(Worker& worker, Burst& burst) noexcept {
+  std::array<const FlowCache::Entry*, Burst::kMost> known;
+  unsigned count = 0;
   worker.Filter(burst, [&](Packet& packet) {
-    if (packet.sa == nullptr) return Verdict::accepted;  // a bypass rule was its authority
-    const Sa& sa = *packet.sa;
+    if (packet.sa == nullptr) {  // a bypass rule was its authority
+      ++count;
+      return Verdict::accepted;
+    }
     if (const Verdict verdict = ReadInner(packet); verdict != Verdict::accepted) return verdict;
-    if (!sa.peer->granted()) return Verdict::grant_expired;
-    if (!AnyMatches(sa.selectors, packet.flow, Direction::inbound)) {
-      return Verdict::selector_mismatch;
-    }
-    const Snapshot& policy = *worker.snapshot();
-    if (policy.PeerOf(packet.flow.source) != sa.peer ||
-        !AnyMatches(policy.PolicyOf(*sa.peer).rules, packet.flow, Direction::inbound)) {
-      return Verdict::no_policy;
-    }
+    known[count++] = FlowCache::Holds(packet.flow)
+                         ? &worker.flows().Find(packet.flow, packet.sa->serial)
+                         : nullptr;
     return Verdict::accepted;
+  });
+
+  unsigned i = 0;
+  worker.Filter(burst, [&](Packet& packet) {
+    const FlowCache::Entry* const entry = known[i++];
+    if (packet.sa == nullptr) return Verdict::accepted;
+    const Sa& sa = *packet.sa;
+    if (!sa.peer->granted()) return Verdict::grant_expired;
+    if (entry != nullptr && entry->Is(packet.flow, sa.serial, worker.view())) {
+      packet.next_hop = entry->hop;
+      return Verdict::accepted;
+    }
+    return Judge(*worker.snapshot(), sa, packet.flow);
   });
 }
 

@@ -1,6 +1,7 @@
 // SPI → security association. Whatever is not ESP is decided here: default deny.
 #include <netinet/in.h>
 #include <rte_ip.h>
+#include <rte_prefetch.h>
 
 #include <algorithm>
 
@@ -12,15 +13,33 @@
 namespace portcullis {
 namespace {
 
+Spi SpiOf(const Packet& packet) noexcept {
+  return Spi{reinterpret_cast<const EspHeader*>(packet.At(packet.esp))->spi.host()};
+}
+
+// What the next stages read of an SA. With many SAs each line is a cache miss: they are asked for
+// together, for the whole burst.
+void PrefetchSa(const Sa& sa) noexcept {
+  rte_prefetch0(&sa);
+  rte_prefetch0(&sa.policer);
+  rte_prefetch0(&sa.endpoint);
+}
+void PrefetchWhatItNames(const Sa& sa) noexcept {
+  rte_prefetch0(sa.record);
+  rte_prefetch0(sa.peer);
+  rte_prefetch0(&sa.peer->policed[static_cast<size_t>(Direction::inbound)]);
+}
+
+// So far the packet's SA is that of the SPI's slot; is it this SPI's?
 Verdict FindEsp(Worker& worker, Packet& packet) noexcept {
-  const auto* esp = reinterpret_cast<const EspHeader*>(packet.At(packet.esp));
-  Sa* sa = worker.state().FindInbound(Spi{esp->spi.host()});
+  const Sa* sa = packet.sa;
   // The destination belongs to the SA's identity (RFC 4301 4.1).
-  if (sa == nullptr || sa->tunnel.local != DestinationOf(packet)) return Verdict::unknown_spi;
-  packet.sa = sa;
+  if (sa == nullptr || sa->spi != SpiOf(packet) || sa->local != DestinationOf(packet)) {
+    packet.sa = nullptr;
+    return Verdict::unknown_spi;
+  }
   // Its worker says when it is over, since only there the SA's own counters tell.
-  if (sa->worker != worker.index()) return Verdict::accepted;
-  return sa->usable() ? Verdict::accepted : Verdict::sa_expired;
+  return sa->usable() || sa->worker != worker.index() ? Verdict::accepted : Verdict::sa_expired;
 }
 
 // Tells the main thread what an ICMP error says about the path MTU; it decides whether to believe.
@@ -77,29 +96,28 @@ Verdict JudgeClear(Worker& worker, Packet& packet) noexcept {
 }  // namespace
 
 void FindSa(Worker& worker, Burst& burst) noexcept {
-  burst.KeepIf([&](Packet& packet) {
-    Verdict verdict = Verdict::cleartext_denied;
-    switch (packet.kind) {
-      case Kind::esp:
-        verdict = FindEsp(worker, packet);
-        break;
-      case Kind::keepalive:
-        verdict = Verdict::keepalive;
-        break;
-      case Kind::icmp_error:
-        ReadIcmpError(worker, packet);
-        verdict = Verdict::icmp_consumed;
-        break;
-      case Kind::clear:
-      case Kind::ike:
-      case Kind::not_ip: {
-        if (ToHost(worker, packet)) return false;
-        if (packet.kind == Kind::clear) verdict = JudgeClear(worker, packet);
-      }
+  const Sa* last = nullptr;
+  for (Packet& packet : burst.all()) {
+    if (packet.kind != Kind::esp) continue;
+    packet.sa = worker.state().InboundSlot(SpiOf(packet));
+    if (packet.sa == nullptr || packet.sa == last) continue;
+    last = packet.sa;
+    PrefetchSa(*last);
+  }
+  last = nullptr;
+  worker.Filter(burst, [&](Packet& packet) {
+    if (packet.kind == Kind::esp) {
+      const Verdict verdict = FindEsp(worker, packet);
+      if (packet.sa != nullptr && packet.sa != last) PrefetchWhatItNames(*(last = packet.sa));
+      return verdict;
     }
-    if (verdict == Verdict::accepted) return true;
-    worker.End(packet, verdict);
-    return false;
+    if (packet.kind == Kind::keepalive) return Verdict::keepalive;
+    if (packet.kind == Kind::icmp_error) {
+      ReadIcmpError(worker, packet);
+      return Verdict::icmp_consumed;
+    }
+    if (ToHost(worker, packet)) return kTaken;
+    return packet.kind == Kind::clear ? JudgeClear(worker, packet) : Verdict::cleartext_denied;
   });
 }
 

@@ -33,11 +33,21 @@ const NextHop* RouteTo(Worker& worker, const Address& destination, bool to_wire)
   return allowed ? hop : nullptr;
 }
 
+// The route of an inner packet that was admitted. The flow is known from now on.
+const NextHop* RouteInner(Worker& worker, const Packet& packet) noexcept {
+  const NextHop* hop = RouteTo(worker, packet.flow.destination, false);
+  if (hop == nullptr || packet.sa == nullptr || !FlowCache::Holds(packet.flow)) return hop;
+  worker.flows()
+      .Find(packet.flow, packet.sa->serial)
+      .Set(packet.flow, packet.sa->serial, worker.view(), *hop);
+  return hop;
+}
+
 // What a router does to the inner packet. Afterwards the frame begins with its IP header.
 Verdict Deliver(Worker& worker, Packet& packet, const NextHop*& hop) noexcept {
   uint8_t* ip = packet.At(packet.inner);
   const Flow& flow = packet.flow;
-  hop = RouteTo(worker, flow.destination, false);
+  hop = packet.next_hop != nullptr ? packet.next_hop : RouteInner(worker, packet);
   if (hop == nullptr) return Verdict::no_route;
   if (packet.sa != nullptr) {
     uint8_t traffic_class = flow.traffic_class;
@@ -53,48 +63,42 @@ Verdict Deliver(Worker& worker, Packet& packet, const NextHop*& hop) noexcept {
              static_cast<uint16_t>(hop->mtu - std::min<size_t>(headers, hop->mtu)));
   }
   // What follows the inner packet is TFC padding (RFC 4303 2.7) and the ESP trailer.
-  rte_pktmbuf_adj(packet.mbuf, packet.inner);
-  rte_pktmbuf_trim(packet.mbuf, static_cast<uint16_t>(packet.From(0).size() - flow.length));
+  packet.Cut(packet.inner, flow.length);
   return Verdict::accepted;
 }
 
 }  // namespace
 
 void ForwardInbound(Worker& worker, Burst& burst) noexcept {
-  burst.KeepIf([&](Packet& packet) {
+  worker.Filter(burst, [&](Packet& packet) {
     const NextHop* hop = nullptr;
     const Verdict verdict = Deliver(worker, packet, hop);
-    if (verdict == Verdict::accepted) {
-      worker.Send(packet, *hop, packet.flow.destination);
-    } else {
-      worker.End(packet, verdict);
-    }
-    return false;
+    if (verdict != Verdict::accepted) return verdict;
+    worker.Send(packet, *hop);
+    return kTaken;
   });
 }
 
 void ForwardOutbound(Worker& worker, Burst& burst) noexcept {
-  burst.KeepIf([&](Packet& packet) {
+  worker.Filter(burst, [&](Packet& packet) {
     if (packet.sa != nullptr) {
-      worker.Send(packet, *packet.next_hop, packet.sa->endpoint.address());
-      return false;
+      worker.Send(packet, *packet.next_hop);
+      return kTaken;
     }
     // Bypassed cleartext is routed as it is.
     const NextHop* hop = RouteTo(worker, packet.flow.destination, true);
-    Verdict verdict = Verdict::no_route;
-    if (hop != nullptr && packet.flow.length > hop->mtu) {
+    if (hop == nullptr) return Verdict::no_route;
+    if (packet.flow.length > hop->mtu) {
       TellTooBig(worker, packet, hop->mtu);
-      verdict = Verdict::too_big;
-    } else if (hop != nullptr && !DecrementTtl(packet.At(packet.l3))) {
-      TellTtlExpired(worker, packet);
-      verdict = Verdict::ttl_expired;
-    } else if (hop != nullptr) {
-      rte_pktmbuf_adj(packet.mbuf, packet.l3);
-      worker.Send(packet, *hop, packet.flow.destination);
-      return false;
+      return Verdict::too_big;
     }
-    worker.End(packet, verdict);
-    return false;
+    if (!DecrementTtl(packet.At(packet.l3))) {
+      TellTtlExpired(worker, packet);
+      return Verdict::ttl_expired;
+    }
+    packet.Cut(packet.l3, packet.flow.length);
+    worker.Send(packet, *hop);
+    return kTaken;
   });
 }
 

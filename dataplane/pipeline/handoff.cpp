@@ -6,11 +6,11 @@
 namespace portcullis {
 
 void Handoff(Worker& worker, Burst& burst) noexcept {
-  burst.KeepIf([&](Packet& packet) {
+  if (worker.config().workers.count == 1) return;
+  worker.Filter(burst, [&](Packet& packet) {
     const unsigned owner = packet.sa == nullptr ? worker.index() : packet.sa->worker;
-    if (owner == worker.index()) return true;
-    if (!worker.HandOff(packet, owner)) worker.End(packet, Verdict::handoff_full);
-    return false;
+    if (owner == worker.index()) return Verdict::accepted;
+    return worker.HandOff(packet, owner) ? kTaken : Verdict::handoff_full;
   });
 }
 

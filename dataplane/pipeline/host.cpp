@@ -43,12 +43,6 @@ bool IsNeighbourDiscovery(const Packet& packet) noexcept {
 
 }  // namespace
 
-Address DestinationOf(const Packet& packet) noexcept {
-  const uint8_t* ip = packet.At(packet.l3);
-  return ip[0] >> 4U == 4 ? Address::V4(&reinterpret_cast<const rte_ipv4_hdr*>(ip)->dst_addr)
-                          : Address::V6(reinterpret_cast<const rte_ipv6_hdr*>(ip)->dst_addr);
-}
-
 bool ToHost(Worker& worker, Packet& packet) noexcept {
   const uint16_t exception = worker.PortOf(packet).exception;
   if (exception == Port::kNone) return false;
@@ -61,7 +55,7 @@ bool ToHost(Worker& worker, Packet& packet) noexcept {
     // From the wire, what policy protects comes first; without policy nobody knows what that is.
     return port.role != PortRole::kUntrusted ||
            (worker.snapshot() != nullptr && !IsProtected(*worker.snapshot(), to) &&
-            !IsProtected(*worker.snapshot(), packet.outer_source));
+            !IsProtected(*worker.snapshot(), SourceOf(packet)));
   };
   const bool hosts = judge();
   if (hosts) worker.SendRaw(packet, exception, Verdict::exception);

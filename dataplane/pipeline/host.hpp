@@ -10,7 +10,12 @@ namespace portcullis {
 class Worker;
 
 /// Of the outer packet, whose header was read before.
-Address DestinationOf(const Packet& packet) noexcept;
+inline Address SourceOf(const Packet& packet) noexcept {
+  return SourceAt(packet.At(packet.l3));
+}
+inline Address DestinationOf(const Packet& packet) noexcept {
+  return DestinationAt(packet.At(packet.l3));
+}
 
 /// True when the packet was the host's and has been sent there: ARP, neighbour discovery, IKE
 /// beside ESP in UDP, and what is addressed to the port. Not for ESP or what was found to be about

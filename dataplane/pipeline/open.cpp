@@ -6,6 +6,7 @@
 #include <array>
 
 #include "dataplane/esp/sequence.hpp"
+#include "dataplane/pipeline/host.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/worker.hpp"
 
@@ -19,13 +20,13 @@ void Throttle(Worker& worker, Burst& burst) noexcept {
     Sa& sa = *packet.sa;
     const bool suspect = sa.auth.Suspect(worker.now());
     if (!suspect && !capped) return Verdict::accepted;
-    const bool own = sa.endpoint.Is(packet.outer_source, packet.outer_port);
+    const bool own = sa.endpoint.Is(SourceOf(packet), packet.outer_port);
     if (!suspect && own) return Verdict::accepted;
     if (sa.auth.Admits(worker.now(), own, capped)) return Verdict::accepted;
     // XDP can drop a stranger before it costs anything. It knows addresses but no ports, and it
     // must never drop the peer's own.
-    if (packet.outer_source != sa.endpoint.address()) {
-      worker.TellThrottle({.address = packet.outer_source,
+    if (SourceOf(packet) != sa.endpoint.address()) {
+      worker.TellThrottle({.address = SourceOf(packet),
                            .spi = sa.spi,
                            .port = packet.mbuf->port,
                            .kind = MainMessage::Kind::throttle});

@@ -5,6 +5,7 @@
 #include <rte_ip.h>
 #include <rte_udp.h>
 
+#include <cstring>
 #include <optional>
 
 #include "dataplane/esp/header.hpp"
@@ -50,7 +51,6 @@ bool HasVersion(std::span<const uint8_t> ip, uint8_t version) noexcept {
 
 struct Outer {
   std::span<const uint8_t> transport;  // behind the IP header, to the packet's stated end
-  Address destination;
   uint8_t protocol = 0;
   bool v4 = false;
   bool fragment = false;
@@ -71,10 +71,8 @@ std::optional<Outer> ReadOuter(Packet& packet) noexcept {
     if (header < sizeof(*ip) || header > length || length > bytes.size()) return std::nullopt;
     if (!Ipv4ChecksumValid(bytes.data())) return std::nullopt;
     outer.protocol = ip->next_proto_id;
-    outer.destination = Address::V4(&ip->dst_addr);
     outer.fragment = (rte_be_to_cpu_16(ip->fragment_offset) &
                       (RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) != 0;
-    packet.outer_source = Address::V4(&ip->src_addr);
     packet.outer_traffic_class = ip->type_of_service;
   } else {
     Ipv6Chain chain;
@@ -84,11 +82,9 @@ std::optional<Outer> ReadOuter(Packet& packet) noexcept {
     length = sizeof(*ip) + rte_be_to_cpu_16(ip->payload_len);
     if (header > length || length > bytes.size()) return std::nullopt;
     outer.protocol = chain.protocol;
-    outer.destination = Address::V6(ip->dst_addr);
     outer.fragment = chain.fragment;
-    packet.outer_source = Address::V6(ip->src_addr);
-    if (outer.destination.IsV4() || packet.outer_source.IsV4())
-      return std::nullopt;  // see ReadFlow
+    // See ReadFlow.
+    if (Address::V6(ip->dst_addr).IsV4() || Address::V6(ip->src_addr).IsV4()) return std::nullopt;
     packet.outer_traffic_class = static_cast<uint8_t>(rte_be_to_cpu_32(ip->vtc_flow) >> 20U);
   }
   outer.transport = bytes.subspan(header, length - header);
@@ -169,33 +165,59 @@ Verdict ClassifyInbound(Packet& packet) noexcept {
   }
 }
 
+// Nearly every packet: bare ESP, whole, right behind an IPv4 header without options or tags. False:
+// anything else, also wrong.
+bool ParsePlainEsp(Packet& packet) noexcept {
+  constexpr uint16_t kIpAt = sizeof(rte_ether_hdr);
+  constexpr uint16_t kEspAt = kIpAt + sizeof(rte_ipv4_hdr);
+  const uint16_t size = rte_pktmbuf_data_len(packet.mbuf);
+  if (packet.mbuf->nb_segs != 1 || size < kEspAt + sizeof(EspHeader)) return false;
+  // Type, version and header length, one load; fragment bits, TTL and protocol, another.
+  uint32_t kind = 0;
+  uint32_t rest = 0;
+  std::memcpy(&kind, packet.At(offsetof(rte_ether_hdr, ether_type)), sizeof(kind));
+  std::memcpy(&rest, packet.At(kIpAt + offsetof(rte_ipv4_hdr, fragment_offset)), sizeof(rest));
+  constexpr uint32_t kKindMask = RTE_BE32(0xffffff00);
+  constexpr uint32_t kPlainIpv4 = RTE_BE32(RTE_ETHER_TYPE_IPV4 << 16U | RTE_IPV4_VHL_DEF << 8U);
+  constexpr uint32_t kRestMask =
+      RTE_BE32((RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK) << 16U | 0xffU);
+  const auto* ip = reinterpret_cast<const rte_ipv4_hdr*>(packet.At(kIpAt));
+  const uint16_t length = rte_be_to_cpu_16(ip->total_length);
+  if ((kind & kKindMask) != kPlainIpv4 || (rest & kRestMask) != RTE_BE32(IPPROTO_ESP) ||
+      length < sizeof(*ip) + sizeof(EspHeader) || length > size - kIpAt ||
+      !Ipv4ChecksumValid(packet.At(kIpAt))) {
+    return false;
+  }
+  packet.kind = Kind::esp;
+  packet.l3 = kIpAt;
+  packet.esp = kEspAt;
+  packet.esp_length = static_cast<uint16_t>(length - sizeof(*ip));
+  packet.outer_traffic_class = ip->type_of_service;
+  return true;
+}
+
+// All the others.
+Verdict ParseAny(Worker& worker, Packet& packet) noexcept {
+  if (rte_pktmbuf_linearize(packet.mbuf) != 0) return Verdict::no_buffer;
+  packet.kind = Kind::not_ip;
+  const uint8_t version = FindIp(packet);
+  if (version == 0) return Verdict::accepted;
+  packet.kind = Kind::clear;
+  if (!HasVersion(packet.From(packet.l3), version)) return Verdict::malformed;
+  const Verdict verdict = ClassifyInbound(packet);
+  if (verdict != Verdict::fragment || worker.reassembler() == nullptr) return verdict;
+  // One worker sees all fragments, whoever received them.
+  if (worker.index() != Reassembler::kWorker) {
+    return worker.HandOff(packet, Reassembler::kWorker) ? kTaken : Verdict::handoff_full;
+  }
+  return worker.reassembler()->Complete(packet, worker) ? ClassifyInbound(packet) : kTaken;
+}
+
 }  // namespace
 
 void ParseInbound(Worker& worker, Burst& burst) noexcept {
-  burst.KeepIf([&](Packet& packet) {
-    Verdict verdict = Verdict::no_buffer;
-    if (rte_pktmbuf_linearize(packet.mbuf) == 0) {
-      packet.kind = Kind::not_ip;
-      const uint8_t version = FindIp(packet);
-      if (version == 0) return true;
-      packet.kind = Kind::clear;
-      verdict = HasVersion(packet.From(packet.l3), version) ? ClassifyInbound(packet)
-                                                            : Verdict::malformed;
-    }
-    if (verdict == Verdict::fragment && worker.reassembler() != nullptr) {
-      // One worker sees all fragments, whoever received them.
-      if (worker.index() != Reassembler::kWorker) {
-        if (!worker.HandOff(packet, Reassembler::kWorker)) {
-          worker.End(packet, Verdict::handoff_full);
-        }
-        return false;
-      }
-      if (!worker.reassembler()->Complete(packet, worker)) return false;
-      verdict = ClassifyInbound(packet);
-    }
-    if (verdict == Verdict::accepted) return true;
-    worker.End(packet, verdict);
-    return false;
+  worker.Filter(burst, [&](Packet& packet) {
+    return ParsePlainEsp(packet) ? Verdict::accepted : ParseAny(worker, packet);
   });
 }
 
@@ -203,6 +225,7 @@ void ParseOutbound(Worker& worker, Burst& burst) noexcept {
   worker.Filter(burst, [&](Packet& packet) {
     if (rte_pktmbuf_linearize(packet.mbuf) != 0) return Verdict::no_buffer;
     packet.kind = Kind::not_ip;
+    packet.flow.has_ports = false;  // nothing to read yet
     const uint8_t version = FindIp(packet);
     if (version == 0) return Verdict::accepted;
     packet.kind = Kind::clear;
@@ -212,8 +235,7 @@ void ParseOutbound(Worker& worker, Burst& burst) noexcept {
       return Verdict::malformed;
     }
     // Ethernet pads short frames; the packet ends where its header says.
-    rte_pktmbuf_trim(packet.mbuf,
-                     static_cast<uint16_t>(packet.From(packet.l3).size() - packet.flow.length));
+    packet.Cut(0, static_cast<uint16_t>(packet.l3 + packet.flow.length));
     return Verdict::accepted;
   });
 }

@@ -1,5 +1,8 @@
 // No peer sends or receives more than was contracted: per SA, and over all SAs of a peer in one
-// direction. Both buckets must admit a packet before either is debited.
+// direction. Both buckets must admit a packet before either is debited. A run of packets of one SA
+// is debited at once where it fits as a whole; the last ones before a bucket is empty, one by one.
+#include <array>
+
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/worker.hpp"
 
@@ -8,25 +11,61 @@ namespace {
 
 // The peer's buckets belong to its worker, which makes them anew when policy changed the rate.
 Policer& PeerPolicer(Worker& worker, PeerState& peer, Direction direction) noexcept {
-  const Rate& rate = worker.snapshot()->PolicyOf(peer).rate;
-  if (!(peer.policed_rate == rate)) {
-    peer.policed_rate = rate;
-    for (Policer& policer : peer.policers) policer = Policer(rate, worker.tsc_hz());
+  if (peer.policed_view != worker.view()) {
+    peer.policed_view = worker.view();
+    const Rate& rate = worker.snapshot()->PolicyOf(peer).rate;
+    if (!(peer.policed_rate == rate)) {
+      peer.policed_rate = rate;
+      for (auto& policed : peer.policed) policed.policer = Policer(rate, worker.tsc_hz());
+    }
   }
-  return peer.policers[static_cast<size_t>(direction)];
+  return peer.policed[static_cast<size_t>(direction)].policer;
+}
+
+struct Load {
+  uint32_t packets = 0;
+  uint32_t bytes = 0;
+};
+
+// Debits both or neither.
+bool Take(Policer& of_sa, Policer& of_peer, uint64_t now, const Load& load) noexcept {
+  if (!of_sa.Admits(now, load.packets, load.bytes) ||
+      !of_peer.Admits(now, load.packets, load.bytes)) {
+    return false;
+  }
+  of_sa.Debit(now, load.packets, load.bytes);
+  of_peer.Debit(now, load.packets, load.bytes);
+  return true;
 }
 
 void Police(Worker& worker, Burst& burst, Direction direction) noexcept {
-  const uint64_t now = worker.now();
-  worker.Filter(burst, [&](Packet& packet) {
-    if (packet.sa == nullptr) return Verdict::accepted;
-    Policer& of_sa = packet.sa->policer;
-    Policer& of_peer = PeerPolicer(worker, *packet.sa->peer, direction);
-    const uint32_t bytes = packet.flow.length;
-    if (!of_sa.Admits(now, bytes) || !of_peer.Admits(now, bytes)) return Verdict::rate_limited;
-    of_sa.Debit(now, bytes);
-    of_peer.Debit(now, bytes);
-    return Verdict::accepted;
+  std::array<bool, Burst::kMost> admitted;
+  bool all = true;
+  for (unsigned begin = 0; begin < burst.count;) {
+    Sa* const sa = burst.packets[begin].sa;
+    Load run;
+    unsigned end = begin;
+    for (; end < burst.count && burst.packets[end].sa == sa; ++end) {
+      ++run.packets;
+      run.bytes += burst.packets[end].flow.length;
+      admitted[end] = true;
+    }
+    if (sa != nullptr) {
+      Policer& of_peer = PeerPolicer(worker, *sa->peer, direction);
+      if (!Take(sa->policer, of_peer, worker.now(), run)) {
+        all = false;
+        for (unsigned i = begin; i < end; ++i) {
+          admitted[i] =
+              Take(sa->policer, of_peer, worker.now(), {1, burst.packets[i].flow.length});
+        }
+      }
+    }
+    begin = end;
+  }
+  if (all) return;
+  unsigned i = 0;
+  worker.Filter(burst, [&](Packet&) {
+    return admitted[i++] ? Verdict::accepted : Verdict::rate_limited;
   });
 }
 

@@ -4,6 +4,7 @@
 #include <rte_lcore.h>
 
 #include "dataplane/packet/rewrite.hpp"
+#include "dataplane/pipeline/host.hpp"
 #include "dataplane/worker.hpp"
 
 namespace portcullis {
@@ -38,7 +39,7 @@ Bucket& Reassembler::QuotaOf(const Address& source) noexcept {
 }
 
 bool Reassembler::Complete(Packet& packet, Worker& worker) noexcept {
-  if (!QuotaOf(packet.outer_source).Take(worker.now(), 1)) {
+  if (!QuotaOf(SourceOf(packet)).Take(worker.now(), 1)) {
     worker.End(packet, Verdict::frag_timeout);
     return false;
   }
@@ -69,7 +70,7 @@ bool Reassembler::Complete(Packet& packet, Worker& worker) noexcept {
   }
   EndDead(worker);
   if (mbuf == nullptr) return false;
-  packet.mbuf = mbuf;
+  packet.Begin(mbuf);
   if (rte_pktmbuf_linearize(mbuf) != 0) {
     worker.End(packet, Verdict::no_buffer);
     return false;

@@ -3,6 +3,7 @@
 // is anything decrypted looked at: also a number that came with nonsense is used up (RFC 4303
 // 3.4.3), or a recording of it would be decrypted again each time it is sent.
 #include "dataplane/esp/header.hpp"
+#include "dataplane/pipeline/host.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/worker.hpp"
 
@@ -12,12 +13,14 @@ namespace {
 // RFC 3948 leaves it open when to believe that a NAT has moved a peer. We do when the packet is
 // authentic and newer than all before it: a copy sent from elsewhere can not move the peer.
 void FollowEndpoint(const Packet& packet, Sa& sa) noexcept {
-  if (sa.endpoint.Is(packet.outer_source, packet.outer_port)) return;
-  sa.endpoint.Set(packet.outer_source, packet.outer_port);
+  const Address source = SourceOf(packet);
+  if (sa.endpoint.Is(source, packet.outer_port)) return;
+  sa.endpoint.Set(source, packet.outer_port);
   for (Sa* out : *sa.peer->outbound.load(std::memory_order_acquire)) {
     if (out->tunnel.follow_nat && out->tunnel.udp_encap && packet.outer_port != 0 &&
         out->tunnel.local == sa.tunnel.local) {
-      out->endpoint.Set(packet.outer_source, packet.outer_port);
+      out->endpoint.Set(source, packet.outer_port);
+      out->path = {};  // of the endpoint that was
     }
   }
 }

@@ -34,6 +34,16 @@ uint16_t InnerMtu(const Sa& sa, const NextHop& hop) noexcept {
   return static_cast<uint16_t>(EspMaxInner(sa.algorithm, path - OuterHeaderLength(sa)));
 }
 
+// The route to the SA's endpoint, found once as long as neither moves.
+const NextHop* PathOf(Worker& worker, Sa& sa) noexcept {
+  if (sa.path.view == worker.view()) return sa.path.hop;
+  const NextHop* hop =
+      worker.fib() == nullptr ? nullptr : worker.fib()->Lookup(sa.endpoint.address());
+  if (hop != nullptr && worker.PortById(hop->port).role != PortRole::kUntrusted) hop = nullptr;
+  sa.path = {hop, worker.view()};
+  return hop;
+}
+
 // Everything that can still refuse the packet, before a sequence number is spent on it.
 Verdict Prepare(Worker& worker, Packet& packet) noexcept {
   Sa& sa = *packet.sa;
@@ -41,11 +51,8 @@ Verdict Prepare(Worker& worker, Packet& packet) noexcept {
     sa.expired.store(true, std::memory_order_relaxed);
     return Verdict::sa_expired;
   }
-  packet.next_hop = worker.fib() == nullptr ? nullptr : worker.fib()->Lookup(sa.endpoint.address());
-  if (packet.next_hop == nullptr ||
-      worker.PortById(packet.next_hop->port).role != PortRole::kUntrusted) {
-    return Verdict::no_route;
-  }
+  packet.next_hop = PathOf(worker, sa);
+  if (packet.next_hop == nullptr) return Verdict::no_route;
   uint8_t* ip = packet.At(packet.l3);
   if (!DecrementTtl(ip)) {
     TellTtlExpired(worker, packet);
@@ -108,20 +115,21 @@ Verdict Frame(Packet& packet, CryptoOp& op) noexcept {
   const uint32_t inner = packet.flow.length;
   const uint32_t pad = EspPadLength(algorithm, inner);
   const uint16_t headers = OuterHeaderLength(sa);
-  rte_pktmbuf_adj(packet.mbuf, packet.l3);
-  const uint8_t* tail = reinterpret_cast<uint8_t*>(rte_pktmbuf_append(
-      packet.mbuf, static_cast<uint16_t>(pad + sizeof(EspTrailer) + Info(algorithm).icv_bytes)));
-  auto* outer = reinterpret_cast<uint8_t*>(rte_pktmbuf_prepend(
-      packet.mbuf, static_cast<uint16_t>(headers + EspPayloadOffset(algorithm))));
-  if (tail == nullptr || outer == nullptr) return Verdict::no_buffer;
+  const uint32_t esp_length = EspLength(algorithm, inner);
+  const size_t total = headers + esp_length;
+  const uint32_t before = headers + EspPayloadOffset(algorithm);
+  if (rte_pktmbuf_headroom(packet.mbuf) + packet.l3 < before ||
+      rte_pktmbuf_tailroom(packet.mbuf) < pad + sizeof(EspTrailer) + Info(algorithm).icv_bytes) {
+    return Verdict::no_buffer;
+  }
 
   // Stored before it is used: no crash can make it come twice under one key.
   const auto sequence = NextSequence(*sa.record, sa.esn);
   if (!sequence) return Verdict::seq_exhausted;
   CountPacket(*sa.record, inner);
 
-  const uint32_t esp_length = EspLength(algorithm, inner);
-  const size_t total = headers + esp_length;
+  packet.Cut(packet.l3 - static_cast<int>(before), static_cast<uint16_t>(total));
+  uint8_t* const outer = packet.data;
   if (sa.tunnel.local.IsV4()) {
     WriteOuterV4(outer, sa, packet.flow, total);
   } else {

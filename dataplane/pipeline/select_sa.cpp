@@ -1,6 +1,8 @@
 // Whose packet is it, does a rule admit it, and which security association carries it? The
 // direction server → peer is judged as strictly as the other: a server cannot leak to a peer that
 // has no grant.
+#include <array>
+
 #include "dataplane/pipeline/host.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/worker.hpp"
@@ -8,7 +10,10 @@
 namespace portcullis {
 namespace {
 
-Verdict Select(const Snapshot& policy, Packet& packet) noexcept {
+constexpr uint64_t kOutbound = 0;  // instead of the serial of the SA that a packet came by
+
+// `version`: of the list that the SA was found in.
+Verdict Select(const Snapshot& policy, Packet& packet, uint32_t& version) noexcept {
   PeerState* peer = policy.PeerOf(packet.flow.destination);
   if (peer == nullptr ||
       !AnyMatches(policy.PolicyOf(*peer).rules, packet.flow, Direction::outbound)) {
@@ -17,6 +22,7 @@ Verdict Select(const Snapshot& policy, Packet& packet) noexcept {
   }
   if (!peer->granted()) return Verdict::grant_expired;
   Verdict verdict = Verdict::no_policy;  // a rule, but nothing to protect the packet with
+  version = peer->outbound_version.load(std::memory_order_acquire);
   for (Sa* sa : *peer->outbound.load(std::memory_order_acquire)) {
     if (!AnyMatches(sa->selectors, packet.flow, Direction::outbound)) {
       if (verdict == Verdict::no_policy) verdict = Verdict::selector_mismatch;
@@ -30,18 +36,40 @@ Verdict Select(const Snapshot& policy, Packet& packet) noexcept {
   return verdict;
 }
 
+// A flow that was judged before, and nothing has changed since: not policy, not the peer's SAs, not
+// its right, not the SA's lifetime. Whatever has, Select says what follows.
+bool SelectKnown(Worker& worker, Packet& packet, const FlowCache::Entry& entry) noexcept {
+  if (!entry.Is(packet.flow, worker.view()) ||
+      entry.version != entry.peer->outbound_version.load(std::memory_order_acquire) ||
+      !entry.peer->granted() || !entry.sa->usable()) {
+    return false;
+  }
+  packet.sa = entry.sa;
+  return true;
+}
+
 }  // namespace
 
 void SelectSa(Worker& worker, Burst& burst) noexcept {
+  std::array<FlowCache::Entry*, Burst::kMost> places;
+  for (unsigned i = 0; i < burst.count; ++i) {
+    const Packet& packet = burst.packets[i];
+    const bool held = packet.kind != Kind::not_ip && FlowCache::Holds(packet.flow);
+    places[i] = held ? &worker.flows().Find(packet.flow, kOutbound) : nullptr;
+  }
   const Snapshot* policy = worker.snapshot();
-  burst.KeepIf([&](Packet& packet) {
-    if (ToHost(worker, packet)) return false;
-    const Verdict verdict = policy == nullptr || packet.kind == Kind::not_ip
-                                ? Verdict::no_policy
-                                : Select(*policy, packet);
-    if (verdict == Verdict::accepted) return true;
-    worker.End(packet, verdict);
-    return false;
+  unsigned i = 0;
+  worker.Filter(burst, [&](Packet& packet) {
+    FlowCache::Entry* const entry = places[i++];
+    if (ToHost(worker, packet)) return kTaken;
+    if (entry != nullptr && SelectKnown(worker, packet, *entry)) return Verdict::accepted;
+    if (policy == nullptr || packet.kind == Kind::not_ip) return Verdict::no_policy;
+    uint32_t version = 0;
+    const Verdict verdict = Select(*policy, packet, version);
+    if (packet.sa != nullptr && entry != nullptr) {
+      entry->Set(packet.flow, *packet.sa->peer, version, worker.view(), *packet.sa);
+    }
+    return verdict;
   });
 }
 

@@ -48,11 +48,11 @@ class AuthBudget {
   static constexpr uint64_t kStrangersPerSecond = 20;
   static constexpr uint64_t kOwnFactor = 4;
 
+  std::atomic<uint64_t> suspect_until_ = 0;  // TSC; first, since every packet asks
   Bucket failures_;
   Bucket strangers_;
   Bucket own_;
   uint64_t suspect_cycles_ = 0;
-  std::atomic<uint64_t> suspect_until_ = 0;  // TSC
 };
 
 }  // namespace portcullis

@@ -22,7 +22,9 @@ struct CounterValues {
 
 class Counters {
  public:
-  void Count(Verdict verdict) noexcept { Add(packets_[static_cast<size_t>(verdict)], 1); }
+  void Count(Verdict verdict, uint64_t packets = 1) noexcept {
+    Add(packets_[static_cast<size_t>(verdict)], packets);
+  }
   void CountBytes(uint64_t bytes) noexcept { Add(bytes_, bytes); }
 
   [[nodiscard]] CounterValues Read() const noexcept {
@@ -39,8 +41,8 @@ class Counters {
   static void Add(std::atomic<uint64_t>& to, uint64_t n) noexcept {
     to.store(to.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
+  std::atomic<uint64_t> bytes_ = 0;  // beside `accepted`, the first verdict: one line for both
   std::array<std::atomic<uint64_t>, kVerdictCount> packets_{};
-  std::atomic<uint64_t> bytes_ = 0;
 };
 
 }  // namespace portcullis

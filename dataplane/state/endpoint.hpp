@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <cstring>
 
 #include "base/ip.hpp"
 
@@ -13,10 +12,8 @@ namespace portcullis {
 class Endpoint {
  public:
   void Set(const Address& address, uint16_t port) noexcept {
-    uint64_t half[2];
-    std::memcpy(half, address.bytes().data(), sizeof(half));
-    high_.store(half[0], std::memory_order_relaxed);
-    low_.store(half[1], std::memory_order_relaxed);
+    high_.store(address.Half(0), std::memory_order_relaxed);
+    low_.store(address.Half(1), std::memory_order_relaxed);
     port_.store(port, std::memory_order_relaxed);
   }
   [[nodiscard]] Address address() const noexcept {
@@ -27,7 +24,8 @@ class Endpoint {
   /// 0: bare ESP.
   [[nodiscard]] uint16_t port() const noexcept { return port_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool Is(const Address& address, uint16_t port) const noexcept {
-    return this->port() == port && this->address() == address;
+    return this->port() == port && high_.load(std::memory_order_relaxed) == address.Half(0) &&
+           low_.load(std::memory_order_relaxed) == address.Half(1);
   }
 
  private:

@@ -27,21 +27,25 @@ struct PeerPolicy {
 };
 
 /// All SAs of a peer belong to one worker, so its buckets need no lock.
-struct PeerState {
-  std::string name;
-  uint32_t index = 0;  // in Snapshot::peers
-  uint16_t worker = 0;
-
+struct alignas(64) PeerState {
+  // ---- read for every packet
   // Revocation and deadline are flags, not a compile: set by the main thread at any time.
   std::atomic<bool> revoked = false;
   std::atomic<bool> past_deadline = false;
-
-  // Newest first; replaced as a whole under RCU. Never null.
+  uint16_t worker = 0;
+  uint32_t index = 0;  // in Snapshot::peers
+  // Newest first; replaced as a whole under RCU. Never null. The version is another one whenever
+  // the list is; it grows after the list and before the quiescence that the old list waits for.
   std::atomic<const std::vector<Sa*>*> outbound{new std::vector<Sa*>()};
+  std::atomic<uint32_t> outbound_version = 1;
+  uint32_t policed_view = 0;  // State::view() under which the worker last asked for the rate
 
-  // Owned by `worker`; made anew when the policy's rate is another one.
-  Policer policers[2];  // by Direction
-  Rate policed_rate;    // that they were made for
+  // Owned by `worker`; made anew when the policy's rate is another one. A line each.
+  struct alignas(64) {
+    Policer policer;
+  } policed[2];       // by Direction
+  Rate policed_rate;  // that they were made for
+  std::string name;
 
   // Owned by the main thread: what the counters of removed SAs left behind.
   CounterValues removed;

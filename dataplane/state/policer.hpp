@@ -60,11 +60,12 @@ class Policer {
       : packets_(rate.packets_per_second, BurstCycles(rate, tsc_hz), tsc_hz, 1),
         bits_(rate.bits_per_second, BurstCycles(rate, tsc_hz), tsc_hz, kLargestPacketBits) {}
 
-  [[nodiscard]] bool Admits(uint64_t now, uint32_t bytes) const noexcept {
-    return packets_.Admits(now, 1) && bits_.Admits(now, uint64_t{bytes} * 8);
+  /// `bytes` of all the packets together.
+  [[nodiscard]] bool Admits(uint64_t now, uint32_t packets, uint32_t bytes) const noexcept {
+    return packets_.Admits(now, packets) && bits_.Admits(now, uint64_t{bytes} * 8);
   }
-  void Debit(uint64_t now, uint32_t bytes) noexcept {
-    packets_.Debit(now, 1);
+  void Debit(uint64_t now, uint32_t packets, uint32_t bytes) noexcept {
+    packets_.Debit(now, packets);
     bits_.Debit(now, uint64_t{bytes} * 8);
   }
 

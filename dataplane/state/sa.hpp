@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -21,6 +22,7 @@
 
 namespace portcullis {
 
+struct NextHop;
 struct PeerState;
 
 enum class DontFragment : uint8_t { copy, set, clear };
@@ -65,27 +67,39 @@ struct SaSpec {
   std::string pair;
 };
 
+/// The way to an SA's endpoint, as its worker found it under one view of the routes.
+struct Path {
+  const NextHop* hop = nullptr;  // null: none that leads to the wire
+  uint32_t view = 0;             // State::view(); 0: not looked up yet
+};
+
 struct Sa {
-  // ---- read for every packet
+  // ---- read for every packet: one cache line
   Spi spi{};
   Algorithm algorithm{};
   Direction direction{};
   bool esn = true;
-  uint16_t worker = 0;
   std::atomic<bool> expired = false;  // hard lifetime; set by worker (counts) or main (time)
   std::atomic<bool> removed = false;  // on its way out: hold no reference past this burst
-  PeerState* peer = nullptr;
+  uint16_t worker = 0;
   const KeySchedule* key = nullptr;
   SaRecord* record = nullptr;
-  Tunnel tunnel;
-  Limits hard;
-  std::vector<Selector> selectors;
+  PeerState* peer = nullptr;
+  uint64_t serial = 0;  // of all SAs that this process ever had; never 0
+  Address local;        // tunnel.local
 
-  // ---- written by the owning worker
+  // ---- written by the owning worker: two more for a packet that passes
   alignas(64) Policer policer;
   AuthBudget auth;
-  Endpoint endpoint;  // inbound: the last authenticated source; outbound: where to send
+  alignas(64) Endpoint endpoint;  // inbound: last authenticated source; outbound: where to send
+  uint64_t hard_packets = 0;      // spec.hard; 0: unlimited
+  uint64_t hard_bytes = 0;
   Counters counters;
+  Path path;  // outbound
+
+  // ---- read when needed
+  Tunnel tunnel;
+  std::vector<Selector> selectors;
 
   // ---- path MTU: written by the main thread on an ICMP error, read when sealing (outbound)
   std::atomic<uint16_t> pmtu = 0;  // of the outer packet, bytes; 0: the link's
@@ -101,18 +115,19 @@ struct Sa {
 
   /// The hard lifetime in packets or bytes, exactly; its own worker asks before each packet.
   [[nodiscard]] bool Exhausted() const noexcept {
-    return (hard.packets != 0 && record->packets >= hard.packets) ||
-           (hard.bytes != 0 && record->bytes >= hard.bytes);
+    return (hard_packets != 0 && record->packets >= hard_packets) ||
+           (hard_bytes != 0 && record->bytes >= hard_bytes);
   }
   /// The hard lifetime in seconds; the other hard limits are the worker's to watch.
   [[nodiscard]] bool TimeIsUp(uint64_t boot_ns) const noexcept {
     constexpr uint64_t kSecondNs = 1'000'000'000;
-    return hard.seconds != 0 && boot_ns >= record->born_boot_ns &&
-           (boot_ns - record->born_boot_ns) / kSecondNs >= hard.seconds;
+    return spec.hard.seconds != 0 && boot_ns >= record->born_boot_ns &&
+           (boot_ns - record->born_boot_ns) / kSecondNs >= spec.hard.seconds;
   }
   [[nodiscard]] bool usable() const noexcept {
     return !expired.load(std::memory_order_relaxed) && !removed.load(std::memory_order_relaxed);
   }
 };
+static_assert(offsetof(Sa, policer) == 64);
 
 }  // namespace portcullis

@@ -126,7 +126,10 @@ Result<Sa*> State::Make(SaSpec& spec, const Plan& plan) {
   sa->peer = peers_.at(spec.peer).get();
   sa->worker = sa->peer->worker;
   sa->tunnel = spec.tunnel;
-  sa->hard = spec.hard;
+  sa->local = spec.tunnel.local;
+  sa->serial = ++last_serial_;
+  sa->hard_packets = spec.hard.packets;
+  sa->hard_bytes = spec.hard.bytes;
   sa->selectors = spec.selectors;
   sa->policer = Policer(spec.rate, config_.tsc_hz);
   uint64_t contracted = spec.rate.packets_per_second;
@@ -184,6 +187,7 @@ void State::UpdateOutbound(std::span<Sa* const> coming, std::span<Sa* const> goi
                          [&](const Sa* sa) { return !gone.contains(sa); });
     garbage_.push_back(
         peer->outbound.exchange(new std::vector<Sa*>(std::move(list)), std::memory_order_acq_rel));
+    peer->outbound_version.fetch_add(1, std::memory_order_release);
   }
 }
 

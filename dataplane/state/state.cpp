@@ -140,6 +140,7 @@ Result<void> State::Apply(PolicyUpdate update) {
 
   const Snapshot* published = next->release();
   snapshot_.store(published, std::memory_order_release);
+  ChangeView();
   rcu_.Synchronize();
   delete old;
   ForgetPeersNotIn(published);
@@ -159,6 +160,7 @@ Result<void> State::Revoke(const std::string& peer, bool revoked) {
 
 void State::Publish(std::unique_ptr<const Fib> fib) {
   const Fib* old = fib_.exchange(fib.release(), std::memory_order_acq_rel);
+  ChangeView();
   rcu_.Synchronize();
   delete old;
 }
@@ -167,6 +169,13 @@ void State::Publish(std::unique_ptr<const HostAddresses> hosts) {
   const HostAddresses* old = hosts_.exchange(hosts.release(), std::memory_order_acq_rel);
   rcu_.Synchronize();
   delete old;
+}
+
+// After what is published, before the quiescence that its predecessor waits for: a round that begins
+// later sees the new view, and no conclusion drawn from what is about to go.
+void State::ChangeView() {
+  const uint32_t next = view_.load(std::memory_order_relaxed) + 1;
+  view_.store(next == 0 ? 1 : next, std::memory_order_release);
 }
 
 // ---- readings

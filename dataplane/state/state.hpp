@@ -45,10 +45,17 @@ class State {
     return snapshot_.load(std::memory_order_acquire);
   }
   [[nodiscard]] const Fib* fib() const noexcept { return fib_.load(std::memory_order_acquire); }
+  /// Another one, never 0, whenever policy or routes are others. To be read before either: then
+  /// what was concluded from them holds in every round that begins with the same view.
+  [[nodiscard]] uint32_t view() const noexcept { return view_.load(std::memory_order_acquire); }
   /// An SPI is a slot and a tag: the slot is its low bits, the whole of it must agree. No hash.
   [[nodiscard]] Sa* FindInbound(Spi spi) const noexcept {
-    Sa* sa = slots_[Value(spi) & slot_mask_].load(std::memory_order_acquire);
+    Sa* sa = InboundSlot(spi);
     return sa != nullptr && sa->spi == spi ? sa : nullptr;
+  }
+  /// The SA of that slot, whatever its tag; read without looking at the SA.
+  [[nodiscard]] Sa* InboundSlot(Spi spi) const noexcept {
+    return slots_[Value(spi) & slot_mask_].load(std::memory_order_acquire);
   }
   /// Addresses of this host by DPDK port, for the source of ICMP errors.
   [[nodiscard]] const HostAddresses* hosts() const noexcept {
@@ -102,6 +109,7 @@ class State {
   void Destroy(std::span<Sa* const> sas);
   void UpdateOutbound(std::span<Sa* const> coming, std::span<Sa* const> going);
   void Reclaim();
+  void ChangeView();
   uint32_t FreePeerIndex();
   void ForgetPeersNotIn(const Snapshot* snapshot);
 
@@ -111,6 +119,7 @@ class State {
   Rcu rcu_;
   std::atomic<const Snapshot*> snapshot_ = nullptr;
   std::atomic<const Fib*> fib_ = nullptr;
+  std::atomic<uint32_t> view_ = 1;
   std::atomic<const HostAddresses*> hosts_ = nullptr;
   uint32_t slot_mask_;
   std::unique_ptr<std::atomic<Sa*>[]> slots_;
@@ -119,6 +128,7 @@ class State {
   std::map<std::string, std::unique_ptr<PeerState>> peers_;
   std::set<uint32_t> free_peer_indices_;
   uint32_t next_peer_index_ = 0;
+  uint64_t last_serial_ = 0;
   std::vector<const std::vector<Sa*>*> garbage_;  // old outbound lists, until the next quiescence
 };
 
