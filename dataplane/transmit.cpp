@@ -42,7 +42,7 @@ Result<TransmitRings> MakeTransmitRings(const std::vector<Port>& ports, unsigned
 
 Transmit::Transmit(const std::vector<Port>& ports, const TransmitRings& rings, unsigned worker,
                    Counters& counters)
-    : outs_(RTE_MAX_ETHPORTS), counters_(counters) {
+    : counters_(counters) {
   for (const Port& port : ports) {
     auto out = std::make_unique<Out>();
     out->queue = static_cast<uint16_t>(worker % port.tx_queues);
@@ -51,14 +51,6 @@ Transmit::Transmit(const std::vector<Port>& ports, const TransmitRings& rings, u
     (worker < port.tx_queues ? out->take_from : out->pass_to) = shared;
     outs_[port.id] = std::move(out);
   }
-}
-
-void Transmit::Add(rte_mbuf* frame, uint16_t port, const Account& account) noexcept {
-  Out& out = *outs_[port];
-  if (out.count == kMost) FlushPort(out, port);
-  out.frames[out.count] = frame;
-  out.accounts[out.count] = account;
-  ++out.count;
 }
 
 void Transmit::Count(const Account& account, Verdict verdict, uint64_t packets,

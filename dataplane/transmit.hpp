@@ -3,6 +3,7 @@
 // there are workers, the others pass their frames to the queue's owner through a ring.
 #pragma once
 
+#include <rte_config.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 
@@ -41,7 +42,13 @@ class Transmit {
     }
   };
   /// Takes the buffer.
-  void Add(rte_mbuf* frame, uint16_t port, const Account& account) noexcept;
+  void Add(rte_mbuf* frame, uint16_t port, const Account& account) noexcept {
+    Out& out = *outs_[port];
+    if (out.count == kMost) FlushPort(out, port);
+    out.frames[out.count] = frame;
+    out.accounts[out.count] = account;
+    ++out.count;
+  }
   /// Sends what was gathered, and what others passed to our queues. Returns how many came so.
   unsigned Flush() noexcept;
 
@@ -58,7 +65,7 @@ class Transmit {
   void FlushPort(Out& out, uint16_t port) noexcept;
   void Count(const Account& account, Verdict verdict, uint64_t packets, uint64_t bytes) noexcept;
 
-  std::vector<std::unique_ptr<Out>> outs_;  // by DPDK port
+  std::array<std::unique_ptr<Out>, RTE_MAX_ETHPORTS> outs_;  // by DPDK port
   Counters& counters_;
 };
 

@@ -179,28 +179,16 @@ void Worker::End(Packet& packet, Verdict verdict) noexcept {
   rte_pktmbuf_free(packet.mbuf);
 }
 
-void Worker::Send(Packet& packet, const NextHop& hop) noexcept {
-  if (!hop.resolved) {
-    const Address destination = DestinationAt(packet.data);
-    if (!waiting_.Add(packet, hop, destination, *this)) End(packet, Verdict::queue_full);
-    return;
+// The kernel does not know this neighbour, or is to be told again that it is in use. False: the
+// packet waits, or has ended.
+bool Worker::Resolve(Packet& packet, const NextHop& hop) noexcept {
+  const Address destination = DestinationAt(packet.data);
+  if (hop.resolved) {
+    Touch(hop, destination);
+    return true;
   }
-  if (now_ >= next_touch_) Touch(hop, DestinationAt(packet.data));
-  if (rte_pktmbuf_headroom(packet.mbuf) < sizeof(rte_ether_hdr)) {
-    return End(packet, Verdict::no_buffer);
-  }
-  const bool v4 = packet.data[0] >> 4U == 4;
-  packet.Cut(-static_cast<int>(sizeof(rte_ether_hdr)),
-             static_cast<uint16_t>(rte_pktmbuf_data_len(packet.mbuf) + sizeof(rte_ether_hdr)));
-  auto* ether = reinterpret_cast<rte_ether_hdr*>(packet.data);
-  std::memcpy(ether->dst_addr.addr_bytes, hop.destination.data(), hop.destination.size());
-  std::memcpy(ether->src_addr.addr_bytes, hop.source.data(), hop.source.size());
-  ether->ether_type = v4 ? RTE_BE16(RTE_ETHER_TYPE_IPV4) : RTE_BE16(RTE_ETHER_TYPE_IPV6);
-  transmit_.Add(packet.mbuf, hop.port,
-                {.sa = packet.sa,
-                 .inner_bytes = packet.flow.length,
-                 .verdict = packet.sa == nullptr ? Verdict::bypassed : Verdict::accepted,
-                 .counts = true});
+  if (!waiting_.Add(packet, hop, destination, *this)) End(packet, Verdict::queue_full);
+  return false;
 }
 
 // The kernel sees none of our traffic, so it cannot know which neighbours are in use and would

@@ -2,11 +2,13 @@
 // while it works on a burst stands here; nothing in it allocates, locks, logs or blocks.
 #pragma once
 
+#include <rte_ether.h>
 #include <rte_ring.h>
 
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -108,7 +110,24 @@ class Worker {
   }
   /// Leaves by `hop`, whose link-layer header is written here; or waits for it to be resolved. The
   /// frame begins with the IP header.
-  void Send(Packet& packet, const NextHop& hop) noexcept;
+  void Send(Packet& packet, const NextHop& hop) noexcept {
+    if ((!hop.resolved || now_ >= next_touch_) && !Resolve(packet, hop)) return;
+    if (rte_pktmbuf_headroom(packet.mbuf) < sizeof(rte_ether_hdr)) {
+      return End(packet, Verdict::no_buffer);
+    }
+    const bool v4 = packet.data[0] >> 4U == 4;
+    packet.Cut(-static_cast<int>(sizeof(rte_ether_hdr)),
+               static_cast<uint16_t>(rte_pktmbuf_data_len(packet.mbuf) + sizeof(rte_ether_hdr)));
+    auto* ether = reinterpret_cast<rte_ether_hdr*>(packet.data);
+    std::memcpy(&ether->dst_addr, hop.destination.data(), hop.destination.size());
+    std::memcpy(&ether->src_addr, hop.source.data(), hop.source.size());
+    ether->ether_type = v4 ? RTE_BE16(RTE_ETHER_TYPE_IPV4) : RTE_BE16(RTE_ETHER_TYPE_IPV6);
+    transmit_.Add(packet.mbuf, hop.port,
+                  {.sa = packet.sa,
+                   .inner_bytes = packet.flow.length,
+                   .verdict = packet.sa == nullptr ? Verdict::bypassed : Verdict::accepted,
+                   .counts = true});
+  }
   /// Out of a port as it is, link-layer header included.
   void SendRaw(Packet& packet, uint16_t port, Verdict verdict) noexcept;
   /// A frame of our own making; it has no verdict.
@@ -135,6 +154,7 @@ class Worker {
   void RunBurst(rte_mbuf** frames, unsigned count, PortRole role) noexcept;
   void RunMixed(rte_mbuf** frames, unsigned count) noexcept;
   void Rest() noexcept;
+  bool Resolve(Packet& packet, const NextHop& hop) noexcept;
   void Touch(const NextHop& hop, const Address& destination) noexcept;
 
   WorkerShared& shared_;

@@ -146,7 +146,7 @@ TEST(CrashOutbound, NoNumberIsUsedTwice) {
         ASSERT_TRUE(next);
         // From here on the number is under way into a packet.
         ASSERT_TRUE(used.insert(Value(*next)).second) << Value(*next);
-        CountPacket(r.record, 100, store);
+        CountPackets(r.record, 1, 100, store);
         if (store.dead()) break;
         ++packets;
       }

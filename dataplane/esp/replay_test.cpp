@@ -232,8 +232,8 @@ TEST(Outbound, CountsUpAndStopsAtTheEnd) {
 
 TEST(Outbound, LifetimeCounts) {
   TestRecord r;
-  CountPacket(r.record, 1400);
-  CountPacket(r.record, 60);
+  CountPackets(r.record, 1, 1400);
+  CountPackets(r.record, 1, 60);
   EXPECT_EQ(r.record.packets, 2U);
   EXPECT_EQ(r.record.bytes, 1460U);
 }

@@ -126,10 +126,11 @@ inline std::optional<Sequence> NextSequence(SaRecord& record, bool esn,
   return Sequence{number};
 }
 
-/// Counts towards the lifetime, before the packet is sent. `bytes`: of the inner packet.
+/// Counts towards the lifetime, before the packets are sent. `bytes`: of the inner packets.
 template <class Store = RelaxedStore>
-inline void CountPacket(SaRecord& record, uint32_t bytes, Store&& store = {}) noexcept {
-  store(record.packets, record.packets + 1);
+inline void CountPackets(SaRecord& record, uint64_t packets, uint64_t bytes,
+                         Store&& store = {}) noexcept {
+  store(record.packets, record.packets + packets);
   store(record.bytes, record.bytes + bytes);
 }
 

@@ -69,7 +69,7 @@ TEST_F(StateFileTest, RecordSurvivesTheProcess) {
     SaRecord* r = file.Create(Key(1), Spi{0x1001}, kIn, 1024, 77).value();
     EXPECT_EQ(CommitReplay(*r, Sequence{500}), Verdict::accepted);
     EXPECT_EQ(CommitReplay(*r, Sequence{499}), Verdict::accepted);
-    CountPacket(*r, 1400);
+    CountPackets(*r, 1, 1400);
     SaRecord* out = file.Create(Key(2), Spi{0x2002}, kOut, 0, 78).value();
     EXPECT_EQ(NextSequence(*out, true), Sequence{1});
     EXPECT_EQ(NextSequence(*out, true), Sequence{2});

@@ -7,8 +7,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "dataplane/packet/bytes.hpp"
-
 namespace portcullis {
 namespace {
 
@@ -73,44 +71,11 @@ Verdict ReadIp(std::span<const uint8_t> bytes, bool quoted, Flow& flow) noexcept
   }
 }
 
-bool HasPorts(uint8_t protocol) noexcept {
-  return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
-}
-
 void ReadPorts(std::span<const uint8_t> transport, Flow& flow) noexcept {
   flow.has_ports = !flow.fragment && HasPorts(flow.protocol) && transport.size() >= 4;
   if (!flow.has_ports) return;
   flow.source_port = static_cast<uint16_t>(transport[0] << 8U | transport[1]);
   flow.destination_port = static_cast<uint16_t>(transport[2] << 8U | transport[3]);
-}
-
-// Nearly every packet: IPv4 without options, whole, with ports. False: anything else, also wrong.
-bool ReadPlain(std::span<const uint8_t> bytes, Flow& flow) noexcept {
-  constexpr size_t kPorts = 4;
-  if (bytes.size() < sizeof(rte_ipv4_hdr) + kPorts || bytes[0] != RTE_IPV4_VHL_DEF) return false;
-  const auto* ip = reinterpret_cast<const rte_ipv4_hdr*>(bytes.data());
-  const uint16_t fragment = rte_be_to_cpu_16(ip->fragment_offset);
-  const uint16_t length = rte_be_to_cpu_16(ip->total_length);
-  if ((fragment & (RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) != 0 ||
-      !HasPorts(ip->next_proto_id) || length < sizeof(*ip) + kPorts || length > bytes.size()) {
-    return false;
-  }
-  const auto* ports = reinterpret_cast<const be16*>(ip + 1);
-  flow.source = Address::V4(&ip->src_addr);
-  flow.destination = Address::V4(&ip->dst_addr);
-  flow.source_port = ports[0].host();
-  flow.destination_port = ports[1].host();
-  flow.protocol = ip->next_proto_id;
-  flow.has_ports = true;
-  flow.fragment = false;
-  flow.icmp_error = false;
-  flow.dont_fragment = (fragment & RTE_IPV4_HDR_DF_FLAG) != 0;
-  flow.is_v4 = true;
-  flow.traffic_class = ip->type_of_service;
-  flow.ttl = ip->time_to_live;
-  flow.header_length = sizeof(*ip);
-  flow.length = length;
-  return true;
 }
 
 }  // namespace
@@ -152,8 +117,7 @@ bool IsIcmpError(bool v4, uint8_t protocol, uint8_t type) noexcept {
   return protocol == IPPROTO_ICMPV6 && type < 128;
 }
 
-Verdict ReadFlow(std::span<const uint8_t> bytes, Flow& flow) noexcept {
-  if (ReadPlain(bytes, flow)) return Verdict::accepted;
+Verdict ReadAnyFlow(std::span<const uint8_t> bytes, Flow& flow) noexcept {
   flow = {};
   const Verdict verdict = ReadIp(bytes, false, flow);
   if (verdict != Verdict::accepted) return verdict;

@@ -2,6 +2,7 @@
 // an ESP packet, one from the trusted side, or cleartext on the wire.
 #pragma once
 
+#include <netinet/in.h>
 #include <rte_ip.h>
 
 #include <cstddef>
@@ -9,6 +10,7 @@
 #include <span>
 
 #include "base/ip.hpp"
+#include "dataplane/packet/bytes.hpp"
 #include "dataplane/packet/verdict.hpp"
 
 namespace portcullis {
@@ -34,7 +36,47 @@ struct Flow {
 /// Returns accepted, or malformed when a field contradicts another or the space. For an ICMP error
 /// the addresses and ports are those of the packet that it quotes, reversed (RFC 4301 6.2): it
 /// belongs to the flow that it is about.
-Verdict ReadFlow(std::span<const uint8_t> bytes, Flow& flow) noexcept;
+inline Verdict ReadFlow(std::span<const uint8_t> bytes, Flow& flow) noexcept;
+Verdict ReadAnyFlow(std::span<const uint8_t> bytes, Flow& flow) noexcept;
+
+/// TCP, UDP, SCTP.
+inline bool HasPorts(uint8_t protocol) noexcept {
+  return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
+
+/// The same for nearly every packet: IPv4 without options, whole, with ports. False: anything else,
+/// also what is wrong.
+inline bool ReadPlainFlow(std::span<const uint8_t> bytes, Flow& flow) noexcept {
+  constexpr size_t kPorts = 4;
+  if (bytes.size() < sizeof(rte_ipv4_hdr) + kPorts || bytes[0] != RTE_IPV4_VHL_DEF) return false;
+  const auto* ip = reinterpret_cast<const rte_ipv4_hdr*>(bytes.data());
+  const uint16_t fragment = ip->fragment_offset;
+  const uint16_t length = rte_be_to_cpu_16(ip->total_length);
+  if ((fragment & RTE_BE16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) != 0 ||
+      !HasPorts(ip->next_proto_id) || length < sizeof(*ip) + kPorts || length > bytes.size()) {
+    return false;
+  }
+  const auto* ports = reinterpret_cast<const be16*>(ip + 1);
+  flow.source = Address::V4(&ip->src_addr);
+  flow.destination = Address::V4(&ip->dst_addr);
+  flow.source_port = ports[0].host();
+  flow.destination_port = ports[1].host();
+  flow.protocol = ip->next_proto_id;
+  flow.has_ports = true;
+  flow.fragment = false;
+  flow.icmp_error = false;
+  flow.dont_fragment = (fragment & RTE_BE16(RTE_IPV4_HDR_DF_FLAG)) != 0;
+  flow.is_v4 = true;
+  flow.traffic_class = ip->type_of_service;
+  flow.ttl = ip->time_to_live;
+  flow.header_length = sizeof(*ip);
+  flow.length = length;
+  return true;
+}
+
+Verdict ReadFlow(std::span<const uint8_t> bytes, Flow& flow) noexcept {
+  return ReadPlainFlow(bytes, flow) ? Verdict::accepted : ReadAnyFlow(bytes, flow);
+}
 
 /// The addresses of an IPv4 or IPv6 header that was read before.
 inline Address SourceAt(const uint8_t* ip) noexcept {

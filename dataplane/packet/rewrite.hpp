@@ -3,10 +3,12 @@
 
 #include <rte_ip.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <span>
 
+#include "dataplane/packet/flow.hpp"
 #include "dataplane/packet/verdict.hpp"
 
 namespace portcullis {
@@ -56,5 +58,11 @@ uint8_t EncapsulateTrafficClass(uint8_t inner, bool copy_dscp) noexcept;
 /// In a TCP SYN lowers the MSS option to `mss`; leaves every other packet alone. `packet` is the
 /// whole IP packet, `header_length` of the IP header.
 void ClampMss(std::span<uint8_t> packet, uint16_t header_length, uint16_t mss) noexcept;
+/// The same for a packet that was read, on a path that takes `mtu` bytes of IP packet.
+inline void ClampMss(std::span<uint8_t> packet, const Flow& flow, uint16_t mtu) noexcept {
+  if (flow.protocol != IPPROTO_TCP || !flow.has_ports || flow.icmp_error) return;
+  const size_t headers = flow.header_length + 20U;  // a TCP header without options
+  ClampMss(packet, flow.header_length, static_cast<uint16_t>(mtu - std::min<size_t>(headers, mtu)));
+}
 
 }  // namespace portcullis

@@ -56,11 +56,8 @@ Verdict Deliver(Worker& worker, Packet& packet, const NextHop*& hop) noexcept {
   }
   if (!DecrementTtl(ip)) return Verdict::ttl_expired;
   if (flow.length > hop->mtu) return Verdict::too_big;
-  if (worker.config().mss_clamp && packet.sa != nullptr && flow.protocol == IPPROTO_TCP &&
-      flow.has_ports && !flow.icmp_error) {
-    const size_t headers = flow.header_length + 20U;  // a TCP header without options
-    ClampMss({ip, flow.length}, flow.header_length,
-             static_cast<uint16_t>(hop->mtu - std::min<size_t>(headers, hop->mtu)));
+  if (worker.config().mss_clamp && packet.sa != nullptr) {
+    ClampMss({ip, flow.length}, flow, hop->mtu);
   }
   // What follows the inner packet is TFC padding (RFC 4303 2.7) and the ESP trailer.
   packet.Cut(packet.inner, flow.length);

@@ -23,6 +23,11 @@ constexpr uint16_t kNatTraversalPort = 4500;  // RFC 3948
 // announces; 0: no IP packet.
 uint8_t FindIp(Packet& packet) noexcept {
   const size_t length = rte_pktmbuf_data_len(packet.mbuf);
+  const auto* ether = reinterpret_cast<const rte_ether_hdr*>(packet.data);
+  if (length >= sizeof(*ether) && ether->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV4)) {
+    packet.l3 = sizeof(*ether);
+    return 4;
+  }
   size_t at = offsetof(rte_ether_hdr, ether_type);
   for (int tags = 0; tags <= 2 && at + 2 <= length; ++tags) {
     const auto* type = reinterpret_cast<const be16*>(packet.At(static_cast<uint16_t>(at)));
@@ -225,7 +230,6 @@ void ParseOutbound(Worker& worker, Burst& burst) noexcept {
   worker.Filter(burst, [&](Packet& packet) {
     if (rte_pktmbuf_linearize(packet.mbuf) != 0) return Verdict::no_buffer;
     packet.kind = Kind::not_ip;
-    packet.flow.has_ports = false;  // nothing to read yet
     const uint8_t version = FindIp(packet);
     if (version == 0) return Verdict::accepted;
     packet.kind = Kind::clear;

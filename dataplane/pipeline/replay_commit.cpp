@@ -5,6 +5,7 @@
 #include "dataplane/esp/header.hpp"
 #include "dataplane/pipeline/host.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
+#include "dataplane/state/lifetime.hpp"
 #include "dataplane/worker.hpp"
 
 namespace portcullis {
@@ -31,6 +32,7 @@ Verdict ReadTrailer(Packet& packet) noexcept {
   const uint32_t offset = EspPayloadOffset(algorithm);
   const uint32_t length = packet.esp_length - offset - Info(algorithm).icv_bytes;
   const uint8_t* payload = packet.At(packet.esp) + offset;
+  packet.payload_length = 0;  // so far
   const auto trailer = ReadEspTrailer({payload, length});
   if (!trailer || !PaddingIsStandard({payload + trailer->length, trailer->pad_length})) {
     return Verdict::inner_malformed;
@@ -44,19 +46,17 @@ Verdict ReadTrailer(Packet& packet) noexcept {
 }  // namespace
 
 void ReplayCommit(Worker& worker, Burst& burst) noexcept {
-  worker.Filter(burst, [](Packet& packet) {
+  Lifetime lifetime;
+  worker.Filter(burst, [&](Packet& packet) {
     if (packet.sa == nullptr) return Verdict::accepted;
     Sa& sa = *packet.sa;
-    if (sa.Exhausted()) {
-      sa.expired.store(true, std::memory_order_relaxed);
-      return Verdict::sa_expired;
-    }
+    if (!lifetime.Admits(sa)) return Verdict::sa_expired;
     const bool newest = Value(packet.sequence) > sa.record->highest;
     const Verdict verdict = CommitReplay(*sa.record, packet.sequence);
     if (verdict != Verdict::accepted) return verdict;
     if (newest) FollowEndpoint(packet, sa);
     const Verdict trailer = ReadTrailer(packet);
-    CountPacket(*sa.record, packet.payload_length);
+    lifetime.Count(packet.payload_length);
     return trailer;
   });
 }

@@ -14,6 +14,7 @@
 #include "dataplane/packet/rewrite.hpp"
 #include "dataplane/pipeline/icmp_error.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
+#include "dataplane/state/lifetime.hpp"
 #include "dataplane/worker.hpp"
 
 namespace portcullis {
@@ -21,127 +22,141 @@ namespace {
 
 constexpr uint8_t kTtl = 64;
 
-uint16_t OuterHeaderLength(const Sa& sa) noexcept {
-  const size_t ip = sa.tunnel.local.IsV4() ? sizeof(rte_ipv4_hdr) : sizeof(rte_ipv6_hdr);
-  return static_cast<uint16_t>(ip + (sa.tunnel.udp_encap ? sizeof(rte_udp_hdr) : 0));
-}
-
-// The longest inner packet that the path takes.
-uint16_t InnerMtu(const Sa& sa, const NextHop& hop) noexcept {
-  uint16_t path = hop.mtu;
-  const uint16_t learned = sa.pmtu.load(std::memory_order_relaxed);
-  if (learned != 0) path = std::min(path, learned);
-  return static_cast<uint16_t>(EspMaxInner(sa.algorithm, path - OuterHeaderLength(sa)));
+// What every packet of the SA has in front of it as long as its endpoint stays where it is. Lengths,
+// traffic class, identification and DF are the packet's.
+void WriteHeader(const Sa& sa, Path& path) noexcept {
+  const Address to = sa.endpoint.address();
+  const uint8_t protocol = sa.tunnel.udp_encap ? IPPROTO_UDP : IPPROTO_ESP;
+  uint8_t* at = path.header.data();
+  if (sa.local.IsV4()) {
+    rte_ipv4_hdr ip{};
+    ip.version_ihl = RTE_IPV4_VHL_DEF;
+    ip.time_to_live = kTtl;
+    ip.next_proto_id = protocol;
+    std::memcpy(&ip.src_addr, sa.local.wire().data(), sizeof(ip.src_addr));
+    std::memcpy(&ip.dst_addr, to.wire().data(), sizeof(ip.dst_addr));
+    std::memcpy(at, &ip, sizeof(ip));
+    path.checksum = rte_raw_cksum(at, sizeof(ip));
+    path.header_length = sizeof(ip);
+  } else {
+    rte_ipv6_hdr ip{};
+    ip.vtc_flow = rte_cpu_to_be_32(6U << 28U);
+    ip.proto = protocol;
+    ip.hop_limits = kTtl;
+    std::memcpy(ip.src_addr, sa.local.bytes().data(), sizeof(ip.src_addr));
+    std::memcpy(ip.dst_addr, to.bytes().data(), sizeof(ip.dst_addr));
+    std::memcpy(at, &ip, sizeof(ip));
+    path.header_length = sizeof(ip);
+  }
+  if (!sa.tunnel.udp_encap) return;
+  rte_udp_hdr udp{};  // no checksum: the ICV covers it (RFC 3948 2.1)
+  udp.src_port = rte_cpu_to_be_16(sa.tunnel.local_port);
+  udp.dst_port = rte_cpu_to_be_16(sa.endpoint.port());
+  std::memcpy(at + path.header_length, &udp, sizeof(udp));
+  path.header_length = static_cast<uint8_t>(path.header_length + sizeof(udp));
 }
 
 // The route to the SA's endpoint, found once as long as neither moves.
-const NextHop* PathOf(Worker& worker, Sa& sa) noexcept {
-  if (sa.path.view == worker.view()) return sa.path.hop;
+const Path& PathOf(Worker& worker, Sa& sa) noexcept {
+  const uint16_t learned = sa.pmtu.load(std::memory_order_relaxed);
+  Path& path = sa.path;
+  if (path.view == worker.view() && path.learned == learned) return path;
   const NextHop* hop =
       worker.fib() == nullptr ? nullptr : worker.fib()->Lookup(sa.endpoint.address());
   if (hop != nullptr && worker.PortById(hop->port).role != PortRole::kUntrusted) hop = nullptr;
-  sa.path = {hop, worker.view()};
-  return hop;
+  path.hop = hop;
+  path.view = worker.view();
+  path.learned = learned;
+  if (hop == nullptr) return path;
+  WriteHeader(sa, path);
+  const uint32_t mtu = learned == 0 ? hop->mtu : std::min(hop->mtu, learned);
+  path.inner_mtu = mtu <= path.header_length ? uint16_t{0}
+                                             : static_cast<uint16_t>(EspMaxInner(
+                                                   sa.algorithm, mtu - path.header_length));
+  return path;
 }
 
 // Everything that can still refuse the packet, before a sequence number is spent on it.
-Verdict Prepare(Worker& worker, Packet& packet) noexcept {
-  Sa& sa = *packet.sa;
-  if (sa.Exhausted()) {
-    sa.expired.store(true, std::memory_order_relaxed);
-    return Verdict::sa_expired;
-  }
-  packet.next_hop = PathOf(worker, sa);
-  if (packet.next_hop == nullptr) return Verdict::no_route;
+Verdict Prepare(Worker& worker, Packet& packet, const Path& path, Lifetime& lifetime) noexcept {
+  if (!lifetime.Admits(*packet.sa)) return Verdict::sa_expired;
+  packet.next_hop = path.hop;
+  if (path.hop == nullptr) return Verdict::no_route;
   uint8_t* ip = packet.At(packet.l3);
   if (!DecrementTtl(ip)) {
     TellTtlExpired(worker, packet);
     return Verdict::ttl_expired;
   }
-  const uint16_t mtu = InnerMtu(sa, *packet.next_hop);
-  if (packet.flow.length > mtu) {
-    TellTooBig(worker, packet, mtu);
+  if (packet.flow.length > path.inner_mtu) {
+    TellTooBig(worker, packet, path.inner_mtu);
     return Verdict::too_big;
   }
-  if (worker.config().mss_clamp && packet.flow.protocol == IPPROTO_TCP && packet.flow.has_ports &&
-      !packet.flow.icmp_error) {
-    const size_t headers = packet.flow.header_length + 20U;  // a TCP header without options
-    ClampMss({ip, packet.flow.length}, packet.flow.header_length,
-             static_cast<uint16_t>(mtu - std::min<size_t>(headers, mtu)));
-  }
+  if (worker.config().mss_clamp) ClampMss({ip, packet.flow.length}, packet.flow, path.inner_mtu);
   return Verdict::accepted;
 }
 
-void WriteUdp(uint8_t* at, const Sa& sa, size_t payload) noexcept {
-  auto* udp = reinterpret_cast<rte_udp_hdr*>(at);
-  udp->src_port = rte_cpu_to_be_16(sa.tunnel.local_port);
-  udp->dst_port = rte_cpu_to_be_16(sa.endpoint.port());
-  udp->dgram_len = rte_cpu_to_be_16(static_cast<uint16_t>(sizeof(*udp) + payload));
-  udp->dgram_cksum = 0;  // RFC 3948 2.1: the ICV covers it
-}
-
-void WriteOuterV4(uint8_t* at, const Sa& sa, const Flow& inner, size_t length) noexcept {
-  auto* ip = reinterpret_cast<rte_ipv4_hdr*>(at);
-  const bool df = sa.tunnel.df == DontFragment::set ||
-                  (sa.tunnel.df == DontFragment::copy && inner.dont_fragment);
-  ip->version_ihl = RTE_IPV4_VHL_DEF;
-  ip->type_of_service = EncapsulateTrafficClass(inner.traffic_class, sa.tunnel.copy_dscp);
-  ip->total_length = rte_cpu_to_be_16(static_cast<uint16_t>(length));
-  // Routers may fragment what has no DF: the low bits of the number tell the packets apart.
-  ip->packet_id = df ? 0 : static_cast<uint16_t>(sa.record->highest);
-  ip->fragment_offset = df ? rte_cpu_to_be_16(RTE_IPV4_HDR_DF_FLAG) : 0;
-  ip->time_to_live = kTtl;
-  ip->next_proto_id = sa.tunnel.udp_encap ? IPPROTO_UDP : IPPROTO_ESP;
-  std::memcpy(&ip->src_addr, sa.tunnel.local.wire().data(), 4);
-  std::memcpy(&ip->dst_addr, sa.endpoint.address().wire().data(), 4);
-  SetIpv4Checksum(at);
-}
-
-void WriteOuterV6(uint8_t* at, const Sa& sa, const Flow& inner, size_t length) noexcept {
-  auto* ip = reinterpret_cast<rte_ipv6_hdr*>(at);
+// The outer headers; `esp_length` bytes follow them.
+void WriteOuter(uint8_t* at, const Sa& sa, const Flow& inner, Sequence sequence,
+                uint32_t esp_length) noexcept {
+  const Path& path = sa.path;
+  const size_t length = path.header_length + esp_length;
   const uint8_t traffic = EncapsulateTrafficClass(inner.traffic_class, sa.tunnel.copy_dscp);
-  ip->vtc_flow = rte_cpu_to_be_32(6U << 28U | uint32_t{traffic} << 20U);
-  ip->payload_len = rte_cpu_to_be_16(static_cast<uint16_t>(length - sizeof(*ip)));
-  ip->proto = sa.tunnel.udp_encap ? IPPROTO_UDP : IPPROTO_ESP;
-  ip->hop_limits = kTtl;
-  std::memcpy(ip->src_addr, sa.tunnel.local.bytes().data(), 16);
-  std::memcpy(ip->dst_addr, sa.endpoint.address().bytes().data(), 16);
+  if (sa.local.IsV4()) {
+    auto* ip = reinterpret_cast<rte_ipv4_hdr*>(at);
+    std::memcpy(ip, path.header.data(), sizeof(*ip));
+    const bool df = sa.tunnel.df == DontFragment::set ||
+                    (sa.tunnel.df == DontFragment::copy && inner.dont_fragment);
+    ip->type_of_service = traffic;
+    ip->total_length = rte_cpu_to_be_16(static_cast<uint16_t>(length));
+    // Routers may fragment what has no DF: the low bits of the number tell the packets apart.
+    ip->packet_id = df ? 0 : static_cast<uint16_t>(Value(sequence));
+    ip->fragment_offset = df ? RTE_BE16(RTE_IPV4_HDR_DF_FLAG) : 0;
+    uint32_t sum = path.checksum + (uint32_t{traffic} << 8U) +
+                   ip->total_length + ip->packet_id + ip->fragment_offset;
+    sum = (sum & 0xffffU) + (sum >> 16U);
+    sum = (sum & 0xffffU) + (sum >> 16U);
+    ip->hdr_checksum = static_cast<uint16_t>(~sum);
+    at += sizeof(*ip);
+  } else {
+    auto* ip = reinterpret_cast<rte_ipv6_hdr*>(at);
+    std::memcpy(ip, path.header.data(), sizeof(*ip));
+    ip->vtc_flow = rte_cpu_to_be_32(6U << 28U | uint32_t{traffic} << 20U);
+    ip->payload_len = rte_cpu_to_be_16(static_cast<uint16_t>(length - sizeof(*ip)));
+    at += sizeof(*ip);
+  }
+  if (!sa.tunnel.udp_encap) return;
+  auto* udp = reinterpret_cast<rte_udp_hdr*>(at);
+  std::memcpy(udp, path.header.data() + path.header_length - sizeof(*udp), sizeof(*udp));
+  udp->dgram_len = rte_cpu_to_be_16(static_cast<uint16_t>(sizeof(*udp) + esp_length));
 }
 
 // Afterwards the frame begins with the outer IP header.
-Verdict Frame(Packet& packet, CryptoOp& op) noexcept {
+Verdict Frame(Packet& packet, const Path& path, CryptoOp& op) noexcept {
   Sa& sa = *packet.sa;
   const Algorithm algorithm = sa.algorithm;
+  const AlgorithmInfo& info = Info(algorithm);
   const uint32_t inner = packet.flow.length;
   const uint32_t pad = EspPadLength(algorithm, inner);
-  const uint16_t headers = OuterHeaderLength(sa);
   const uint32_t esp_length = EspLength(algorithm, inner);
-  const size_t total = headers + esp_length;
-  const uint32_t before = headers + EspPayloadOffset(algorithm);
+  const uint32_t before = path.header_length + EspPayloadOffset(algorithm);
   if (rte_pktmbuf_headroom(packet.mbuf) + packet.l3 < before ||
-      rte_pktmbuf_tailroom(packet.mbuf) < pad + sizeof(EspTrailer) + Info(algorithm).icv_bytes) {
+      rte_pktmbuf_tailroom(packet.mbuf) < pad + sizeof(EspTrailer) + info.icv_bytes) {
     return Verdict::no_buffer;
   }
 
   // Stored before it is used: no crash can make it come twice under one key.
   const auto sequence = NextSequence(*sa.record, sa.esn);
   if (!sequence) return Verdict::seq_exhausted;
-  CountPacket(*sa.record, inner);
 
-  packet.Cut(packet.l3 - static_cast<int>(before), static_cast<uint16_t>(total));
-  uint8_t* const outer = packet.data;
-  if (sa.tunnel.local.IsV4()) {
-    WriteOuterV4(outer, sa, packet.flow, total);
-  } else {
-    WriteOuterV6(outer, sa, packet.flow, total);
-  }
-  if (sa.tunnel.udp_encap) WriteUdp(outer + headers - sizeof(rte_udp_hdr), sa, esp_length);
-  auto* esp = reinterpret_cast<EspHeader*>(outer + headers);
+  packet.Cut(packet.l3 - static_cast<int>(before),
+             static_cast<uint16_t>(path.header_length + esp_length));
+  packet.l3 = 0;
+  WriteOuter(packet.data, sa, packet.flow, *sequence, esp_length);
+  auto* esp = reinterpret_cast<EspHeader*>(packet.data + path.header_length);
   esp->spi = be32(Value(sa.spi));
   esp->sequence = be32(Low(*sequence));
   auto* iv = reinterpret_cast<uint8_t*>(esp + 1);
   WriteIv(algorithm, *sa.key, *sequence, iv);
-  WriteEspTrailer(iv + Info(algorithm).iv_bytes + inner, pad,
+  WriteEspTrailer(iv + info.iv_bytes + inner, pad,
                   packet.flow.is_v4 ? kNextHeaderIpv4 : kNextHeaderIpv6);
   op = {.key = sa.key,
         .esp = reinterpret_cast<uint8_t*>(esp),
@@ -149,8 +164,6 @@ Verdict Frame(Packet& packet, CryptoOp& op) noexcept {
         .esn_high = High(*sequence),
         .algorithm = algorithm,
         .esn = sa.esn};
-  packet.sequence = *sequence;
-  packet.l3 = 0;
   return Verdict::accepted;
 }
 
@@ -159,11 +172,15 @@ Verdict Frame(Packet& packet, CryptoOp& op) noexcept {
 void Seal(Worker& worker, Burst& burst) noexcept {
   std::array<CryptoOp, Burst::kMost> ops;
   unsigned count = 0;
+  Lifetime lifetime;
   worker.Filter(burst, [&](Packet& packet) {
     if (packet.sa == nullptr) return Verdict::accepted;  // bypassed
-    Verdict verdict = Prepare(worker, packet);
-    if (verdict == Verdict::accepted) verdict = Frame(packet, ops[count]);
-    if (verdict == Verdict::accepted) ++count;
+    const Path& path = PathOf(worker, *packet.sa);
+    Verdict verdict = Prepare(worker, packet, path, lifetime);
+    if (verdict == Verdict::accepted) verdict = Frame(packet, path, ops[count]);
+    if (verdict != Verdict::accepted) return verdict;
+    lifetime.Count(packet.flow.length);
+    ++count;
     return verdict;
   });
   if (count == 0) return;

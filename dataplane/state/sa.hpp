@@ -2,6 +2,7 @@
 // sequence number, the buckets and the counters. What a packet reads stands first.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -67,10 +68,18 @@ struct SaSpec {
   std::string pair;
 };
 
-/// The way to an SA's endpoint, as its worker found it under one view of the routes.
+/// The way to an SA's endpoint and all of the outer headers that is the same for every packet, as
+/// its worker found them under one view of the routes. A cache line and a half.
 struct Path {
+  static constexpr size_t kMostHeader = 48;  // IPv6 and UDP
+
   const NextHop* hop = nullptr;  // null: none that leads to the wire
   uint32_t view = 0;             // State::view(); 0: not looked up yet
+  uint16_t learned = 0;          // Sa::pmtu that `inner_mtu` was made from
+  uint16_t inner_mtu = 0;        // bytes
+  uint32_t checksum = 0;         // IPv4: the sum of the header's words
+  uint8_t header_length = 0;     // IP, and UDP when ESP is in it
+  std::array<uint8_t, kMostHeader> header{};
 };
 
 struct Sa {
@@ -95,7 +104,7 @@ struct Sa {
   uint64_t hard_packets = 0;      // spec.hard; 0: unlimited
   uint64_t hard_bytes = 0;
   Counters counters;
-  Path path;  // outbound
+  alignas(64) Path path;  // outbound
 
   // ---- read when needed
   Tunnel tunnel;
