@@ -252,6 +252,15 @@ void ProfileStages(const Case& test, rte_mempool* pool) {
   for (size_t s = 0; s < stages.size(); ++s) print(stages[s].name, least[s + 1]);
   print("send", least.back());
   print("all", std::accumulate(least.begin(), least.end(), uint64_t{0}));
+  CryptoLimit limit(test.layout, bench.lap(), bench.gate().sas(),
+                    test.way == Way::inbound ? Direction::inbound : Direction::outbound, pool);
+  double crypto = 1e9;
+  double io = 1e9;
+  for (int i = 0; i < 100; ++i) {
+    crypto = std::min(crypto, limit.Measure(0.0003));
+    io = std::min(io, bench.MeasureIo(0.0003));
+  }
+  std::printf("  %-14s %26.2f ns\n  %-14s %26.2f ns\n", "crypto alone", crypto, "ports alone", io);
 }
 
 }  // namespace portcullis::bench

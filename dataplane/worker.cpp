@@ -182,7 +182,7 @@ void Worker::End(Packet& packet, Verdict verdict) noexcept {
 // The kernel does not know this neighbour, or is to be told again that it is in use. False: the
 // packet waits, or has ended.
 bool Worker::Resolve(Packet& packet, const NextHop& hop) noexcept {
-  const Address destination = DestinationAt(packet.data);
+  const Address destination = DestinationAt(packet.At(sizeof(rte_ether_hdr)));
   if (hop.resolved) {
     Touch(hop, destination);
     return true;

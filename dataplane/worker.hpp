@@ -101,23 +101,24 @@ class Worker {
   template <class Judge>
   void Filter(Burst& burst, Judge&& judge) noexcept {
     std::array<Verdict, Burst::kMost> verdicts;
+    Verdict* verdict = verdicts.data();
     unsigned any = 0;
-    for (unsigned i = 0; i < burst.count; ++i) {
-      verdicts[i] = judge(burst.packets[i]);
-      any |= static_cast<unsigned>(verdicts[i]);
+    for (Packet& packet : burst.all()) {
+      *verdict = judge(packet);
+      any |= static_cast<unsigned>(*verdict++);
     }
     if (any != static_cast<unsigned>(Verdict::accepted)) Drop(burst, verdicts.data());
   }
-  /// Leaves by `hop`, whose link-layer header is written here; or waits for it to be resolved. The
-  /// frame begins with the IP header.
-  void Send(Packet& packet, const NextHop& hop) noexcept {
-    if ((!hop.resolved || now_ >= next_touch_) && !Resolve(packet, hop)) return;
-    if (rte_pktmbuf_headroom(packet.mbuf) < sizeof(rte_ether_hdr)) {
+  /// What leaves are the `length` bytes of IP packet at `offset`. By `hop`, whose link-layer header is
+  /// written here; or they wait for it to be resolved.
+  void Send(Packet& packet, uint16_t offset, uint16_t length, const NextHop& hop) noexcept {
+    constexpr int kHeader = sizeof(rte_ether_hdr);
+    if (rte_pktmbuf_headroom(packet.mbuf) + offset < kHeader) {
       return End(packet, Verdict::no_buffer);
     }
-    const bool v4 = packet.data[0] >> 4U == 4;
-    packet.Cut(-static_cast<int>(sizeof(rte_ether_hdr)),
-               static_cast<uint16_t>(rte_pktmbuf_data_len(packet.mbuf) + sizeof(rte_ether_hdr)));
+    const bool v4 = *packet.At(offset) >> 4U == 4;
+    packet.Cut(offset - kHeader, static_cast<uint16_t>(length + kHeader));
+    if ((!hop.resolved || now_ >= next_touch_) && !Resolve(packet, hop)) return;
     auto* ether = reinterpret_cast<rte_ether_hdr*>(packet.data);
     std::memcpy(&ether->dst_addr, hop.destination.data(), hop.destination.size());
     std::memcpy(&ether->src_addr, hop.source.data(), hop.source.size());

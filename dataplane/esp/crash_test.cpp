@@ -143,9 +143,9 @@ TEST(CrashOutbound, NoNumberIsUsedTwice) {
       while (!store.dead()) {
         const auto next = NextSequence(r.record, esn, store);
         if (store.dead()) break;
-        ASSERT_TRUE(next);
+        ASSERT_NE(next, kNoSequence);
         // From here on the number is under way into a packet.
-        ASSERT_TRUE(used.insert(Value(*next)).second) << Value(*next);
+        ASSERT_TRUE(used.insert(Value(next)).second) << Value(next);
         CountPackets(r.record, 1, 100, store);
         if (store.dead()) break;
         ++packets;

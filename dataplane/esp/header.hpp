@@ -7,7 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <cstring>
 #include <span>
 
 #include "dataplane/crypto/engine.hpp"
@@ -82,23 +82,32 @@ struct EspPayload {
   uint8_t next_header;
 };
 
-/// Reads the trailer of a decrypted payload (everything between IV and ICV). Nothing when the pad
+/// Reads the trailer of a decrypted payload (everything between IV and ICV). False when the pad
 /// length contradicts the payload's length.
-inline std::optional<EspPayload> ReadEspTrailer(std::span<const uint8_t> decrypted) noexcept {
+inline bool ReadEspTrailer(std::span<const uint8_t> decrypted, EspPayload& payload) noexcept {
   const size_t size = decrypted.size();
-  if (size < sizeof(EspTrailer)) return std::nullopt;
+  if (size < sizeof(EspTrailer)) return false;
   const uint8_t pad = decrypted[size - 2];
-  if (pad > size - sizeof(EspTrailer)) return std::nullopt;
-  return EspPayload{static_cast<uint32_t>(size - sizeof(EspTrailer) - pad), pad,
-                    decrypted[size - 1]};
+  if (pad > size - sizeof(EspTrailer)) return false;
+  payload = {static_cast<uint32_t>(size - sizeof(EspTrailer) - pad), pad, decrypted[size - 1]};
+  return true;
 }
 
-/// Whether the padding counts 1, 2, 3 … as 2.4 has the receiver inspect. `padding` stands between
-/// the payload's end and the pad length byte. Genuine packets of sloppy senders fail this.
-inline bool PaddingIsStandard(std::span<const uint8_t> padding) noexcept {
+/// Whether the padding counts 1, 2, 3 … as 2.4 has the receiver inspect. It ends at `end`, where the
+/// pad length stands; header and IV are in front of it, so that 16 bytes before `end` can be read.
+/// Genuine packets of sloppy senders fail this.
+inline bool PaddingIsStandard(const uint8_t* end, uint8_t length) noexcept {
+  if (length < sizeof(uint64_t)) {  // all that an AEAD needs, in one comparison
+    uint64_t last = 0;
+    std::memcpy(&last, end - sizeof(last), sizeof(last));
+    constexpr uint64_t kCount = 0x0007060504030201;
+    // The first byte of padding to the bottom; two shifts, since one by 64 is none.
+    const uint64_t padding = last >> 1U >> (63U - 8U * length);
+    return padding == (kCount & ((uint64_t{1} << (8U * length)) - 1));
+  }
   uint8_t wrong = 0;
-  for (size_t i = 0; i < padding.size(); ++i) {
-    wrong = static_cast<uint8_t>(wrong | (padding[i] ^ static_cast<uint8_t>(i + 1)));
+  for (uint32_t i = 0; i < length; ++i) {
+    wrong = static_cast<uint8_t>(wrong | (end[i - int64_t{length}] ^ static_cast<uint8_t>(i + 1)));
   }
   return wrong == 0;
 }

@@ -51,18 +51,22 @@ TEST(EspTrailer, WrittenAndRead) {
   for (const Algorithm a : kAll) {
     for (uint32_t inner = 0; inner < 70; ++inner) {
       const uint32_t pad = EspPadLength(a, inner);
-      std::vector<uint8_t> text(inner + pad + 2, 0xaa);
-      WriteEspTrailer(text.data() + inner, pad, kNextHeaderIpv6);
-      const auto payload = ReadEspTrailer(text);
-      ASSERT_TRUE(payload);
-      EXPECT_EQ(payload->length, inner);
-      EXPECT_EQ(payload->pad_length, pad);
-      EXPECT_EQ(payload->next_header, kNextHeaderIpv6);
-      const std::span padding(text.data() + inner, pad);
-      EXPECT_TRUE(PaddingIsStandard(padding));
-      if (pad == 0) continue;
-      text[inner] ^= 1;
-      EXPECT_FALSE(PaddingIsStandard(padding));
+      constexpr size_t kBefore = 16;  // header and IV
+      std::vector<uint8_t> packet(kBefore + inner + pad + 2, 0xaa);
+      uint8_t* const text = packet.data() + kBefore;
+      WriteEspTrailer(text + inner, pad, kNextHeaderIpv6);
+      EspPayload payload;
+      ASSERT_TRUE(ReadEspTrailer({text, inner + pad + 2}, payload));
+      EXPECT_EQ(payload.length, inner);
+      EXPECT_EQ(payload.pad_length, pad);
+      EXPECT_EQ(payload.next_header, kNextHeaderIpv6);
+      const auto length = static_cast<uint8_t>(pad);
+      EXPECT_TRUE(PaddingIsStandard(text + inner + pad, length));
+      for (uint32_t wrong = 0; wrong < pad; ++wrong) {
+        text[inner + wrong] ^= 1;
+        EXPECT_FALSE(PaddingIsStandard(text + inner + pad, length)) << pad << " " << wrong;
+        text[inner + wrong] ^= 1;
+      }
     }
   }
 }
@@ -70,20 +74,28 @@ TEST(EspTrailer, WrittenAndRead) {
 TEST(EspTrailer, PadLengthThatExceedsThePayload) {
   std::vector<uint8_t> text(20);
   text[18] = 19;
-  EXPECT_FALSE(ReadEspTrailer(text));
+  EspPayload payload;
+  EXPECT_FALSE(ReadEspTrailer(text, payload));
   text[18] = 18;
-  ASSERT_TRUE(ReadEspTrailer(text));
-  EXPECT_EQ(ReadEspTrailer(text)->length, 0U);
-  EXPECT_FALSE(ReadEspTrailer(std::span(text).first(1)));
-  EXPECT_FALSE(ReadEspTrailer({}));
+  ASSERT_TRUE(ReadEspTrailer(text, payload));
+  EXPECT_EQ(payload.length, 0U);
+  EXPECT_FALSE(ReadEspTrailer(std::span(text).first(1), payload));
+  EXPECT_FALSE(ReadEspTrailer({}, payload));
 }
 
-TEST(EspTrailer, LongestPadding) {
-  std::vector<uint8_t> padding(255);
-  std::iota(padding.begin(), padding.end(), uint8_t{1});
-  EXPECT_TRUE(PaddingIsStandard(padding));
-  padding[254] = 0;
-  EXPECT_FALSE(PaddingIsStandard(padding));
+TEST(EspTrailer, PaddingOfAllLengths) {
+  std::vector<uint8_t> packet(16 + 255, 0xaa);
+  const auto padding = std::span(packet).subspan(16);
+  for (unsigned length = 0; length <= 255; ++length) {
+    std::iota(padding.begin(), padding.begin() + length, uint8_t{1});
+    const uint8_t* end = padding.data() + length;
+    EXPECT_TRUE(PaddingIsStandard(end, static_cast<uint8_t>(length))) << length;
+    for (unsigned wrong = 0; wrong < length; ++wrong) {
+      padding[wrong] ^= 0x80;
+      EXPECT_FALSE(PaddingIsStandard(end, static_cast<uint8_t>(length))) << length << " " << wrong;
+      padding[wrong] ^= 0x80;
+    }
+  }
 }
 
 }  // namespace

@@ -110,8 +110,8 @@ uint32_t WindowOf(size_t slot) {
       if (CommitReplay(r, Sequence{n}) == Verdict::accepted) {
         diary.Write(slot.key, n, What::packet);
       }
-    } else if (const auto n = NextSequence(r, true)) {
-      diary.Write(slot.key, Value(*n), What::packet);
+    } else if (const Sequence n = NextSequence(r, true); n != kNoSequence) {
+      diary.Write(slot.key, Value(n), What::packet);
     }
   }
 }

@@ -221,12 +221,12 @@ TEST(Outbound, CountsUpAndStopsAtTheEnd) {
   EXPECT_EQ(NextSequence(r.record, false), Sequence{2});
   r.record.highest = UINT32_MAX - 1;
   EXPECT_EQ(NextSequence(r.record, false), Sequence{UINT32_MAX});
-  EXPECT_EQ(NextSequence(r.record, false), std::nullopt);
-  EXPECT_EQ(NextSequence(r.record, false), std::nullopt);
+  EXPECT_EQ(NextSequence(r.record, false), kNoSequence);
+  EXPECT_EQ(NextSequence(r.record, false), kNoSequence);
   EXPECT_EQ(NextSequence(r.record, true), Sequence{kTwo32});
   r.record.highest = UINT64_MAX - 1;
   EXPECT_EQ(NextSequence(r.record, true), Sequence{UINT64_MAX});
-  EXPECT_EQ(NextSequence(r.record, true), std::nullopt);
+  EXPECT_EQ(NextSequence(r.record, true), kNoSequence);
   EXPECT_EQ(r.record.highest, UINT64_MAX);
 }
 

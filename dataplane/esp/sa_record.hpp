@@ -17,7 +17,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 
 #include "dataplane/packet/bytes.hpp"
 #include "dataplane/packet/verdict.hpp"
@@ -96,31 +95,35 @@ inline Verdict CheckReplay(const SaRecord& record, Sequence sequence) noexcept {
 /// Clearing first would erase marks that the old window still needs.
 template <class Store = RelaxedStore>
 inline Verdict CommitReplay(SaRecord& record, Sequence sequence, Store&& store = {}) noexcept {
-  const Verdict verdict = CheckReplay(record, sequence);
-  if (verdict != Verdict::accepted) return verdict;
   const uint64_t number = Value(sequence);
   const uint64_t highest = record.highest;
-  if (number > highest) store(record.highest, number);
-  if (record.window == 0) return verdict;
-  uint64_t* words = record.words();
-  if (number > highest) {
-    const uint64_t first = highest / 64 + 1;
-    const uint64_t entered = number / 64 + 1 - first;
-    const uint64_t clear = std::min(entered, uint64_t{record.word_mask} + 1);
-    for (uint64_t i = 0; i < clear; ++i) store(words[(first + i) & record.word_mask], uint64_t{0});
+  if (number <= highest) {
+    const Verdict verdict = CheckReplay(record, sequence);
+    if (verdict != Verdict::accepted || record.window == 0) return verdict;
+  } else {
+    store(record.highest, number);
+    if (record.window == 0) return Verdict::accepted;
+    if (number / 64 != highest / 64) {
+      uint64_t* words = record.words();
+      const uint64_t first = highest / 64 + 1;
+      const uint64_t entered = number / 64 + 1 - first;
+      const uint64_t clear = std::min(entered, uint64_t{record.word_mask} + 1);
+      for (uint64_t i = 0; i < clear; ++i) {
+        store(words[(first + i) & record.word_mask], uint64_t{0});
+      }
+    }
   }
-  uint64_t& word = words[(number / 64) & record.word_mask];
+  uint64_t& word = record.words()[(number / 64) & record.word_mask];
   store(word, word | uint64_t{1} << (number % 64));
-  return verdict;
+  return Verdict::accepted;
 }
 
-/// The next number to send, stored before it is used. Nothing when the space is used up: the
+/// The next number to send, stored before it is used. kNoSequence when the space is used up: the
 /// sender must not let it cycle (RFC 4303 3.3.3).
 template <class Store = RelaxedStore>
-inline std::optional<Sequence> NextSequence(SaRecord& record, bool esn,
-                                            Store&& store = {}) noexcept {
+inline Sequence NextSequence(SaRecord& record, bool esn, Store&& store = {}) noexcept {
   const uint64_t last = esn ? UINT64_MAX : UINT32_MAX;
-  if (record.highest >= last) return std::nullopt;
+  if (record.highest >= last) return kNoSequence;
   const uint64_t number = record.highest + 1;
   store(record.highest, number);
   return Sequence{number};

@@ -8,29 +8,27 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
 #include "dataplane/packet/bytes.hpp"
 
 namespace portcullis {
 
 /// `highest`: the highest number accepted so far, 0 when none. `window` in packets; 0 (no
-/// anti-replay) infers without a left edge. Nothing: stale (sequence number 0, left of the
+/// anti-replay) infers without a left edge. kNoSequence: stale (sequence number 0, left of the
 /// window, or implausibly far ahead). Without `esn` only 0 is refused here; the window check
 /// does the rest.
-constexpr std::optional<Sequence> InferSequence(uint64_t highest, uint32_t window, bool esn,
-                                                uint32_t low) noexcept {
-  if (!esn) return low == 0 ? std::nullopt : std::optional(Sequence{low});
+constexpr Sequence InferSequence(uint64_t highest, uint32_t window, bool esn,
+                                 uint32_t low) noexcept {
+  if (!esn) return Sequence{low};
   constexpr uint32_t kFarthest = uint32_t{1} << 31;
   const uint32_t ahead = low - static_cast<uint32_t>(highest);  // modulo 2^32
   if (ahead <= kFarthest) {
-    if (highest > UINT64_MAX - ahead) return std::nullopt;
     const uint64_t full = highest + ahead;
-    return full == 0 ? std::nullopt : std::optional(Sequence{full});
+    return full < highest ? kNoSequence : Sequence{full};  // past the end of all numbers
   }
   const uint32_t behind = 0 - ahead;
-  if (window != 0 && behind >= window) return std::nullopt;
-  if (behind >= highest) return std::nullopt;  // would be 0 or negative
+  if (window != 0 && behind >= window) return kNoSequence;
+  if (behind >= highest) return kNoSequence;  // would be 0 or negative
   return Sequence{highest - behind};
 }
 

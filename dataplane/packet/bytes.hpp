@@ -35,6 +35,8 @@ using be64 = BigEndian<uint64_t>;
 enum class Spi : uint32_t {};
 /// Full 64-bit sequence number of an SA; without ESN the upper half is 0 (RFC 4303 2.2.1).
 enum class Sequence : uint64_t {};
+/// The number that no packet has (RFC 4303 3.3.3): none.
+inline constexpr Sequence kNoSequence{0};
 
 /// Of a security association, seen from this gate: inbound opens, outbound seals.
 enum class Direction : uint8_t { inbound = 0, outbound = 1 };

@@ -43,7 +43,7 @@ const NextHop* RouteInner(Worker& worker, const Packet& packet) noexcept {
   return hop;
 }
 
-// What a router does to the inner packet. Afterwards the frame begins with its IP header.
+// What a router does to the inner packet.
 Verdict Deliver(Worker& worker, Packet& packet, const NextHop*& hop) noexcept {
   uint8_t* ip = packet.At(packet.inner);
   const Flow& flow = packet.flow;
@@ -59,8 +59,6 @@ Verdict Deliver(Worker& worker, Packet& packet, const NextHop*& hop) noexcept {
   if (worker.config().mss_clamp && packet.sa != nullptr) {
     ClampMss({ip, flow.length}, flow, hop->mtu);
   }
-  // What follows the inner packet is TFC padding (RFC 4303 2.7) and the ESP trailer.
-  packet.Cut(packet.inner, flow.length);
   return Verdict::accepted;
 }
 
@@ -71,7 +69,8 @@ void ForwardInbound(Worker& worker, Burst& burst) noexcept {
     const NextHop* hop = nullptr;
     const Verdict verdict = Deliver(worker, packet, hop);
     if (verdict != Verdict::accepted) return verdict;
-    worker.Send(packet, *hop);
+    // What follows the inner packet is TFC padding (RFC 4303 2.7) and the ESP trailer.
+    worker.Send(packet, packet.inner, packet.flow.length, *hop);
     return kTaken;
   });
 }
@@ -79,7 +78,7 @@ void ForwardInbound(Worker& worker, Burst& burst) noexcept {
 void ForwardOutbound(Worker& worker, Burst& burst) noexcept {
   worker.Filter(burst, [&](Packet& packet) {
     if (packet.sa != nullptr) {
-      worker.Send(packet, *packet.next_hop);
+      worker.Send(packet, packet.l3, rte_pktmbuf_data_len(packet.mbuf), *packet.next_hop);
       return kTaken;
     }
     // Bypassed cleartext is routed as it is.
@@ -93,8 +92,7 @@ void ForwardOutbound(Worker& worker, Burst& burst) noexcept {
       TellTtlExpired(worker, packet);
       return Verdict::ttl_expired;
     }
-    packet.Cut(packet.l3, packet.flow.length);
-    worker.Send(packet, *hop);
+    worker.Send(packet, packet.l3, packet.flow.length, *hop);
     return kTaken;
   });
 }

@@ -10,13 +10,11 @@ void ReplayCheck(Worker& worker, Burst& burst) noexcept {
   worker.Filter(burst, [](Packet& packet) {
     if (packet.sa == nullptr) return Verdict::accepted;
     const Sa& sa = *packet.sa;
-    if (packet.esp_length < EspMinLength(sa.algorithm)) return Verdict::malformed;
+    if (packet.esp_length < sa.least_length) return Verdict::malformed;
     const auto* esp = reinterpret_cast<const EspHeader*>(packet.At(packet.esp));
-    const auto sequence =
+    packet.sequence =
         InferSequence(sa.record->highest, sa.record->window, sa.esn, esp->sequence.host());
-    if (!sequence) return Verdict::stale;
-    packet.sequence = *sequence;
-    return CheckReplay(*sa.record, *sequence);
+    return CheckReplay(*sa.record, packet.sequence);
   });
 }
 

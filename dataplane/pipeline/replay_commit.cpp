@@ -27,19 +27,19 @@ void FollowEndpoint(const Packet& packet, Sa& sa) noexcept {
 }
 
 // What stands between IV and ICV, decrypted: inner packet, padding, trailer.
-Verdict ReadTrailer(Packet& packet) noexcept {
-  const Algorithm algorithm = packet.sa->algorithm;
-  const uint32_t offset = EspPayloadOffset(algorithm);
-  const uint32_t length = packet.esp_length - offset - Info(algorithm).icv_bytes;
-  const uint8_t* payload = packet.At(packet.esp) + offset;
+Verdict ReadTrailer(Packet& packet, const Sa& sa) noexcept {
+  const auto inner = static_cast<uint16_t>(packet.esp + sa.payload_offset);
+  const uint32_t length = packet.esp_length - sa.payload_offset - sa.icv_bytes;
+  const uint8_t* payload = packet.At(inner);
+  EspPayload read;
   packet.payload_length = 0;  // so far
-  const auto trailer = ReadEspTrailer({payload, length});
-  if (!trailer || !PaddingIsStandard({payload + trailer->length, trailer->pad_length})) {
+  if (!ReadEspTrailer({payload, length}, read) ||
+      !PaddingIsStandard(payload + read.length + read.pad_length, read.pad_length)) {
     return Verdict::inner_malformed;
   }
-  packet.inner = static_cast<uint16_t>(packet.esp + offset);
-  packet.payload_length = static_cast<uint16_t>(trailer->length);
-  packet.next_header = trailer->next_header;
+  packet.inner = inner;
+  packet.payload_length = static_cast<uint16_t>(read.length);
+  packet.next_header = read.next_header;
   return Verdict::accepted;
 }
 
@@ -55,7 +55,7 @@ void ReplayCommit(Worker& worker, Burst& burst) noexcept {
     const Verdict verdict = CommitReplay(*sa.record, packet.sequence);
     if (verdict != Verdict::accepted) return verdict;
     if (newest) FollowEndpoint(packet, sa);
-    const Verdict trailer = ReadTrailer(packet);
+    const Verdict trailer = ReadTrailer(packet, sa);
     lifetime.Count(packet.payload_length);
     return trailer;
   });

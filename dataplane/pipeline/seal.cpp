@@ -144,24 +144,24 @@ Verdict Frame(Packet& packet, const Path& path, CryptoOp& op) noexcept {
   }
 
   // Stored before it is used: no crash can make it come twice under one key.
-  const auto sequence = NextSequence(*sa.record, sa.esn);
-  if (!sequence) return Verdict::seq_exhausted;
+  const Sequence sequence = NextSequence(*sa.record, sa.esn);
+  if (sequence == kNoSequence) return Verdict::seq_exhausted;
 
   packet.Cut(packet.l3 - static_cast<int>(before),
              static_cast<uint16_t>(path.header_length + esp_length));
   packet.l3 = 0;
-  WriteOuter(packet.data, sa, packet.flow, *sequence, esp_length);
+  WriteOuter(packet.data, sa, packet.flow, sequence, esp_length);
   auto* esp = reinterpret_cast<EspHeader*>(packet.data + path.header_length);
   esp->spi = be32(Value(sa.spi));
-  esp->sequence = be32(Low(*sequence));
+  esp->sequence = be32(Low(sequence));
   auto* iv = reinterpret_cast<uint8_t*>(esp + 1);
-  WriteIv(algorithm, *sa.key, *sequence, iv);
+  WriteIv(algorithm, *sa.key, sequence, iv);
   WriteEspTrailer(iv + info.iv_bytes + inner, pad,
                   packet.flow.is_v4 ? kNextHeaderIpv4 : kNextHeaderIpv6);
   op = {.key = sa.key,
         .esp = reinterpret_cast<uint8_t*>(esp),
         .length = esp_length,
-        .esn_high = High(*sequence),
+        .esn_high = High(sequence),
         .algorithm = algorithm,
         .esn = sa.esn};
   return Verdict::accepted;

@@ -11,6 +11,7 @@
 #include <new>
 #include <set>
 
+#include "dataplane/esp/header.hpp"
 #include "dataplane/state/state.hpp"
 
 namespace portcullis {
@@ -121,6 +122,9 @@ Result<Sa*> State::Make(SaSpec& spec, const Plan& plan) {
   }
   sa->spi = spec.spi;
   sa->algorithm = spec.algorithm;
+  sa->payload_offset = static_cast<uint8_t>(EspPayloadOffset(spec.algorithm));
+  sa->icv_bytes = Info(spec.algorithm).icv_bytes;
+  sa->least_length = static_cast<uint8_t>(EspMinLength(spec.algorithm));
   sa->direction = spec.direction;
   sa->esn = spec.esn;
   sa->peer = peers_.at(spec.peer).get();
