@@ -5,6 +5,7 @@
 #include <rte_ether.h>
 #include <rte_ring.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -91,6 +92,11 @@ class Worker {
   [[nodiscard]] Reassembler* reassembler() { return reassembler_.get(); }
   /// Cycles that failed integrity checks may still cost here (AuthLimits::cpu_percent).
   [[nodiscard]] Bucket& failure_cycles() { return failure_cycles_; }
+  /// When the last of this worker's SAs that are suspect will be no more, TSC.
+  [[nodiscard]] uint64_t any_suspect_until() const { return any_suspect_until_; }
+  void NoteSuspect(uint64_t until) noexcept {
+    any_suspect_until_ = std::max(any_suspect_until_, until);
+  }
   /// ICMP errors that this worker may still send (RFC 1812 4.3.2.8, RFC 4443 2.4).
   [[nodiscard]] Bucket& icmp_budget() { return icmp_budget_; }
 
@@ -168,6 +174,7 @@ class Worker {
   std::array<const Port*, RTE_MAX_ETHPORTS> ports_{};
   Counters counters_;
   Bucket failure_cycles_;
+  uint64_t any_suspect_until_ = 0;
   Bucket icmp_budget_;
   Bucket pmtu_hints_;
   Bucket throttle_hints_;

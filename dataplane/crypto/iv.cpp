@@ -6,12 +6,8 @@
 
 namespace portcullis {
 
-void WriteIv(Algorithm algorithm, const KeySchedule& key, Sequence sequence, uint8_t* iv) noexcept {
+void WriteCbcIv(const KeySchedule& key, Sequence sequence, uint8_t* iv) noexcept {
   const be64 number(Value(sequence));
-  if (Info(algorithm).aead) {
-    std::memcpy(iv, &number, sizeof(number));
-    return;
-  }
   // One block of CFB over zeros is the block cipher itself. Any CPU with AES-NI runs this variant.
   constexpr uint8_t kZeros[kCipherBlock] = {};
   uint8_t block[kCipherBlock] = {};

@@ -2,6 +2,8 @@
 // packet before Seal.
 #pragma once
 
+#include <cstring>
+
 #include "dataplane/crypto/engine.hpp"
 #include "dataplane/packet/bytes.hpp"
 
@@ -12,6 +14,14 @@ namespace portcullis {
 /// CBC: unpredictable, the sequence number encrypted under a key derived for this alone (RFC 3602
 /// 2.1, NIST SP 800-38A appendix C, first method).
 /// Never twice for one sequence number of one key.
-void WriteIv(Algorithm algorithm, const KeySchedule& key, Sequence sequence, uint8_t* iv) noexcept;
+inline void WriteIv(Algorithm algorithm, const KeySchedule& key, Sequence sequence,
+                    uint8_t* iv) noexcept;
+void WriteCbcIv(const KeySchedule& key, Sequence sequence, uint8_t* iv) noexcept;
+
+void WriteIv(Algorithm algorithm, const KeySchedule& key, Sequence sequence, uint8_t* iv) noexcept {
+  if (!Info(algorithm).aead) return WriteCbcIv(key, sequence, iv);
+  const be64 number(Value(sequence));
+  std::memcpy(iv, &number, sizeof(number));
+}
 
 }  // namespace portcullis

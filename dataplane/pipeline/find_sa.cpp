@@ -24,8 +24,10 @@ void PrefetchSa(const Sa& sa) noexcept {
   rte_prefetch0(&sa.policer);
   rte_prefetch0(&sa.endpoint);
 }
-void PrefetchWhatItNames(const Sa& sa) noexcept {
+void PrefetchWhatItNames(const Sa& sa, const Packet& packet) noexcept {
   rte_prefetch0(sa.record);
+  const auto* esp = reinterpret_cast<const EspHeader*>(packet.At(packet.esp));
+  rte_prefetch0(sa.words + (esp->sequence.host() / 64 & sa.word_mask));
   rte_prefetch0(sa.peer);
   rte_prefetch0(&sa.peer->policed[static_cast<size_t>(Direction::inbound)]);
 }
@@ -108,7 +110,7 @@ void FindSa(Worker& worker, Burst& burst) noexcept {
   worker.Filter(burst, [&](Packet& packet) {
     if (packet.kind == Kind::esp) {
       const Verdict verdict = FindEsp(worker, packet);
-      if (packet.sa != nullptr && packet.sa != last) PrefetchWhatItNames(*(last = packet.sa));
+      if (packet.sa != nullptr && packet.sa != last) PrefetchWhatItNames(*(last = packet.sa), packet);
       return verdict;
     }
     if (packet.kind == Kind::keepalive) return Verdict::keepalive;

@@ -43,9 +43,7 @@ bool IsNeighbourDiscovery(const Packet& packet) noexcept {
 
 }  // namespace
 
-bool ToHost(Worker& worker, Packet& packet) noexcept {
-  const uint16_t exception = worker.PortOf(packet).exception;
-  if (exception == Port::kNone) return false;
+bool ToExceptionPort(Worker& worker, Packet& packet) noexcept {
   const auto judge = [&] {
     if (packet.kind == Kind::not_ip) return true;
     if (IsNeighbourDiscovery(packet)) return true;
@@ -58,7 +56,7 @@ bool ToHost(Worker& worker, Packet& packet) noexcept {
             !IsProtected(*worker.snapshot(), SourceOf(packet)));
   };
   const bool hosts = judge();
-  if (hosts) worker.SendRaw(packet, exception, Verdict::exception);
+  if (hosts) worker.SendRaw(packet, worker.PortOf(packet).exception, Verdict::exception);
   return hosts;
 }
 

@@ -4,10 +4,9 @@
 
 #include "base/ip.hpp"
 #include "dataplane/packet/packet.hpp"
+#include "dataplane/worker.hpp"
 
 namespace portcullis {
-
-class Worker;
 
 /// Of the outer packet, whose header was read before.
 inline Address SourceOf(const Packet& packet) noexcept {
@@ -20,6 +19,11 @@ inline Address DestinationOf(const Packet& packet) noexcept {
 /// True when the packet was the host's and has been sent there: ARP, neighbour discovery, IKE
 /// beside ESP in UDP, and what is addressed to the port. Not for ESP or what was found to be about
 /// it.
-bool ToHost(Worker& worker, Packet& packet) noexcept;
+inline bool ToHost(Worker& worker, Packet& packet) noexcept;
+bool ToExceptionPort(Worker& worker, Packet& packet) noexcept;
+
+bool ToHost(Worker& worker, Packet& packet) noexcept {
+  return worker.PortOf(packet).exception != Port::kNone && ToExceptionPort(worker, packet);
+}
 
 }  // namespace portcullis

@@ -15,6 +15,7 @@ namespace {
 
 void Throttle(Worker& worker, Burst& burst) noexcept {
   const bool capped = !worker.failure_cycles().Admits(worker.now(), 0);
+  if (!capped && worker.now() >= worker.any_suspect_until()) return;
   worker.Filter(burst, [&](Packet& packet) {
     if (packet.sa == nullptr) return Verdict::accepted;
     Sa& sa = *packet.sa;
@@ -66,6 +67,7 @@ void Open(Worker& worker, Burst& burst) noexcept {
     Bucket& share = worker.failure_cycles();
     if (share.Admits(worker.now(), 0)) share.Debit(worker.now(), cycles_each);
     packet.sa->auth.Failed(worker.now());
+    worker.NoteSuspect(packet.sa->auth.suspect_until());
     return Verdict::auth_failed;
   });
 }

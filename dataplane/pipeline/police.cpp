@@ -27,17 +27,6 @@ struct Load {
   uint32_t bytes = 0;
 };
 
-// Debits both or neither.
-bool Take(Policer& of_sa, Policer& of_peer, uint64_t now, const Load& load) noexcept {
-  if (!of_sa.Admits(now, load.packets, load.bytes) ||
-      !of_peer.Admits(now, load.packets, load.bytes)) {
-    return false;
-  }
-  of_sa.Debit(now, load.packets, load.bytes);
-  of_peer.Debit(now, load.packets, load.bytes);
-  return true;
-}
-
 void Police(Worker& worker, Burst& burst, Direction direction) noexcept {
   std::array<bool, Burst::kMost> admitted;
   bool all = true;
@@ -52,11 +41,11 @@ void Police(Worker& worker, Burst& burst, Direction direction) noexcept {
     }
     if (sa != nullptr) {
       Policer& of_peer = PeerPolicer(worker, *sa->peer, direction);
-      if (!Take(sa->policer, of_peer, worker.now(), run)) {
+      if (!Policer::Take(sa->policer, of_peer, worker.now(), run.packets, run.bytes)) {
         all = false;
         for (unsigned i = begin; i < end; ++i) {
           admitted[i] =
-              Take(sa->policer, of_peer, worker.now(), {1, burst.packets[i].flow.length});
+              Policer::Take(sa->policer, of_peer, worker.now(), 1, burst.packets[i].flow.length);
         }
       }
     }

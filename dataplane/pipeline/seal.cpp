@@ -132,14 +132,13 @@ void WriteOuter(uint8_t* at, const Sa& sa, const Flow& inner, Sequence sequence,
 // Afterwards the frame begins with the outer IP header.
 Verdict Frame(Packet& packet, const Path& path, CryptoOp& op) noexcept {
   Sa& sa = *packet.sa;
-  const Algorithm algorithm = sa.algorithm;
-  const AlgorithmInfo& info = Info(algorithm);
   const uint32_t inner = packet.flow.length;
-  const uint32_t pad = EspPadLength(algorithm, inner);
-  const uint32_t esp_length = EspLength(algorithm, inner);
-  const uint32_t before = path.header_length + EspPayloadOffset(algorithm);
+  const uint32_t pad = -(inner + sizeof(EspTrailer)) & sa.pad_mask;
+  const uint32_t behind = pad + sizeof(EspTrailer) + sa.icv_bytes;
+  const uint32_t esp_length = sa.payload_offset + inner + behind;
+  const uint32_t before = path.header_length + sa.payload_offset;
   if (rte_pktmbuf_headroom(packet.mbuf) + packet.l3 < before ||
-      rte_pktmbuf_tailroom(packet.mbuf) < pad + sizeof(EspTrailer) + info.icv_bytes) {
+      rte_pktmbuf_tailroom(packet.mbuf) < behind) {
     return Verdict::no_buffer;
   }
 
@@ -154,15 +153,14 @@ Verdict Frame(Packet& packet, const Path& path, CryptoOp& op) noexcept {
   auto* esp = reinterpret_cast<EspHeader*>(packet.data + path.header_length);
   esp->spi = be32(Value(sa.spi));
   esp->sequence = be32(Low(sequence));
-  auto* iv = reinterpret_cast<uint8_t*>(esp + 1);
-  WriteIv(algorithm, *sa.key, sequence, iv);
-  WriteEspTrailer(iv + info.iv_bytes + inner, pad,
+  WriteIv(sa.algorithm, *sa.key, sequence, reinterpret_cast<uint8_t*>(esp + 1));
+  WriteEspTrailer(packet.data + before + inner, pad,
                   packet.flow.is_v4 ? kNextHeaderIpv4 : kNextHeaderIpv6);
   op = {.key = sa.key,
         .esp = reinterpret_cast<uint8_t*>(esp),
         .length = esp_length,
         .esn_high = High(sequence),
-        .algorithm = algorithm,
+        .algorithm = sa.algorithm,
         .esn = sa.esn};
   return Verdict::accepted;
 }
@@ -173,11 +171,13 @@ void Seal(Worker& worker, Burst& burst) noexcept {
   std::array<CryptoOp, Burst::kMost> ops;
   unsigned count = 0;
   Lifetime lifetime;
+  Sa* last = nullptr;
+  const Path* path = nullptr;
   worker.Filter(burst, [&](Packet& packet) {
     if (packet.sa == nullptr) return Verdict::accepted;  // bypassed
-    const Path& path = PathOf(worker, *packet.sa);
-    Verdict verdict = Prepare(worker, packet, path, lifetime);
-    if (verdict == Verdict::accepted) verdict = Frame(packet, path, ops[count]);
+    if (packet.sa != last) path = &PathOf(worker, *(last = packet.sa));
+    Verdict verdict = Prepare(worker, packet, *path, lifetime);
+    if (verdict == Verdict::accepted) verdict = Frame(packet, *path, ops[count]);
     if (verdict != Verdict::accepted) return verdict;
     lifetime.Count(packet.flow.length);
     ++count;

@@ -54,6 +54,7 @@ void SelectSa(Worker& worker, Burst& burst) noexcept {
   std::array<FlowCache::Entry*, Burst::kMost> places;
   for (unsigned i = 0; i < burst.count; ++i) {
     const Packet& packet = burst.packets[i];
+    rte_prefetch0_write(packet.data - RTE_CACHE_LINE_SIZE);  // where the outer headers will stand
     const bool held = packet.kind != Kind::not_ip && FlowCache::Holds(packet.flow);
     places[i] = held ? &worker.flows().Find(packet.flow, kOutbound) : nullptr;
   }

@@ -34,8 +34,9 @@ class AuthBudget {
     suspect_until_.store(now + suspect_cycles_, std::memory_order_relaxed);
     return !was;
   }
-  [[nodiscard]] bool Suspect(uint64_t now) const noexcept {
-    return now < suspect_until_.load(std::memory_order_relaxed);
+  [[nodiscard]] bool Suspect(uint64_t now) const noexcept { return now < suspect_until(); }
+  [[nodiscard]] uint64_t suspect_until() const noexcept {  // TSC
+    return suspect_until_.load(std::memory_order_relaxed);
   }
   /// Before crypto, while suspect or `capped`: the worker's share for failures is used up.
   bool Admits(uint64_t now, bool own_endpoint, bool capped) noexcept {

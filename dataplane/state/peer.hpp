@@ -1,9 +1,12 @@
 // What is known of a peer: its policy, which is part of a snapshot, and what outlives snapshots.
 #pragma once
 
+#include <rte_malloc.h>
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -51,6 +54,13 @@ struct alignas(64) PeerState {
   CounterValues removed;
 
   PeerState() = default;
+  // In the EAL's memory, on hugepages where there are any: with many peers each is a TLB miss.
+  static void* operator new(size_t bytes) {
+    void* place = rte_malloc("peer", bytes, alignof(PeerState));
+    if (place == nullptr) throw std::bad_alloc();
+    return place;
+  }
+  static void operator delete(void* place) { rte_free(place); }
   PeerState(const PeerState&) = delete;
   PeerState& operator=(const PeerState&) = delete;
   ~PeerState() { delete outbound.load(); }

@@ -27,9 +27,18 @@ class Bucket {
 
   [[nodiscard]] bool unlimited() const { return unit_cost_ == 0; }
   [[nodiscard]] bool Admits(uint64_t now, uint64_t units) const noexcept {
-    return Due(now) + Cycles(units) <= now + tolerance_;
+    return EarlyEnough(After(now, units), now);
   }
-  void Debit(uint64_t now, uint64_t units) noexcept { due_ = Due(now) + Cycles(units); }
+  void Debit(uint64_t now, uint64_t units) noexcept { due_ = After(now, units); }
+  /// When the bucket will be empty of debts, these units included; it admits them if that is early
+  /// enough, and has admitted them once it is set.
+  [[nodiscard]] uint64_t After(uint64_t now, uint64_t units) const noexcept {
+    return Due(now) + Cycles(units);
+  }
+  [[nodiscard]] bool EarlyEnough(uint64_t after, uint64_t now) const noexcept {
+    return after <= now + tolerance_;
+  }
+  void Set(uint64_t after) noexcept { due_ = after; }
   /// Both in one, for a bucket that stands alone.
   bool Take(uint64_t now, uint64_t units) noexcept {
     if (!Admits(now, units)) return false;
@@ -60,13 +69,22 @@ class Policer {
       : packets_(rate.packets_per_second, BurstCycles(rate, tsc_hz), tsc_hz, 1),
         bits_(rate.bits_per_second, BurstCycles(rate, tsc_hz), tsc_hz, kLargestPacketBits) {}
 
-  /// `bytes` of all the packets together.
-  [[nodiscard]] bool Admits(uint64_t now, uint32_t packets, uint32_t bytes) const noexcept {
-    return packets_.Admits(now, packets) && bits_.Admits(now, uint64_t{bytes} * 8);
-  }
-  void Debit(uint64_t now, uint32_t packets, uint32_t bytes) noexcept {
-    packets_.Debit(now, packets);
-    bits_.Debit(now, uint64_t{bytes} * 8);
+  /// Debits both or, when either does not admit so much, neither. `bytes` of all the packets together.
+  static bool Take(Policer& a, Policer& b, uint64_t now, uint32_t packets,
+                   uint32_t bytes) noexcept {
+    const uint64_t bits = uint64_t{bytes} * 8;
+    const uint64_t after[] = {a.packets_.After(now, packets), a.bits_.After(now, bits),
+                              b.packets_.After(now, packets), b.bits_.After(now, bits)};
+    const bool admitted = a.packets_.EarlyEnough(after[0], now) &&
+                          a.bits_.EarlyEnough(after[1], now) &&
+                          b.packets_.EarlyEnough(after[2], now) &&
+                          b.bits_.EarlyEnough(after[3], now);
+    if (!admitted) return false;
+    a.packets_.Set(after[0]);
+    a.bits_.Set(after[1]);
+    b.packets_.Set(after[2]);
+    b.bits_.Set(after[3]);
+    return true;
   }
 
  private:

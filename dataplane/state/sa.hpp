@@ -86,22 +86,24 @@ struct Sa {
   // ---- read for every packet: one cache line
   Spi spi{};
   Algorithm algorithm{};
-  Direction direction{};
   bool esn = true;
   std::atomic<bool> expired = false;  // hard lifetime; set by worker (counts) or main (time)
   std::atomic<bool> removed = false;  // on its way out: hold no reference past this burst
   uint8_t payload_offset = 0;  // EspPayloadOffset and its kin, of the algorithm
   uint8_t icv_bytes = 0;
   uint8_t least_length = 0;
+  uint8_t pad_mask = 0;  // of AlgorithmInfo::pad_to
   uint16_t worker = 0;
+  uint16_t word_mask = 0;  // of the record's ring
   const KeySchedule* key = nullptr;
   SaRecord* record = nullptr;
+  const uint64_t* words = nullptr;  // the ring itself; null: outbound, or no window
   PeerState* peer = nullptr;
-  uint64_t serial = 0;  // of all SAs that this process ever had; never 0
-  Address local;        // tunnel.local
+  Address local;  // tunnel.local
 
   // ---- written by the owning worker: two more for a packet that passes
   alignas(64) Policer policer;
+  uint64_t serial = 0;  // of all SAs that this process ever had; never 0
   AuthBudget auth;
   alignas(64) Endpoint endpoint;  // inbound: last authenticated source; outbound: where to send
   uint64_t hard_packets = 0;      // spec.hard; 0: unlimited
@@ -110,6 +112,7 @@ struct Sa {
   alignas(64) Path path;  // outbound
 
   // ---- read when needed
+  Direction direction{};
   Tunnel tunnel;
   std::vector<Selector> selectors;
 
@@ -141,5 +144,11 @@ struct Sa {
   }
 };
 static_assert(offsetof(Sa, policer) == 64);
+
+/// How SAs are allocated: a page that has one has the other.
+struct KeyedSa {
+  Sa sa;
+  KeySchedule key;
+};
 
 }  // namespace portcullis

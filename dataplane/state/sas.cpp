@@ -94,15 +94,13 @@ Result<void> State::CheckSpec(const SaSpec& spec, const Sa* replaced, const Plan
 
 // Everything but the record.
 Result<Sa*> State::Make(SaSpec& spec, const Plan& plan) {
-  auto* key = static_cast<KeySchedule*>(rte_malloc("key", sizeof(KeySchedule), 64));
-  void* place = rte_malloc("sa", sizeof(Sa), 64);
-  if (key == nullptr || place == nullptr) {
-    rte_free(key);
-    rte_free(place);
+  auto* place = static_cast<KeyedSa*>(rte_malloc("sa", sizeof(KeyedSa), alignof(KeyedSa)));
+  if (place == nullptr) {
     return Fail(ErrorKind::kExhausted,
                 "no memory for another SA: raise memory.megabytes or use hugepages");
   }
-  Sa* sa = new (place) Sa();
+  KeySchedule* key = &place->key;
+  Sa* sa = new (&place->sa) Sa();
   sa->key = key;
   const auto refuse = [&](tl::unexpected<Error> error) -> Result<Sa*> {
     Unmake(sa);
@@ -124,6 +122,7 @@ Result<Sa*> State::Make(SaSpec& spec, const Plan& plan) {
   sa->algorithm = spec.algorithm;
   sa->payload_offset = static_cast<uint8_t>(EspPayloadOffset(spec.algorithm));
   sa->icv_bytes = Info(spec.algorithm).icv_bytes;
+  sa->pad_mask = static_cast<uint8_t>(Info(spec.algorithm).pad_to - 1);
   sa->least_length = static_cast<uint8_t>(EspMinLength(spec.algorithm));
   sa->direction = spec.direction;
   sa->esn = spec.esn;
@@ -161,6 +160,10 @@ Result<void> State::MakeRecord(Sa* sa) {
   if (full && file_.ReleaseUnclaimed() > 0) record = make();
   if (!record) return tl::unexpected(record.error());
   sa->record = *record;
+  if (spec.direction == Direction::inbound && spec.replay_window != 0) {
+    sa->words = sa->record->words();
+    sa->word_mask = sa->record->word_mask;
+  }
   // One that is resumed may have ended while nobody was there.
   sa->expired = sa->TimeIsUp(sa->added_boot_ns);
   return {};
@@ -169,9 +172,8 @@ Result<void> State::MakeRecord(Sa* sa) {
 void State::Unmake(Sa* sa) {
   auto* key = const_cast<KeySchedule*>(sa->key);
   Wipe({reinterpret_cast<uint8_t*>(key), sizeof(KeySchedule)});
-  rte_free(key);
   sa->~Sa();
-  rte_free(sa);
+  rte_free(sa);  // and the key: see KeyedSa
 }
 
 // Replaces each concerned peer's list once, however many SAs come and go. Newest first: a renewed
