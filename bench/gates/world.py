@@ -1,0 +1,169 @@
+"""The same four hosts for every contender, and the loads that are put on them.
+
+      client            gateway a             gateway b            server
+    10.1.0.10 in0 ═ core0 10.1.0.1        core0 10.2.0.1 ═ in0 10.2.0.10
+                    wire0 192.0.2.1 ═══ wire0 192.0.2.2
+
+The ends' MTU of 1400 makes TCP fill inner packets of exactly 1400 bytes, which fit into each
+contender's tunnel over a wire of 1500 without fragments.
+"""
+
+import contextlib
+import itertools
+import json
+import socket
+import subprocess
+import time
+
+from netns import Namespaces, wait_until
+from processes import Wire
+
+CLIENT, SERVER = '10.1.0.10', '10.2.0.10'
+CLIENT_NET, SERVER_NET = '10.1.0.0/24', '10.2.0.0/24'
+A, B = '192.0.2.1', '192.0.2.2'
+INNER_MTU = 1400
+SMALL = 64                    # bytes of an inner IP packet
+IP_AND_UDP = 28
+SKIP_MS = 150                 # of each packet rate measurement, until rates have settled
+MARK = b'this payload must not be seen on the wire'
+_ports = itertools.count(20000)
+
+# As the kernel makes a veth, and as AF_XDP needs its far end: an AF_XDP socket sees packets as they
+# are, so nobody would complete a checksum or cut a 64 KiB segment up.
+OFFLOADS = {'on': ['rx', 'on', 'tx', 'on', 'sg', 'on', 'tso', 'on', 'gso', 'on'],
+            'off': ['rx', 'off', 'tx', 'off', 'sg', 'off', 'tso', 'off', 'gso', 'off']}
+
+
+class World:
+    """tap: the wire leads through a switch that sees all of it, for the proof, not for measuring."""
+
+    def __init__(self, tap=False):
+        self.namespaces = Namespaces('bench')
+        try:
+            self._build(tap)
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self, tap):
+        world = self.namespaces
+        self.client, self.a, self.b, self.server = map(world.add, ('client', 'a', 'b', 'server'))
+        self.hosts = (self.client, self.a, self.b, self.server)
+        world.veth(self.client, 'in0', self.a, 'core0')
+        world.veth(self.b, 'core0', self.server, 'in0')
+        if tap:
+            self.switch = world.add('switch')
+            world.veth(self.a, 'wire0', self.switch, 'to-a')
+            world.veth(self.b, 'wire0', self.switch, 'to-b')
+            self.switch.run(['ip', 'link', 'add', 'br0', 'type', 'bridge', 'stp_state', '0'])
+            for port in ('to-a', 'to-b'):
+                self.switch.run(['ip', 'link', 'set', port, 'master', 'br0'])
+            self.switch.run(['ip', 'link', 'set', 'br0', 'up'])
+        else:
+            world.veth(self.a, 'wire0', self.b, 'wire0')
+        for gateway, wire, core in ((self.a, A, '10.1.0.1'), (self.b, B, '10.2.0.1')):
+            gateway.address('wire0', f'{wire}/24')
+            gateway.address('core0', f'{core}/24')
+        for end, address, router in ((self.client, CLIENT, '10.1.0.1'),
+                                     (self.server, SERVER, '10.2.0.1')):
+            end.address('in0', f'{address}/24')
+            end.route('default', via=router)
+            end.run(['ip', 'link', 'set', 'in0', 'mtu', INNER_MTU])
+
+    def forwarding(self):
+        """For contenders whose gateways are the kernel's routers."""
+        for gateway in (self.a, self.b):
+            gateway.forwarding(True)
+
+    def offloads(self, setting):
+        for host, interface in ((self.client, 'in0'), (self.server, 'in0'), (self.a, 'core0'),
+                                (self.b, 'core0'), (self.a, 'wire0'), (self.b, 'wire0')):
+            host.run(['ethtool', '-K', interface, *OFFLOADS[setting]])
+
+    def wait_for_path(self, timeout=20):
+        """Until the client reaches the server: ARP on three wires, handshakes, keys."""
+        def answers():
+            return self.client.run(['ping', '-q', '-c', '1', '-W', '1', SERVER],
+                                   check=False).returncode == 0
+
+        if not wait_until(answers, timeout, interval=0.1):
+            raise RuntimeError(f'no way from client to server within {timeout} s')
+
+    def close(self):
+        self.namespaces.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    # -- the proof
+
+    def seen_in_clear(self, datagrams=20):
+        """How many of the datagrams that arrived could be read on the wire (needs the tap)."""
+        port = next(_ports)
+        with contextlib.ExitStack() as stack:
+            taps = [stack.enter_context(Wire(self.switch, f)) for f in ('to-a', 'to-b')]
+            with self.server.entered():
+                sink = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sink.bind((SERVER, port))
+            sink.settimeout(5)
+            with self.client.entered():
+                source = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            for _ in range(datagrams):
+                source.sendto(MARK, (SERVER, port))
+                if sink.recv(2048) != MARK:
+                    raise RuntimeError('a datagram arrived changed')
+            for tap in taps:
+                tap.settle()
+            frames = [frame for tap in taps for frame in tap.frames]
+        if len(frames) < datagrams:
+            raise RuntimeError(f'only {len(frames)} frames on the wire for {datagrams} datagrams: '
+                               'they went another way')
+        return sum(MARK in frame for frame in frames)
+
+    # -- the loads
+
+    def tcp_gbits(self, seconds):
+        """Gbit/s of one TCP stream, as iperf3's receiver counts; its first second is left out."""
+        server = self.server.popen(['iperf3', '-s', '-1'], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        try:
+            for _ in range(50):
+                done = self.client.run(['iperf3', '-c', SERVER, '-t', seconds, '-O', 1, '-J'],
+                                       check=False, timeout=seconds + 30)
+                result = json.loads(done.stdout)
+                if 'Connection refused' not in result.get('error', ''):
+                    break
+                time.sleep(0.05)  # the server is not there yet
+        finally:
+            self.server.stop(server)
+        if 'error' in result:
+            raise RuntimeError(f'iperf3: {result["error"]}')
+        return result['end']['sum_received']['bits_per_second'] / 1e9
+
+    def received_pps(self, load, rate, seconds):
+        """Small packets a second that reach the server's application while `rate` are offered."""
+        port, payload = next(_ports), SMALL - IP_AND_UDP
+        counter = self.server.popen([load, 'count', SERVER, port, payload, SKIP_MS,
+                                     round(seconds * 1000)], stdout=subprocess.PIPE, text=True)
+        try:
+            self.client.run([load, 'send', SERVER, port, payload, round(rate),
+                             round(seconds * 1000) + 2 * SKIP_MS], timeout=seconds + 30)
+            return int(counter.communicate(timeout=10)[0]) / seconds
+        finally:
+            self.server.stop(counter)
+
+    def best_rate(self, load, first=30_000, step=1.5, seconds=0.3):
+        """The offered rate at which most packets arrive. More than a gateway can take costs it
+        time, on two cores above all, so this is above its capacity but not far above."""
+        best = (0, first)
+        rate = first
+        while rate < 3e6:
+            received = self.received_pps(load, rate, seconds)
+            best = max(best, (received, rate))
+            if received < rate / 2 and received < 0.9 * best[0] or received < rate / 4:
+                break
+            rate *= step
+        return best[1]
