@@ -17,6 +17,7 @@ import time
 
 from netns import Namespaces, wait_until
 from processes import Wire
+from scapy_esp import frame, udp
 
 CLIENT, SERVER = '10.1.0.10', '10.2.0.10'
 CLIENT_NET, SERVER_NET = '10.1.0.0/24', '10.2.0.0/24'
@@ -24,7 +25,7 @@ A, B = '192.0.2.1', '192.0.2.2'
 INNER_MTU = 1400
 SMALL = 64                    # bytes of an inner IP packet
 IP_AND_UDP = 28
-SKIP_MS = 150                 # of each packet rate measurement, until rates have settled
+SKIP = 0.15                   # seconds before and after each packet rate measurement
 MARK = b'this payload must not be seen on the wire'
 _ports = itertools.count(20000)
 
@@ -144,26 +145,40 @@ class World:
         return result['end']['sum_received']['bits_per_second'] / 1e9
 
     def received_pps(self, load, rate, seconds):
-        """Small packets a second that reach the server's application while `rate` are offered."""
-        port, payload = next(_ports), SMALL - IP_AND_UDP
-        counter = self.server.popen([load, 'count', SERVER, port, payload, SKIP_MS,
-                                     round(seconds * 1000)], stdout=subprocess.PIPE, text=True)
+        """Small packets a second that reach the server's socket while `rate` are offered."""
+        port = next(_ports)
+        router = self.a.mac('core0')
+        packet = udp(CLIENT, SERVER, port, port, bytes(SMALL - IP_AND_UDP))
+        sent = frame(packet, router, self.client.mac('in0')).hex()
+        counter = self.server.popen([load, 'count', SERVER, port, round(seconds * 1000)],
+                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
-            self.client.run([load, 'send', SERVER, port, payload, round(rate),
-                             round(seconds * 1000) + 2 * SKIP_MS], timeout=seconds + 30)
-            return int(counter.communicate(timeout=10)[0]) / seconds
+            counter.stdout.readline()
+            sender = self.client.popen([load, 'send', 'in0', sent, round(rate),
+                                        round((seconds + 2 * SKIP) * 1000)],
+                                       stdout=subprocess.DEVNULL)
+            time.sleep(SKIP)
+            received = int(counter.communicate('go', timeout=seconds + 20)[0])
+            sender.wait(seconds + 20)
+            return received
         finally:
+            for process in list(self.client.processes):
+                self.client.stop(process)
             self.server.stop(counter)
 
     def best_rate(self, load, first=30_000, step=1.5, seconds=0.3):
         """The offered rate at which most packets arrive. More than a gateway can take costs it
         time, on two cores above all, so this is above its capacity but not far above."""
-        best = (0, first)
+        found = {}
+
+        def probe(rate):
+            found[rate] = self.received_pps(load, rate, seconds)
+            return found[rate]
+
         rate = first
-        while rate < 3e6:
-            received = self.received_pps(load, rate, seconds)
-            best = max(best, (received, rate))
-            if received < rate / 2 and received < 0.9 * best[0] or received < rate / 4:
-                break
+        while probe(rate) > rate / 2:
             rate *= step
-        return best[1]
+        best = max(found, key=found.get)
+        for nearer in (best * step ** 0.5, best / step ** 0.5):
+            probe(nearer)
+        return max(found, key=found.get)
