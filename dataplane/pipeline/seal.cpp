@@ -73,6 +73,14 @@ void WriteUdp(uint8_t* at, const Sa& sa, size_t payload) noexcept {
   udp->dgram_cksum = 0;  // RFC 3948 2.1: the ICV covers it
 }
 
+// Over IPv6 a host discards UDP without a checksum (RFC 8200 8.1), and ESP is not among what RFC
+// 6935 exempts. Inbound nobody looks at it: the ICV covers more.
+void WriteUdpChecksumV6(Packet& packet) noexcept {
+  auto* ip = rte_pktmbuf_mtod(packet.mbuf, rte_ipv6_hdr*);
+  auto* udp = reinterpret_cast<rte_udp_hdr*>(ip + 1);
+  udp->dgram_cksum = rte_ipv6_udptcp_cksum(ip, udp);
+}
+
 void WriteOuterV4(uint8_t* at, const Sa& sa, const Flow& inner, size_t length) noexcept {
   auto* ip = reinterpret_cast<rte_ipv4_hdr*>(at);
   const bool df = sa.tunnel.df == DontFragment::set ||
@@ -162,8 +170,10 @@ void Seal(Worker& worker, Burst& burst) noexcept {
   worker.engine().Seal(std::span(ops).first(count));
   unsigned i = 0;
   worker.Filter(burst, [&](Packet& packet) {
-    if (packet.sa == nullptr || ops[i++].ok) return Verdict::accepted;
-    return Verdict::crypto_error;
+    if (packet.sa == nullptr) return Verdict::accepted;
+    if (!ops[i++].ok) return Verdict::crypto_error;
+    if (packet.sa->tunnel.udp_encap && !packet.sa->tunnel.local.IsV4()) WriteUdpChecksumV6(packet);
+    return Verdict::accepted;
   });
 }
 
