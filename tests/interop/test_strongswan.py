@@ -3,7 +3,8 @@ other, SAs made by IKEv2.
 
       peer                     switch                    gate                      server
     charon 192.0.2.2 ═ to-peer ─ br0 ─ to-gate ═ wire0 192.0.2.1, core0 ═════ 10.2.0.10
-    clients 10.1.0.x                                                      2001:db8:2::10
+     or 2001:db8:f::2                             or 2001:db8:f::1        2001:db8:2::10
+    clients 10.1.0.x
 
 Two charons, one on the peer, one on the gate, do IKE with each other and log the keys. Then the gate's
 charon is killed, so that it cannot say goodbye, and Portcullis takes its place with the same address,
@@ -22,15 +23,13 @@ import pytest
 
 from netns import Namespaces, wait_until
 from processes import Control, Dataplane, Pki, Process, Wire, instance_name
-from scapy_esp import split
+from scapy_esp import NON_ESP_MARKER, split, transport_checksum
 from strongswan import Charon, Child
 
-GATE, PEER = '192.0.2.1', '192.0.2.2'
+OUTER = {4: ('192.0.2.1', '192.0.2.2'), 6: ('2001:db8:f::1', '2001:db8:f::2')}  # gate, peer
 SERVER, SERVER6 = '10.2.0.10', '2001:db8:2::10'
 NETWORKS = {SERVER: '10.2.0.0/24', SERVER6: '2001:db8:2::/64'}
 HTTP, UDP_PORT, CLIENT_PORT = 8080, 5000, 40000
-UDP_AT = 14 + 20  # in a frame
-ESP_AT = UDP_AT + 8
 DOWNLOADED = 200_000  # bytes: many full segments, and ACKs the other way
 
 # (name, strongSwan's proposal, our algorithm, inner address of the client)
@@ -56,10 +55,11 @@ def host_prefix(address):
 class Interop:
     """Everything in the picture, Portcullis in charge of the gate."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, outer):
         self.folder = pathlib.Path(folder)
+        self.gate_address, self.peer_address = OUTER[outer]
         with contextlib.ExitStack() as stack:
-            self.world = stack.enter_context(Namespaces('swan'))
+            self.world = stack.enter_context(Namespaces(f'swan{outer}'))
             self._hosts()
             self._negotiate(stack)
             self._take_over(stack)
@@ -70,6 +70,9 @@ class Interop:
         world = self.world
         self.peer, self.switch, self.gate, self.server = map(
             world.add, ('peer', 'switch', 'gate', 'server'))
+        for host in world.all:
+            # Addresses work at once, or ND would wait for seconds.
+            host.sysctl('net.ipv6.conf.default.accept_dad', 0)
         # A switch, because all that crosses it is seen: XDP and AF_XDP pass by a host's own taps.
         world.veth(self.peer, 'wire0', self.switch, 'to-peer')
         world.veth(self.gate, 'wire0', self.switch, 'to-gate')
@@ -80,10 +83,12 @@ class Interop:
             self.switch.run(['ip', 'link', 'set', port, 'master', 'br0'])
             self.switch.sysctl(f'net.ipv6.conf.{port}.disable_ipv6', 1)
         self.switch.run(['ip', 'link', 'set', 'br0', 'arp', 'off', 'up'])
-        self.peer.address('wire0', f'{PEER}/24')
         for client in CLIENTS.values():
             self.peer.address('lo', host_prefix(client))
-        self.gate.address('wire0', f'{GATE}/24')
+        for gate, peer in OUTER.values():
+            length = 64 if ':' in gate else 24
+            self.gate.address('wire0', f'{gate}/{length}')
+            self.peer.address('wire0', f'{peer}/{length}')
         for host, interface, number in ((self.gate, 'core0', '1'), (self.server, 'srv0', '10')):
             host.address(interface, f'10.2.0.{number}/24')
             host.address(interface, f'2001:db8:2::{number}/64')
@@ -105,8 +110,8 @@ class Interop:
             made.start()
             return made
 
-        before = charon(self.gate, GATE, PEER, False)
-        self.charon = charon(self.peer, PEER, GATE, True)
+        before = charon(self.gate, self.gate_address, self.peer_address, False)
+        self.charon = charon(self.peer, self.peer_address, self.gate_address, True)
         for name in CLIENTS:
             self.charon.initiate(name)
         self.keyed = self.charon.keys()
@@ -143,7 +148,8 @@ class Interop:
                     {'protocol': 'udp', 'first': UDP_PORT, 'last': UDP_PORT},
                     {'protocol': 'icmp'}, {'protocol': 'icmpv6'}]}],
             'peers': [{'name': 'strongswan', 'identity': 'strongswan.example', 'role': 'csmf',
-                       'endpoint': PEER, 'prefixes': [host_prefix(c) for c in CLIENTS.values()]}],
+                       'endpoint': self.peer_address,
+                       'prefixes': [host_prefix(c) for c in CLIENTS.values()]}],
             'policies': [{'name': 'manage', 'role': 'csmf', 'interface': 'server'}]})
         for name, _, algorithm, client in CASES:
             keyed = self.keyed[name]  # charon's outbound is the gate's inbound; charon initiated
@@ -154,7 +160,8 @@ class Interop:
                     'spi': f'0x{spi:08x}', 'algorithm': algorithm, 'key': key.hex(), 'esn': False,
                     'selectors': [{'local': host_prefix(server_of(client)),
                                    'remote': host_prefix(client)}],
-                    'tunnel': {'local': GATE, 'remote': PEER, 'udp_encap': True}})
+                    'tunnel': {'local': self.gate_address, 'remote': self.peer_address,
+                               'udp_encap': True}})
 
     def _listen(self, stack):
         web = self.folder / 'web'
@@ -170,7 +177,8 @@ class Interop:
             process.require(lambda a=address: self.server.run(
                 ['curl', '-s', '--noproxy', '*', '-o', '/dev/null', url(a)], check=False).returncode == 0, 'serving')
         self.from_peer, self.from_gate = (
-            stack.enter_context(Wire(self.switch, port)) for port in ('to-peer', 'to-gate'))
+            stack.enter_context(Wire(self.switch, port, keep=is_esp_in_udp))
+            for port in ('to-peer', 'to-gate'))
 
     def settle(self):
         """Until nothing is under way, so that the verdicts stand still."""
@@ -186,15 +194,22 @@ def url(address):
 
 
 @pytest.fixture(scope='module')
-def interop(tmp_path_factory):
-    running = Interop(tmp_path_factory.mktemp('interop'))
-    yield running
-    running.close()
+def interops(tmp_path_factory):
+    """{outer IP version: Interop}, made when the first test asks for it."""
+    running = {}
+    yield lambda outer: running.get(outer) or running.setdefault(
+        outer, Interop(tmp_path_factory.mktemp('interop'), outer))
+    for one in running.values():
+        one.close()
 
 
-@pytest.fixture(params=CLIENTS)
-def child(request):
-    return request.param
+@pytest.fixture
+def interop(interops, outer):
+    return interops(outer)
+
+
+every_child = pytest.mark.parametrize('outer,child', [
+    *((4, name) for name in CLIENTS), (6, 'gcm128'), (6, 'inner6')])
 
 
 def grown(interop, before):
@@ -217,11 +232,23 @@ def datagrams(host, address, port):
     return sock
 
 
+def esp_at(frame):
+    """Where ESP begins, or the non-ESP marker, in a frame that carries it in UDP."""
+    return 14 + (20 if frame[12:14] == b'\x08\x00' else 40) + 8
+
+
+def is_esp_in_udp(frame):
+    protocol = {b'\x08\x00': 14 + 9, b'\x86\xdd': 14 + 6}.get(bytes(frame[12:14]))
+    if protocol is None or frame[protocol] != socket.IPPROTO_UDP:
+        return False
+    at = esp_at(frame)
+    return frame[at - 6:at - 4] == (4500).to_bytes(2, 'big') and frame[at:at + 4] != NON_ESP_MARKER
+
+
 def esp_frames(wire, spi, first):
-    """The frames of UDP-encapsulated ESP with this SPI that the switch saw since `first`."""
-    return [seen for seen in wire.frames[first:] if seen[14 + 9] == 17 and
-            seen[UDP_AT + 2:UDP_AT + 4] == (4500).to_bytes(2, 'big') and
-            seen[ESP_AT:ESP_AT + 4] == spi.to_bytes(4, 'big')]
+    """The frames with this SPI that the switch saw since `first`."""
+    return [frame for frame in wire.frames[first:]
+            if frame[esp_at(frame):esp_at(frame) + 4] == spi.to_bytes(4, 'big')]
 
 
 def the_one(wire, spi, first):
@@ -234,11 +261,21 @@ def the_one(wire, spi, first):
 
 def forged(frame):
     """The same under the next number, which is new: only the ICV can tell."""
-    at = ESP_AT + 4
+    at = esp_at(frame) + 4
     number = int.from_bytes(frame[at:at + 4], 'big') + 1
-    return frame[:at] + number.to_bytes(4, 'big') + frame[at + 4:]
+    changed = bytearray(frame[:at] + number.to_bytes(4, 'big') + frame[at + 4:])
+    if changed[14] >> 4 == 6:
+        # Or the peer's kernel would refuse it first.
+        udp = slice(at - 12, None)
+        changed[at - 6:at - 4] = b'\0\0'
+        value = transport_checksum(socket.inet_ntop(socket.AF_INET6, changed[22:38]),
+                                   socket.inet_ntop(socket.AF_INET6, changed[38:54]),
+                                   socket.IPPROTO_UDP, bytes(changed[udp]))
+        changed[at - 6:at - 4] = (value or 0xffff).to_bytes(2, 'big')
+    return bytes(changed)
 
 
+@every_child
 def test_ping_and_http_pass_both_ways(interop, child):
     client = CLIENTS[child]
     interop.settle()
@@ -254,16 +291,19 @@ def test_ping_and_http_pass_both_ways(interop, child):
     assert set(grown(interop, before)) == {'accepted'}
 
 
+@every_child
 def test_both_say_esp_in_udp_under_the_negotiated_spis(interop, child):
     client, keyed = CLIENTS[child], interop.keyed[child]
-    ways = ((interop.from_peer, keyed.outbound_spi, PEER, GATE, interop.from_peer.count()),
-            (interop.from_gate, keyed.inbound_spi, GATE, PEER, interop.from_gate.count()))
+    gate, peer = interop.gate_address, interop.peer_address
+    ways = ((interop.from_peer, keyed.outbound_spi, peer, gate, interop.from_peer.count()),
+            (interop.from_gate, keyed.inbound_spi, gate, peer, interop.from_gate.count()))
     interop.peer.run(['ping', '-c', '1', '-W', '2', '-I', client, server_of(client)])
     for wire, spi, source, destination, first in ways:
         outer, _ = split(the_one(wire, spi, first)[14:])
         assert (outer.source, outer.destination, outer.ports) == (source, destination, (4500, 4500))
 
 
+@every_child
 def test_the_gate_refuses_a_replay_and_a_forgery_and_takes_the_fresh(interop, child):
     """What strongSwan sealed, sent again or changed by somebody on the wire."""
     client, keyed = CLIENTS[child], interop.keyed[child]
@@ -288,6 +328,7 @@ def test_the_gate_refuses_a_replay_and_a_forgery_and_takes_the_fresh(interop, ch
         assert counted(interop, before, expected) == expected
 
 
+@every_child
 def test_strongswan_refuses_a_replay_and_a_forgery_and_takes_the_fresh(interop, child):
     """What the gate sealed: a peer that checks finds numbers that grow and an ICV over all of it."""
     client, keyed = CLIENTS[child], interop.keyed[child]
@@ -313,6 +354,7 @@ def test_strongswan_refuses_a_replay_and_a_forgery_and_takes_the_fresh(interop, 
         assert refusals() == (replays + 1, forgeries + 1)
 
 
+@pytest.mark.parametrize('outer', [4])
 def test_what_strongswan_seals_against_policy_ends_at_the_gate(interop):
     """The SA's selectors admit any protocol and port, the policy does not."""
     with datagrams(interop.server, SERVER, UDP_PORT) as allowed, \
