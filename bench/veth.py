@@ -12,11 +12,15 @@ round, so that what else happens on the machine meets all of them:
         most do
 
     bench/veth.py [--repeats N] [--seconds S] [--only NAME,...] [--json FILE]
+
+`taskset -c 2,3 bench/veth.py` gives them all the same cores of a larger machine.
 """
 
 import argparse
 import json
+import os
 import pathlib
+import platform
 import statistics
 import subprocess
 import sys
@@ -78,7 +82,15 @@ def rows(rounds, contenders):
     return result
 
 
+def machine():
+    with open('/proc/cpuinfo', encoding='ascii') as file:
+        model = next((line.split(':')[1].strip() for line in file if line.startswith('model name')),
+                     platform.machine())
+    return f'{len(os.sched_getaffinity(0))} cores of {model}, Linux {platform.release()}'
+
+
 def table(result):
+    print(f'\n{machine()}, medians of {result[0]["repeats"]}')
     for metric, (unit, _, decimals) in METRICS.items():
         print(f'\n{"TCP, inner packets of 1400 B" if metric == "tcp" else "inner packets of 64 B"}'
               f'\n{"":30}{unit:>12}{"spread":>9}{"x best other":>14}')
