@@ -26,6 +26,7 @@ INNER_MTU = 1400
 SMALL = 64                    # bytes of an inner IP packet
 IP_AND_UDP = 28
 SKIP = 0.15                   # seconds before and after each packet rate measurement
+STEP = 1.2                    # between the offered rates of a packet rate measurement
 MARK = b'this payload must not be seen on the wire'
 _ports = itertools.count(20000)
 
@@ -166,19 +167,22 @@ class World:
                 self.client.stop(process)
             self.server.stop(counter)
 
-    def coarse_rate(self, load, first=30_000, step=1.5, seconds=0.3):
-        """About the offered rate at which most packets arrive. More than a gateway can take costs
-        it time, on two cores above all: what arrives peaks where the capacity is and falls again."""
-        received, rate = {}, first
-        while True:
-            received[rate] = self.received_pps(load, rate, seconds)
-            if received[rate] < rate / 2:
-                break
-            rate *= step
-        return max(received, key=received.get)
+    def peak_pps(self, load, seconds, start=None):
+        """(packets a second, the offered rate at which so many arrived): the most there is.
 
-    def peak_pps(self, load, coarse, seconds):
-        """The most packets a second that arrive, over offered rates around the coarse one. Half a
-        step of it to each side is enough to offer more than the gateway can take."""
-        return max(self.received_pps(load, coarse * factor, seconds / 3)
-                   for factor in (0.82, 1, 1.22))
+        What arrives peaks where the capacity is and falls again, since what a gateway cannot take
+        costs it time all the same. So the offered rate climbs until two in a row were clearly too
+        much: one may have been bad luck. start: about where the peak was the last time.
+        """
+        if start is None:
+            _, start = self._climb(load, 20_000, 1.5, 0.3)
+        return self._climb(load, start / STEP, STEP, max(0.4, seconds / 4))
+
+    def _climb(self, load, rate, step, seconds):
+        best, too_much = (0, rate), 0
+        while too_much < 2:
+            received = self.received_pps(load, rate, seconds)
+            too_much = too_much + 1 if received < 0.9 * rate and received <= best[0] else 0
+            best = max(best, (received, rate))
+            rate *= step
+        return best
