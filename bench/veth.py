@@ -2,10 +2,10 @@
 """End to end over veth: Portcullis beside what Debian has for the same job.
 
 Four hosts in network namespaces, client, gateway a, gateway b, server (bench/gates/world.py), and
-between the gateways one contender after the other (bench/gates/contenders.py): wireguard-go, strongSwan
-with ESP in user space, Portcullis, and no protection at all for reference. All share all cores. Each
-is first shown to encrypt, by looking for the payload on the wire, then measured in turn, round after
-round, so that what else happens on the machine meets all of them:
+between the gateways one contender after the other (bench/gates/contenders.py): wireguard-go,
+strongSwan with ESP in user space, Portcullis, and no protection at all for reference. All share
+all cores. Each is first shown to encrypt, by looking for the payload on the wire, then measured in
+turn, round after round, so that what else happens on the machine meets all of them:
 
   tcp   one iperf3 stream that fills inner packets of 1400 bytes
   pps   inner packets of 64 bytes that reach the server's socket, at the offered rate at which
@@ -57,14 +57,14 @@ def measure(contender, folder, load, rates, seconds):
             world.offloads(offloads)
             name = label(contender, offloads)
             values[name, 'tcp'] = world.tcp_gbits(seconds)
-        # Small packets have nothing to offload: once, with the setting that suits the contender best.
+        # Small packets have nothing to offload: once, with the last, which suits everybody best.
         values[name, 'pps'], rates[name] = world.peak_pps(load, seconds, rates.get(name))
     return values
 
 
 def rows(rounds, contenders):
-    """The JSON rows. The ratio is the median over the rounds of this contender's figure over the best
-    of the other contenders' in the same round: what the machine did meanwhile met both."""
+    """The JSON rows. The ratio is the median over the rounds of this contender's figure over the
+    best of the other contenders' in the same round: what the machine did meanwhile met both."""
     owner = {label(c, o): c for c in contenders for o in c.offloads}
     result = []
     for metric, (unit, divisor, _) in METRICS.items():

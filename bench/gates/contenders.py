@@ -1,10 +1,10 @@
 """What is measured: each contender turns the two gateways of a World into a tunnel between the
 client's and the server's network, as its users would set it up.
 
-A contender is a context manager that takes the World and a folder. `offloads` are the settings of the
-veths it is measured with: all of them with those that AF_XDP needs, so that the gateways differ in
-nothing but themselves, and those that do without AF_XDP also with the kernel's own, which suit them
-better.
+A contender is a context manager that takes the World and a folder. `offloads` are the settings of
+the veths it is measured with: all of them with those that AF_XDP needs, so that the gateways differ
+in nothing but themselves, and those that do without AF_XDP also with the kernel's own, which suit
+them better.
 """
 
 import contextlib

@@ -4,9 +4,10 @@
 //   load send  INTERFACE FRAME_IN_HEX PACKETS_PER_SECOND MILLISECONDS   prints how many went out
 //   load count ADDRESS PORT MILLISECONDS                prints how many datagrams came a second
 //
-// The sender sends one frame again and again through a packet socket, past the queueing discipline. The
-// receiver is a UDP socket whose filter drops everything, so that nobody is woken for a packet: the
-// kernel leads each datagram all the way to the socket and counts it there. It says "ready" first.
+// The sender sends one frame again and again through a packet socket, past the queueing discipline.
+// The receiver is a UDP socket whose filter drops everything, so that nobody is woken for a packet:
+// the kernel leads each datagram all the way to the socket and counts it there. It says "ready"
+// first.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <linux/filter.h>

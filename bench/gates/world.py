@@ -37,7 +37,7 @@ OFFLOADS = {'on': ['rx', 'on', 'tx', 'on', 'sg', 'on', 'tso', 'on', 'gso', 'on']
 
 
 class World:
-    """tap: the wire leads through a switch that sees all of it, for the proof, not for measuring."""
+    """tap: the wire leads through a switch that sees all of it: for the proof, not to measure."""
 
     def __init__(self, tap=False):
         self.namespaces = Namespaces('bench')

@@ -1,15 +1,15 @@
-"""ESP with strongSwan, which none of us wrote: its user-space ESP (libipsec) at one end, the gate at the
-other, SAs made by IKEv2.
+"""ESP with strongSwan, which none of us wrote: its user-space ESP (libipsec) at one end, the gate
+at the other, SAs made by IKEv2.
 
       peer                     switch                    gate                      server
     charon 192.0.2.2 ═ to-peer ─ br0 ─ to-gate ═ wire0 192.0.2.1, core0 ═════ 10.2.0.10
      or 2001:db8:f::2                             or 2001:db8:f::1        2001:db8:2::10
     clients 10.1.0.x
 
-Two charons, one on the peer, one on the gate, do IKE with each other and log the keys. Then the gate's
-charon is killed, so that it cannot say goodbye, and Portcullis takes its place with the same address,
-SPIs and keys over REST. The peer's charon never learns of it. libipsec speaks ESP in UDP only and has
-no ESN, so all SAs are UDP-encapsulated with 32-bit numbers.
+Two charons, one on the peer, one on the gate, do IKE with each other and log the keys. Then the
+gate's charon is killed, so that it cannot say goodbye, and Portcullis takes its place with the same
+address, SPIs and keys over REST. The peer's charon never learns of it. libipsec speaks ESP in UDP
+only and has no ESN, so all SAs are UDP-encapsulated with 32-bit numbers.
 """
 
 import contextlib
@@ -174,8 +174,9 @@ class Interop:
                               self.folder / f'http-{address.replace(":", "-")}.log')
             stack.callback(process.stop)
             process.launch()
-            process.require(lambda a=address: self.server.run(
-                ['curl', '-s', '--noproxy', '*', '-o', '/dev/null', url(a)], check=False).returncode == 0, 'serving')
+            fetch = ['curl', '-s', '--noproxy', '*', '-o', '/dev/null', url(address)]
+            process.require(lambda fetch=fetch: self.server.run(fetch, check=False).returncode == 0,
+                            'serving')
         self.from_peer, self.from_gate = (
             stack.enter_context(Wire(self.switch, port, keep=is_esp_in_udp))
             for port in ('to-peer', 'to-gate'))
@@ -190,7 +191,8 @@ class Interop:
 
 
 def url(address):
-    return f'http://[{address}]:{HTTP}/image' if ':' in address else f'http://{address}:{HTTP}/image'
+    host = f'[{address}]' if ':' in address else address
+    return f'http://{host}:{HTTP}/image'
 
 
 @pytest.fixture(scope='module')
@@ -218,7 +220,7 @@ def grown(interop, before):
 
 
 def counted(interop, before, expected):
-    """The verdicts since `before`, once they are as expected or it is clear that they stay wrong."""
+    """The verdicts since `before`, once they are as expected or clearly stay wrong."""
     wait_until(lambda: grown(interop, before) == expected, 5)
     return grown(interop, before)
 
@@ -330,7 +332,7 @@ def test_the_gate_refuses_a_replay_and_a_forgery_and_takes_the_fresh(interop, ch
 
 @every_child
 def test_strongswan_refuses_a_replay_and_a_forgery_and_takes_the_fresh(interop, child):
-    """What the gate sealed: a peer that checks finds numbers that grow and an ICV over all of it."""
+    """What the gate sealed: who checks finds numbers that grow and an ICV over all of it."""
     client, keyed = CLIENTS[child], interop.keyed[child]
 
     def refusals():

@@ -4,9 +4,9 @@
     b = Charon(peer, folder / 'b', '192.0.2.2', '192.0.2.1', [Child('net', ..., 'aes128gcm16')])
     a.start(); b.start(); b.initiate('net')
 
-It asks nothing of the kernel but TUN: ESP goes in UDP from port 4500 (it can do no other), with 32-bit
-sequence numbers (it has no ESN). Sockets, configuration and log are in a folder of their own, so any
-number may run beside each other and beside an installed strongSwan.
+It asks nothing of the kernel but TUN: ESP goes in UDP from port 4500 (it can do no other), with
+32-bit sequence numbers (it has no ESN). Sockets, configuration and log are in a folder of their
+own, so any number may run beside each other and beside an installed strongSwan.
 """
 
 import dataclasses
