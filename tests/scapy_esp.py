@@ -231,7 +231,7 @@ class Sa:
         body = self.esp(inner, sequence, **esp)
         protocol = IPPROTO_ESP
         if self.udp:
-            # RFC 3948 2.1: checksum 0, over IPv6 too (RFC 6935).
+            # RFC 3948 2.1: checksum 0. A peer's host would discard that over IPv6, the gate takes it.
             body = struct.pack('!HHHH', *self.ports, 8 + len(body), 0) + body
             protocol = 17
         return datagram(self.source, self.destination, protocol, body, **(outer or {}))
@@ -313,6 +313,8 @@ def split(packet):
     if protocol == 17:
         sport, dport, length, outer.udp_checksum = struct.unpack('!HHHH', body[:8])
         assert length == len(body), 'UDP length contradicts the IP length'
+        assert outer.udp_checksum == 0 or transport_checksum(
+            outer.source, outer.destination, 17, body) == 0, 'outer UDP checksum is wrong'
         outer.ports = (sport, dport)
         body = body[8:]
     else:

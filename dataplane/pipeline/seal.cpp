@@ -49,7 +49,7 @@ void WriteHeader(const Sa& sa, Path& path) noexcept {
     path.header_length = sizeof(ip);
   }
   if (!sa.tunnel.udp_encap) return;
-  rte_udp_hdr udp{};  // no checksum: the ICV covers it (RFC 3948 2.1)
+  rte_udp_hdr udp{};  // without checksum: the ICV covers it (RFC 3948 2.1); but see below
   udp.src_port = rte_cpu_to_be_16(sa.tunnel.local_port);
   udp.dst_port = rte_cpu_to_be_16(sa.endpoint.port());
   std::memcpy(at + path.header_length, &udp, sizeof(udp));
@@ -92,6 +92,14 @@ Verdict Prepare(Worker& worker, Packet& packet, const Path& path, Lifetime& life
   }
   if (worker.config().mss_clamp) ClampMss({ip, packet.flow.length}, packet.flow, path.inner_mtu);
   return Verdict::accepted;
+}
+
+// Over IPv6 a host discards UDP without a checksum (RFC 8200 8.1), and ESP is not among what RFC
+// 6935 exempts. Inbound nobody looks at it: the ICV covers more.
+void WriteUdpChecksumV6(const Packet& packet) noexcept {
+  auto* ip = reinterpret_cast<rte_ipv6_hdr*>(packet.data);
+  auto* udp = reinterpret_cast<rte_udp_hdr*>(ip + 1);
+  udp->dgram_cksum = rte_ipv6_udptcp_cksum(ip, udp);
 }
 
 // The outer headers; `esp_length` bytes follow them.
@@ -168,6 +176,7 @@ Verdict Frame(Packet& packet, const Path& path, CryptoOp& op) noexcept {
 }  // namespace
 
 void Seal(Worker& worker, Burst& burst) noexcept {
+  constexpr uint8_t kUdpV6 = sizeof(rte_ipv6_hdr) + sizeof(rte_udp_hdr);
   std::array<CryptoOp, Burst::kMost> ops;
   unsigned count = 0;
   Lifetime lifetime;
@@ -187,8 +196,10 @@ void Seal(Worker& worker, Burst& burst) noexcept {
   worker.engine().Seal(std::span(ops).first(count));
   unsigned i = 0;
   worker.Filter(burst, [&](Packet& packet) {
-    if (packet.sa == nullptr || ops[i++].ok) return Verdict::accepted;
-    return Verdict::crypto_error;
+    if (packet.sa == nullptr) return Verdict::accepted;
+    if (!ops[i++].ok) return Verdict::crypto_error;
+    if (packet.sa->path.header_length == kUdpV6) WriteUdpChecksumV6(packet);
+    return Verdict::accepted;
   });
 }
 
