@@ -185,6 +185,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace portcullis
 
+// NOLINTNEXTLINE(bugprone-exception-escape): what start-up cannot cope with ends the program
 int main(int argc, char** argv) {
   return portcullis::Main(argc, argv);
 }
