@@ -82,6 +82,7 @@ void PrintRoutes() {
 }  // namespace
 }  // namespace portcullis
 
+// NOLINTNEXTLINE(bugprone-exception-escape): what start-up cannot cope with ends the program
 int main(int argc, char** argv) {
   using namespace portcullis;
   CLI::App app("Portcullis control: policy in over REST, into the dataplane");

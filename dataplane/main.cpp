@@ -35,10 +35,7 @@ int ClosePorts(const DataplaneConfig& config) {
   for (const PortConfig& port : config.ports) {
     const auto* interface = std::get_if<InterfaceDevice>(&port.device);
     if (interface == nullptr) continue;
-    const XdpRole role = port.role == PortRole::kUntrusted ? XdpRole::kUntrusted
-                         : port.role == PortRole::kTrusted ? XdpRole::kTrusted
-                                                           : XdpRole::kLocal;
-    ports.push_back({port.name, interface->name, role});
+    ports.push_back({port.name, interface->name, XdpRoleOf(port.role)});
   }
   if (auto closed = CloseInterfaces(config.instance, ports); !closed) return Fatal(closed.error());
   spdlog::info("closed {} port(s) of instance {}", ports.size(), config.instance);
@@ -188,6 +185,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace portcullis
 
+// NOLINTNEXTLINE(bugprone-exception-escape): what start-up cannot cope with ends the program
 int main(int argc, char** argv) {
   return portcullis::Main(argc, argv);
 }

@@ -91,7 +91,7 @@ void Transmit::FlushPort(Out& out, uint16_t port) noexcept {
 
 unsigned Transmit::Flush() noexcept {
   unsigned passed = 0;
-  for (uint16_t port = 0; port < outs_.size(); ++port) {
+  for (uint16_t port = 0; port < RTE_MAX_ETHPORTS; ++port) {
     if (!outs_[port]) continue;
     Out& out = *outs_[port];
     if (out.count > 0) FlushPort(out, port);

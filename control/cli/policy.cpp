@@ -17,7 +17,7 @@ struct Arguments {
 };
 
 Outcome<json> Put(Cli& cli, const std::string& file, bool dry_run) {
-  const auto document = ReadDocument(file);
+  auto document = ReadDocument(file);
   if (!document) return document;
   const auto control = cli.Control();
   if (!control) return tl::unexpected(control.error());

@@ -41,7 +41,7 @@ Outcome<json> ListAll(ControlClient& control, const Collection& collection) {
   json items = json::array();
   std::string target = collection.path;
   while (true) {
-    const auto page = control.Get(target);
+    auto page = control.Get(target);
     if (!page) return page;
     for (const json& item : At(*page, "items")) items.push_back(item);
     const std::string next = Text(*page, "next");

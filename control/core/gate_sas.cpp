@@ -47,10 +47,16 @@ Result<void> Gate::CheckSa(const model::Sa& sa, const std::string& replaces) {
                    "\"" + spec.peer() + "\"");
   }
   // Ours to choose, so ours to keep apart (RFC 4301 4.1). Outbound ones are the peers' choice.
+  // Not even the one that is replaced may have it: what is under way to it would be lost.
   const auto same = inbound_.find(spec.spi());
-  if (spec.direction() == steer::INBOUND && same != inbound_.end() && same->second != replaces) {
+  if (spec.direction() == steer::INBOUND && same != inbound_.end()) {
     return tl::unexpected(SaConflict(
-        "/spi", fmt::format("inbound security association '{}' has this SPI", same->second),
+        "/spi",
+        same->second == replaces
+            ? fmt::format("'{}', which it replaces, has this SPI, and packets that are under way "
+                          "under it would be lost",
+                          replaces)
+            : fmt::format("inbound security association '{}' has this SPI", same->second),
         "an SPI of its own", fmt::format("0x{:08x}", spec.spi())));
   }
   const auto known = store_.KnowsKey(sa.fingerprint);

@@ -50,7 +50,8 @@ class Turn {
       taken_ = false;
       return;
     }
-    waiting_.front()->cancel();
+    boost::system::error_code ignored;  // a destructor calls this, and nothing may come out of it
+    waiting_.front()->cancel(ignored);
     waiting_.pop_front();
   }
 

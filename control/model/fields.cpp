@@ -42,8 +42,8 @@ Result<json> ParseJson(std::string_view text) {
   std::vector<std::set<std::string>> members;
   std::string repeated;
   bool too_deep = false;
-  const auto kTooDeep = Invalid("", "the body is nested too deeply",
-                                fmt::format("at most {} levels", kDeepest), "more");
+  const auto refusal = Invalid("", "the body is nested too deeply",
+                               fmt::format("at most {} levels", kDeepest), "more");
   const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
     if (depth > kDeepest) too_deep = true;
     if (event == json::parse_event_t::object_start) members.emplace_back();
@@ -56,14 +56,14 @@ Result<json> ParseJson(std::string_view text) {
   };
   try {
     json value = json::parse(text, watch);
-    if (too_deep) return kTooDeep;
+    if (too_deep) return refusal;
     if (!repeated.empty()) {
       return Invalid("", "a member appears twice in one object", "each member once",
                      Describe(repeated));
     }
     return value;
   } catch (const json::parse_error& e) {
-    if (too_deep) return kTooDeep;
+    if (too_deep) return refusal;
     // Its own text quotes what was last read, which may be a key.
     const size_t at = std::min<size_t>(e.byte == 0 ? 0 : e.byte - 1, text.size());
     const auto before = text.substr(0, at);

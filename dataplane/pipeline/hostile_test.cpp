@@ -207,7 +207,11 @@ TEST(HostileSpread, FailuresAreCappedOverAllSas) {
   for (TestSender& sender : senders) {
     frames.push_back(From(Forged(sender.Seal(InnerPacket(1400), 2)), "203.0.113.9"));
   }
-  for (int i = 0; i < 95; ++i) gate.Run(kWire, frames, kCore);
+  // One by one, when each costs the engine most: the share counts time, and what a sanitizer makes
+  // slow is the rest of us.
+  for (int i = 0; i < 95; ++i) {
+    for (const Bytes& frame : frames) gate.Run(kWire, {frame}, kCore);
+  }
   EXPECT_GT(gate.Count(Verdict::auth_throttled), kSas);
   for (const auto& [id, sa] : gate.state().sas()) EXPECT_FALSE(sa->auth.Suspect(rte_rdtsc())) << id;
   // From where the peers are, every one passes.

@@ -12,6 +12,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -21,6 +22,7 @@
 #include "dataplane/esp/header.hpp"
 #include "dataplane/esp/sequence.hpp"
 #include "dataplane/packet/rewrite.hpp"
+#include "dataplane/pipeline/test_order.hpp"
 #include "dataplane/worker.hpp"
 
 namespace portcullis {
@@ -179,6 +181,7 @@ class TestGate {
     if (mbuf == nullptr) throw std::runtime_error("no buffer");
     std::memcpy(rte_pktmbuf_append(mbuf, static_cast<uint16_t>(frame.size())), frame.data(),
                 frame.size());
+    Rings(in).order.received.Release();
     if (rte_ring_enqueue(Rings(in).rx, mbuf) == 0) return true;
     rte_pktmbuf_free(mbuf);
     return false;
@@ -198,17 +201,21 @@ class TestGate {
       for (const auto& worker : workers_) handled += worker->Round();
     }
   }
-  /// What left by `out` since the last call.
+  /// What left by `out` since the last call; what left by the other port is forgotten.
   std::vector<Bytes> Left(uint16_t out) {
+    Take(out == kWire ? kCore : kWire);
+    return Take(out);
+  }
+  /// What left by `port` since the last call.
+  std::vector<Bytes> Take(uint16_t port) {
     std::vector<Bytes> left;
     void* mbuf = nullptr;
-    for (const uint16_t port : {kWire, kCore}) {
-      while (rte_ring_dequeue(Rings(port).tx, &mbuf) == 0) {
-        const auto* m = static_cast<rte_mbuf*>(mbuf);
-        const auto* data = rte_pktmbuf_mtod(m, const uint8_t*);
-        if (port == out) left.emplace_back(data, data + rte_pktmbuf_data_len(m));
-        rte_pktmbuf_free(static_cast<rte_mbuf*>(mbuf));
-      }
+    while (rte_ring_dequeue(Rings(port).tx, &mbuf) == 0) {
+      Rings(port).order.sent.Acquire();
+      auto* m = static_cast<rte_mbuf*>(mbuf);
+      const auto* data = rte_pktmbuf_mtod(m, const uint8_t*);
+      left.emplace_back(data, data + rte_pktmbuf_data_len(m));
+      rte_pktmbuf_free(m);
     }
     return left;
   }
@@ -216,6 +223,15 @@ class TestGate {
     uint64_t count = 0;
     for (const auto& worker : workers_) {
       count += worker->counters().Read().packets[static_cast<size_t>(verdict)];
+    }
+    return count;
+  }
+  /// How many packets have a verdict, by whatever name.
+  [[nodiscard]] uint64_t Judged() const {
+    uint64_t count = 0;
+    for (const auto& worker : workers_) {
+      const auto packets = worker->counters().Read().packets;
+      count = std::accumulate(packets.begin(), packets.end(), count);
     }
     return count;
   }
@@ -228,6 +244,7 @@ class TestGate {
   struct Pair {
     rte_ring* rx;
     rte_ring* tx;
+    TestPortOrder order;
   };
 
   static void StartEalOnce() {
@@ -247,8 +264,7 @@ class TestGate {
     return name + "_" + std::to_string(serial++);
   }
   static rte_mempool* Pool() {
-    static rte_mempool* pool =
-        rte_pktmbuf_pool_create("test", 8191, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+    static rte_mempool* pool = TestPool::Make("test", 8191);
     return pool;
   }
   // The ports live as long as the program: the EAL has no second start.
@@ -266,7 +282,8 @@ class TestGate {
       const auto p = static_cast<uint16_t>(port);
       if (port != id || rte_eth_dev_configure(p, 1, 1, &conf) != 0 ||
           rte_eth_rx_queue_setup(p, 0, 64, 0, nullptr, Pool()) != 0 ||
-          rte_eth_tx_queue_setup(p, 0, 64, 0, nullptr) != 0 || rte_eth_dev_start(p) != 0) {
+          rte_eth_tx_queue_setup(p, 0, 64, 0, nullptr) != 0 || rte_eth_dev_start(p) != 0 ||
+          !pair.order.Attach(p)) {
         throw std::runtime_error("no ring port");
       }
     }

@@ -124,10 +124,7 @@ Result<rte_mempool*> MakePool(const DataplaneConfig& config) {
 /// leaves the port closed.
 Result<void> CloseInterface(const DataplaneConfig& config, const PortConfig& port, Port& out) {
   const std::string& interface = std::get<InterfaceDevice>(port.device).name;
-  const XdpRole role = port.role == PortRole::kUntrusted ? XdpRole::kUntrusted
-                       : port.role == PortRole::kTrusted ? XdpRole::kTrusted
-                                                         : XdpRole::kLocal;
-  auto xdp = XdpPort::Attach(config.instance, port.name, interface, role);
+  auto xdp = XdpPort::Attach(config.instance, port.name, interface, XdpRoleOf(port.role));
   if (!xdp) return tl::unexpected(xdp.error());
   out.xdp = std::make_unique<XdpPort>(*std::move(xdp));
   std::vector<std::string> same_side;
@@ -312,6 +309,12 @@ Result<void> Pair(const PortConfig& config, Port& exception, Port& owner) {
 }
 
 }  // namespace
+
+XdpRole XdpRoleOf(PortRole role) {
+  return role == PortRole::kUntrusted ? XdpRole::kUntrusted
+         : role == PortRole::kTrusted ? XdpRole::kTrusted
+                                      : XdpRole::kLocal;
+}
 
 Port::Port() = default;
 Port::Port(Port&&) noexcept = default;

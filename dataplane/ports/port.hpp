@@ -18,6 +18,10 @@ struct rte_mempool;
 namespace portcullis {
 
 class XdpPort;
+enum class XdpRole;
+
+/// What the XDP program of a port does, by the port's role. Exception ports have none.
+XdpRole XdpRoleOf(PortRole role);
 
 /// In front of the IP header every frame has this much (RTE_PKTMBUF_HEADROOM): outer IPv6 + UDP +
 /// ESP + IV is 40 + 8 + 8 + 16 = 72 bytes at most.

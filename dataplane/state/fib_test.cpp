@@ -9,6 +9,8 @@
 #include <string>
 #include <thread>
 
+#include "base/test_seed.hpp"
+
 namespace portcullis {
 namespace {
 
@@ -154,7 +156,7 @@ class Clustered {
 
 TEST(Fib, AgreesWithANaiveTable) {
   for (uint32_t seed = 1; seed <= 20; ++seed) {
-    Clustered draw(seed);
+    Clustered draw(static_cast<uint32_t>(TestSeed(seed)));
     FibInput input;
     for (uint16_t i = 0; i < 16; ++i) input.next_hops.push_back(Via(i));
     for (unsigned i = 0; i < 300; ++i) {

@@ -115,23 +115,27 @@ class Rest:
             connection.connect()
         self.connection = connection
 
-    def call(self, method, path, body=None):
-        """(status, parsed body). Only a connection that was already old is tried a second time."""
-        data = None if body is None else json.dumps(body)
-        headers = {'Content-Type': 'application/json'} if data else {}
+    def exchange(self, method, target, data, headers):
+        """(response, its content). Only a connection that was already old is tried a second time."""
         for fresh in ([True] if self.connection is None else [False, True]):
             try:
                 if fresh:
                     self.close()
                     self._connect()
-                self.connection.request(method, path, data, headers)
+                self.connection.request(method, target, data, headers)
                 response = self.connection.getresponse()
-                content = response.read()
-                break
+                return response, response.read()
             except (OSError, http.client.HTTPException):
                 self.close()
                 if fresh:
                     raise
+        raise AssertionError('a fresh connection answers or raises')
+
+    def call(self, method, path, body=None):
+        """(status, parsed body)"""
+        data = None if body is None else json.dumps(body)
+        headers = {'Content-Type': 'application/json'} if data else {}
+        response, content = self.exchange(method, path, data, headers)
         kind = response.headers.get_content_type()
         if kind.endswith('json') and content:
             return response.status, json.loads(content)

@@ -7,7 +7,6 @@
 Every answer of a documented operation must have a documented status, media type and body.
 """
 
-import http.client
 import json
 import re
 import socket
@@ -79,19 +78,7 @@ class Contract(Rest):
             body = json.dumps(body).encode()
         if body is not None:
             headers.setdefault('Content-Type', 'application/json')
-        for fresh in ([True] if self.connection is None else [False, True]):
-            try:
-                if fresh:
-                    self.close()
-                    self._connect()
-                self.connection.request(method, target, body, headers)
-                response = self.connection.getresponse()
-                content = response.read()
-                break
-            except (OSError, http.client.HTTPException):
-                self.close()
-                if fresh:
-                    raise
+        response, content = self.exchange(method, target, body, headers)
         answer = Answer(response.status, response.headers, content)
         self.contents.append(content)
         self._check(method, target.partition('?')[0], answer)

@@ -8,27 +8,11 @@ import time
 import pytest
 
 from fake_dataplane import FakeDataplane
-from netns import Namespaces, wait_until
-from processes import Control, Dataplane, Pki, instance_name
+from netns import wait_until
+from processes import Control, Dataplane, instance_name
 from rest_contract import Contract, EventStream, document, interface, peer, policy, sa
-from rest_gate import QUIET_PORTS, key
+from rest_gate import QUIET_PORTS, key, namespace, pki, world  # noqa: F401
 from steer_client import pb
-
-
-@pytest.fixture(scope='module')
-def world():
-    with Namespaces('again') as namespaces:
-        yield namespaces
-
-
-@pytest.fixture(scope='module')
-def namespace(world):
-    return world.add('gate')
-
-
-@pytest.fixture(scope='module')
-def pki(tmp_path_factory):
-    return Pki(tmp_path_factory.mktemp('pki'))
 
 
 class Gate:

@@ -15,7 +15,7 @@ def test_a_key_is_taken_once(rest):
     rest.ok('POST', '/v1/sas', sa('in', 0x1001, used), status=201)
     rest.problem('POST', '/v1/sas', sa('in-2', 0x1002, used), status=409, field='/key',
                  detail='used before')
-    rest.problem('PUT', '/v1/sas/in', sa('in', 0x1001, used), status=409, field='/key')
+    rest.problem('PUT', '/v1/sas/in', sa('in', 0x1002, used), status=409, field='/key')
     rest.ok('DELETE', '/v1/sas/in')
     rest.problem('POST', '/v1/sas', sa('in', 0x1001, used), status=409, field='/key')
     rest.problem('POST', '/v1/sas?dryRun=true', sa('in', 0x1001, used.upper()), status=409)
@@ -38,6 +38,18 @@ def test_wrong_sas_are_refused_and_their_key_can_still_be_used(rest):
     rest.problem('POST', '/v1/sas', sa('in', 0x1002, key()), status=409, field='/id')
     rest.problem('POST', '/v1/sas', sa('in-2', 0x1001, key()), status=409, field='/spi')
     rest.problem('PUT', '/v1/sas/none', sa('none', 0x1003, key()), status=404)
+
+
+def test_a_replacement_needs_an_spi_of_its_own(rest):
+    """Packets under way were protected with the old key, so the new one would refuse them."""
+    rest.ok('PUT', '/v1/policy', document())
+    rest.ok('POST', '/v1/sas', sa('in', 0x1001, key()), status=201)
+    again = key()
+    for target in ('/v1/sas/in', '/v1/sas/in?dryRun=true'):  # not only once the dataplane is asked
+        rest.problem('PUT', target, sa('in', 0x1001, again), status=409, field='/spi',
+                     detail='under way')
+    rest.ok('PUT', '/v1/sas/in', sa('in', 0x1002, again), status=200)
+    rest.ok('PUT', '/v1/sas/in', sa('in-2', 0x1001, key()), status=200)  # it is free again
 
 
 def forms_of(text):

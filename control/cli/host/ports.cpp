@@ -52,6 +52,7 @@ std::vector<Finding> CheckConfiguration(const std::string& path) {
   if (!config) return {Missing(what, config.error().Text(), "put it right")};
   std::vector<Finding> findings;
   const std::vector<Error> lacking = ::portcullis::CheckHost(*config);
+  findings.reserve(lacking.size() + config->ports.size());
   for (const Error& error : lacking) {
     findings.push_back(Missing(
         error.where.empty() ? what : error.where,
