@@ -13,7 +13,7 @@ constexpr uint32_t kMinReplayWindow = 64;
 // Ends the conversion of a message at the first field that is wrong.
 #define PORTCULLIS_TRY(into, expression)              \
   if (auto result = (expression); result) {           \
-    into = std::move(*result);                        \
+    (into) = std::move(*result);                      \
   } else {                                            \
     return tl::unexpected(std::move(result.error())); \
   }
