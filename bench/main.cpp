@@ -1,6 +1,7 @@
 // portcullis-bench: how fast the pipeline is on this core, beside what the core could do at best.
 //
-//   portcullis-bench [--quick] [--json FILE] [--filter TEXT] [--stages] [--core N] [--pages huge|small]
+//   portcullis-bench [--quick] [--json FILE] [--filter TEXT] [--stages] [--core N] [--pages
+//   huge|small]
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
@@ -22,7 +23,8 @@ std::vector<Case> Cases() {
   std::vector<Case> cases;
   for (const Way way : {Way::inbound, Way::outbound, Way::round_trip}) {
     for (const uint16_t size : {64, 128, 256, 512, 1024, 1400}) {
-      cases.push_back({.name = "gcm", .way = way, .sizes = {size}, .sizes_name = std::to_string(size)});
+      cases.push_back(
+          {.name = "gcm", .way = way, .sizes = {size}, .sizes_name = std::to_string(size)});
     }
   }
   for (const Way way : {Way::inbound, Way::outbound}) {
@@ -53,8 +55,8 @@ const char* Name(Way way) {
 }
 
 void StartEal(const std::string& core, bool huge) {
-  std::vector<std::string> args = {"portcullis-bench", "-l",          core,
-                                   "--no-pci",         "--no-telemetry", "--log-level=error"};
+  std::vector<std::string> args = {"portcullis-bench", "-l", core, "--no-pci", "--no-telemetry",
+                                   "--log-level=error"};
   if (huge) {
     args.insert(args.end(), {"--in-memory", "-m", "1024"});
   } else {
@@ -87,7 +89,8 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   StartEal(core, huge);
-  rte_mempool* pool = rte_pktmbuf_pool_create("bench", 131071, 512, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+  rte_mempool* pool =
+      rte_pktmbuf_pool_create("bench", 131071, 512, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
   if (pool == nullptr) Die("no memory for the packet buffers");
   for (const Case& test : Cases()) {
     const std::string line = test.name + " " + Name(test.way) + " " + test.sizes_name;
@@ -97,9 +100,12 @@ int main(int argc, char** argv) {
       continue;
     }
     const Row row = Measure(test, options, pool);
-    std::printf("%-14s %-10s %5s B %6u SAs %5u rules  %6.1f ns  crypto %6.1f  io %6.1f  %6.2f Mpps  ratio %.3f ±%.3f\n",
-                test.name.c_str(), Name(test.way), test.sizes_name.c_str(), test.layout.sas, test.layout.rules, row.ns,
-                row.crypto_ns, row.io_ns, 1e3 / row.ns, row.ratio, row.spread / 2);
+    std::printf(
+        "%-14s %-10s %5s B %6u SAs %5u rules  %6.1f ns  crypto %6.1f  io %6.1f  %6.2f Mpps  ratio "
+        "%.3f ±%.3f\n",
+        test.name.c_str(), Name(test.way), test.sizes_name.c_str(), test.layout.sas,
+        test.layout.rules, row.ns, row.crypto_ns, row.io_ns, 1e3 / row.ns, row.ratio,
+        row.spread / 2);
     std::fflush(stdout);
   }
   rte_eal_cleanup();

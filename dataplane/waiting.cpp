@@ -32,9 +32,10 @@ void Waiting::Review(Worker& worker) noexcept {
     const NextHop* hop =
         worker.fib() == nullptr ? nullptr : worker.fib()->Lookup(entry.destination);
     if (hop != nullptr && hop->resolved) {
-      worker.Send(entry.packet, sizeof(rte_ether_hdr),
-                  static_cast<uint16_t>(rte_pktmbuf_data_len(entry.packet.mbuf) - sizeof(rte_ether_hdr)),
-                  *hop);
+      worker.Send(
+          entry.packet, sizeof(rte_ether_hdr),
+          static_cast<uint16_t>(rte_pktmbuf_data_len(entry.packet.mbuf) - sizeof(rte_ether_hdr)),
+          *hop);
       continue;
     }
     if (hop == nullptr || now >= entry.give_up) {

@@ -115,8 +115,8 @@ class Worker {
     }
     if (any != static_cast<unsigned>(Verdict::accepted)) Drop(burst, verdicts.data());
   }
-  /// What leaves are the `length` bytes of IP packet at `offset`. By `hop`, whose link-layer header is
-  /// written here; or they wait for it to be resolved.
+  /// What leaves are the `length` bytes of IP packet at `offset`. By `hop`, whose link-layer header
+  /// is written here; or they wait for it to be resolved.
   void Send(Packet& packet, uint16_t offset, uint16_t length, const NextHop& hop) noexcept {
     constexpr int kHeader = sizeof(rte_ether_hdr);
     if (rte_pktmbuf_headroom(packet.mbuf) + offset < kHeader) {

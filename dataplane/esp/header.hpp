@@ -93,9 +93,9 @@ inline bool ReadEspTrailer(std::span<const uint8_t> decrypted, EspPayload& paylo
   return true;
 }
 
-/// Whether the padding counts 1, 2, 3 … as 2.4 has the receiver inspect. It ends at `end`, where the
-/// pad length stands; header and IV are in front of it, so that 16 bytes before `end` can be read.
-/// Genuine packets of sloppy senders fail this.
+/// Whether the padding counts 1, 2, 3 … as 2.4 has the receiver inspect. It ends at `end`, where
+/// the pad length stands; header and IV are in front of it, so that 16 bytes before `end` can be
+/// read. Genuine packets of sloppy senders fail this.
 inline bool PaddingIsStandard(const uint8_t* end, uint8_t length) noexcept {
   if (length < sizeof(uint64_t)) {  // all that an AEAD needs, in one comparison
     uint64_t last = 0;

@@ -57,8 +57,8 @@ struct Packet {
   [[nodiscard]] std::span<const uint8_t> From(uint16_t offset) const {
     return {At(offset), static_cast<size_t>(rte_pktmbuf_data_len(mbuf)) - offset};
   }
-  /// From here on the frame is the `length` bytes from `offset` on, which may lie before its present
-  /// beginning; the buffer must have them.
+  /// From here on the frame is the `length` bytes from `offset` on, which may lie before its
+  /// present beginning; the buffer must have them.
   void Cut(int offset, uint16_t length) noexcept {
     mbuf->data_off = static_cast<uint16_t>(mbuf->data_off + offset);
     mbuf->data_len = length;
@@ -67,7 +67,8 @@ struct Packet {
   }
 };
 
-/// A judgement's way to say that the packet's buffer is no longer the burst's, and no verdict is due.
+/// A judgement's way to say that the packet's buffer is no longer the burst's, and no verdict is
+/// due.
 inline constexpr Verdict kTaken{UINT8_MAX};
 
 struct Burst {

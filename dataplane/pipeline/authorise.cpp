@@ -1,6 +1,7 @@
 // Authentic is not authorised: may this peer send this inner packet? Its grant first, then the SA's
 // selectors (RFC 4301 5.2 step 4), then the policy: the source must be the peer's own, and a rule
-// must admit the packet. A flow that was judged before, and routed, is known (state/flow_cache.hpp).
+// must admit the packet. A flow that was judged before, and routed, is known
+// (state/flow_cache.hpp).
 #include <array>
 
 #include "dataplane/esp/header.hpp"

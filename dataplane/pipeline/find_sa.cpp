@@ -110,7 +110,8 @@ void FindSa(Worker& worker, Burst& burst) noexcept {
   worker.Filter(burst, [&](Packet& packet) {
     if (packet.kind == Kind::esp) {
       const Verdict verdict = FindEsp(worker, packet);
-      if (packet.sa != nullptr && packet.sa != last) PrefetchWhatItNames(*(last = packet.sa), packet);
+      if (packet.sa != nullptr && packet.sa != last)
+        PrefetchWhatItNames(*(last = packet.sa), packet);
       return verdict;
     }
     if (packet.kind == Kind::keepalive) return Verdict::keepalive;

@@ -204,6 +204,7 @@ TEST(HostileSpread, FailuresAreCappedOverAllSas) {
     senders.emplace_back(kSlow, key, kSpi + i, true);
   }
   std::vector<Bytes> frames;
+  frames.reserve(senders.size());
   for (TestSender& sender : senders) {
     frames.push_back(From(Forged(sender.Seal(InnerPacket(1400), 2)), "203.0.113.9"));
   }

@@ -53,9 +53,8 @@ void Police(Worker& worker, Burst& burst, Direction direction) noexcept {
   }
   if (all) return;
   unsigned i = 0;
-  worker.Filter(burst, [&](Packet&) {
-    return admitted[i++] ? Verdict::accepted : Verdict::rate_limited;
-  });
+  worker.Filter(burst,
+                [&](Packet&) { return admitted[i++] ? Verdict::accepted : Verdict::rate_limited; });
 }
 
 }  // namespace

@@ -22,8 +22,8 @@ namespace {
 
 constexpr uint8_t kTtl = 64;
 
-// What every packet of the SA has in front of it as long as its endpoint stays where it is. Lengths,
-// traffic class, identification and DF are the packet's.
+// What every packet of the SA has in front of it as long as its endpoint stays where it is.
+// Lengths, traffic class, identification and DF are the packet's.
 void WriteHeader(const Sa& sa, Path& path) noexcept {
   const Address to = sa.endpoint.address();
   const uint8_t protocol = sa.tunnel.udp_encap ? IPPROTO_UDP : IPPROTO_ESP;
@@ -70,9 +70,9 @@ const Path& PathOf(Worker& worker, Sa& sa) noexcept {
   if (hop == nullptr) return path;
   WriteHeader(sa, path);
   const uint32_t mtu = learned == 0 ? hop->mtu : std::min(hop->mtu, learned);
-  path.inner_mtu = mtu <= path.header_length ? uint16_t{0}
-                                             : static_cast<uint16_t>(EspMaxInner(
-                                                   sa.algorithm, mtu - path.header_length));
+  path.inner_mtu = mtu <= path.header_length
+                       ? uint16_t{0}
+                       : static_cast<uint16_t>(EspMaxInner(sa.algorithm, mtu - path.header_length));
   return path;
 }
 
@@ -118,8 +118,8 @@ void WriteOuter(uint8_t* at, const Sa& sa, const Flow& inner, Sequence sequence,
     // Routers may fragment what has no DF: the low bits of the number tell the packets apart.
     ip->packet_id = df ? 0 : static_cast<uint16_t>(Value(sequence));
     ip->fragment_offset = df ? RTE_BE16(RTE_IPV4_HDR_DF_FLAG) : 0;
-    uint32_t sum = path.checksum + (uint32_t{traffic} << 8U) +
-                   ip->total_length + ip->packet_id + ip->fragment_offset;
+    uint32_t sum = path.checksum + (uint32_t{traffic} << 8U) + ip->total_length + ip->packet_id +
+                   ip->fragment_offset;
     sum = (sum & 0xffffU) + (sum >> 16U);
     sum = (sum & 0xffffU) + (sum >> 16U);
     ip->hdr_checksum = static_cast<uint16_t>(~sum);

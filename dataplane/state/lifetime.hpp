@@ -1,6 +1,6 @@
-// What packets use up of an SA's lifetime, counted for a run of packets of one SA at once: the record
-// is another cache line, and each of its numbers would wait for the packet before. Exact all the
-// same: near a hard limit every packet is counted before the next is asked about.
+// What packets use up of an SA's lifetime, counted for a run of packets of one SA at once: the
+// record is another cache line, and each of its numbers would wait for the packet before. Exact all
+// the same: near a hard limit every packet is counted before the next is asked about.
 #pragma once
 
 #include "dataplane/esp/sa_record.hpp"

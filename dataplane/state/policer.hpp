@@ -69,16 +69,16 @@ class Policer {
       : packets_(rate.packets_per_second, BurstCycles(rate, tsc_hz), tsc_hz, 1),
         bits_(rate.bits_per_second, BurstCycles(rate, tsc_hz), tsc_hz, kLargestPacketBits) {}
 
-  /// Debits both or, when either does not admit so much, neither. `bytes` of all the packets together.
+  /// Debits both or, when either does not admit so much, neither. `bytes` of all the packets
+  /// together.
   static bool Take(Policer& a, Policer& b, uint64_t now, uint32_t packets,
                    uint32_t bytes) noexcept {
     const uint64_t bits = uint64_t{bytes} * 8;
     const uint64_t after[] = {a.packets_.After(now, packets), a.bits_.After(now, bits),
                               b.packets_.After(now, packets), b.bits_.After(now, bits)};
-    const bool admitted = a.packets_.EarlyEnough(after[0], now) &&
-                          a.bits_.EarlyEnough(after[1], now) &&
-                          b.packets_.EarlyEnough(after[2], now) &&
-                          b.bits_.EarlyEnough(after[3], now);
+    const bool admitted =
+        a.packets_.EarlyEnough(after[0], now) && a.bits_.EarlyEnough(after[1], now) &&
+        b.packets_.EarlyEnough(after[2], now) && b.bits_.EarlyEnough(after[3], now);
     if (!admitted) return false;
     a.packets_.Set(after[0]);
     a.bits_.Set(after[1]);

@@ -89,7 +89,7 @@ struct Sa {
   bool esn = true;
   std::atomic<bool> expired = false;  // hard lifetime; set by worker (counts) or main (time)
   std::atomic<bool> removed = false;  // on its way out: hold no reference past this burst
-  uint8_t payload_offset = 0;  // EspPayloadOffset and its kin, of the algorithm
+  uint8_t payload_offset = 0;         // EspPayloadOffset and its kin, of the algorithm
   uint8_t icv_bytes = 0;
   uint8_t least_length = 0;
   uint8_t pad_mask = 0;  // of AlgorithmInfo::pad_to

@@ -171,8 +171,8 @@ void State::Publish(std::unique_ptr<const HostAddresses> hosts) {
   delete old;
 }
 
-// After what is published, before the quiescence that its predecessor waits for: a round that begins
-// later sees the new view, and no conclusion drawn from what is about to go.
+// After what is published, before the quiescence that its predecessor waits for: a round that
+// begins later sees the new view, and no conclusion drawn from what is about to go.
 void State::ChangeView() {
   const uint32_t next = view_.load(std::memory_order_relaxed) + 1;
   view_.store(next == 0 ? 1 : next, std::memory_order_release);

@@ -50,13 +50,14 @@ struct SteerClient::Connection : std::enable_shared_from_this<Connection> {
         on_close(std::move(close)) {}
 
   // Idempotent; the first reason is the one that everybody hears.
-  void Break(Error error) {
+  void Break(const Error& error) {
     if (!socket.is_open()) return;
     boost::system::error_code ignored;
     socket.close(ignored);
     for (auto& [id, call] : std::exchange(waiting, {})) {
       call->answer = tl::unexpected(error);
-      call->timer.cancel();
+      boost::system::error_code never;
+      call->timer.cancel(never);
     }
     if (on_close) std::exchange(on_close, nullptr)(error);
   }
