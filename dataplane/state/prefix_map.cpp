@@ -4,6 +4,7 @@
 #include <rte_memory.h>
 #include <rte_rib6.h>
 
+#include <algorithm>
 #include <atomic>
 
 namespace portcullis {
@@ -20,6 +21,7 @@ Result<PrefixMap> PrefixMap::Make(size_t most) {
   // A tree of n prefixes branches at most n - 1 times; a pool of size 0 is refused.
   conf.max_nodes = static_cast<int>(2 * most + 1);
   PrefixMap map;
+  map.v4_ = std::make_unique<Blocks>();
   map.rib_.reset(rte_rib6_create(name.c_str(), SOCKET_ID_ANY, &conf));
   if (!map.rib_) {
     return Fail(ErrorKind::kExhausted,
@@ -34,6 +36,12 @@ Result<bool> PrefixMap::Insert(const Prefix& prefix, uint32_t value) {
                                         static_cast<uint8_t>(prefix.length()));
   if (node != nullptr) {
     rte_rib6_set_nh(node, value);
+    if (!prefix.IsV4()) return true;
+    constexpr unsigned kTopBits = 16;
+    const unsigned free_bits = kTopBits - std::min(prefix.WrittenLength(), kTopBits);
+    for (size_t block = 0; block < size_t{1} << free_bits; ++block) {
+      v4_->set(Top(prefix.address()) + block);
+    }
     return true;
   }
   if (rte_errno == EEXIST) return false;
@@ -41,9 +49,8 @@ Result<bool> PrefixMap::Insert(const Prefix& prefix, uint32_t value) {
               fmt::format("no memory for prefix {}: {}", prefix.Text(), rte_strerror(rte_errno)));
 }
 
-std::optional<uint32_t> PrefixMap::Lookup(const Address& address) const noexcept {
+std::optional<uint32_t> PrefixMap::Search(const Address& address) const noexcept {
   constexpr uint8_t kMappedLength = 96;  // of ::ffff:0:0/96, which is all of IPv4
-  if (!rib_) return std::nullopt;
   const rte_rib6_node* node = rte_rib6_lookup(rib_.get(), address.bytes().data());
   if (node == nullptr) return std::nullopt;
   if (address.IsV4()) {
