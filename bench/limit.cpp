@@ -85,8 +85,8 @@ uint64_t CryptoLimit::RunGcm(size_t first) {
     alignas(16) uint8_t icv[kIcvBytes];
     run(&As<GcmSchedule>(*op.key).keys, &manager_->context, text, text,
         op.length - EspPayloadOffset(layout_.algorithm) - kIcvBytes, esp - 16, esp - 32,
-        layout_.esn ? 12 : 8,
-        direction_ == Direction::outbound ? esp + op.length - kIcvBytes : icv, kIcvBytes);
+        layout_.esn ? 12 : 8, direction_ == Direction::outbound ? esp + op.length - kIcvBytes : icv,
+        kIcvBytes);
     __asm__ volatile("" : : "r"(icv) : "memory");
   }
   return rte_rdtsc() - begin;

@@ -10,7 +10,7 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
+#include <stdexcept>
 #include <utility>
 
 namespace portcullis::bench {
@@ -18,8 +18,7 @@ namespace {
 
 constexpr uint16_t kDescriptors = 512;
 // Enough that nothing is dropped, limited so that the buckets really count.
-constexpr Rate kRate = {.packets_per_second = 1'000'000'000,
-                        .bits_per_second = 10'000'000'000'000};
+constexpr Rate kRate = {.packets_per_second = 1'000'000'000, .bits_per_second = 10'000'000'000'000};
 
 std::string Unique(const std::string& name) {
   static unsigned serial = 0;
@@ -29,8 +28,7 @@ std::string Unique(const std::string& name) {
 }  // namespace
 
 void Die(const std::string& why) {
-  std::fprintf(stderr, "portcullis-bench: %s\n", why.c_str());
-  std::exit(1);
+  throw std::runtime_error(why);
 }
 
 Device::Device(const std::string& driver, const std::string& arguments, rte_mempool* pool,
@@ -46,7 +44,8 @@ Device::Device(const std::string& driver, const std::string& arguments, rte_memp
     ok = rte_eth_rx_queue_setup(id_, q, kDescriptors, SOCKET_ID_ANY, nullptr, pool) == 0 &&
          rte_eth_tx_queue_setup(id_, q, kDescriptors, SOCKET_ID_ANY, nullptr) == 0;
   }
-  if (!ok || rte_eth_dev_start(id_) != 0) Die(fmt::format("{},{} does not start", name_, arguments));
+  if (!ok || rte_eth_dev_start(id_) != 0)
+    Die(fmt::format("{},{} does not start", name_, arguments));
 }
 
 Device::~Device() {
@@ -85,8 +84,8 @@ Rig::Rig(const Layout& layout, uint16_t wire, uint16_t core, uint16_t queues, rt
       .config = config_,
       .ports = ports_,
       .pool = pool,
-      .to_main = rte_ring_create_elem(Unique("main").c_str(), sizeof(MainMessage), 1024,
-                                      SOCKET_ID_ANY, 0),
+      .to_main =
+          rte_ring_create_elem(Unique("main").c_str(), sizeof(MainMessage), 1024, SOCKET_ID_ANY, 0),
       .handoff = {},
       .transmit_rings = *rings,
       .tsc_hz = tsc_hz});
