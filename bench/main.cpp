@@ -20,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench/latency.hpp"
 #include "bench/report.hpp"
 #include "bench/rig.hpp"
 #include "bench/row.hpp"
@@ -73,7 +74,8 @@ bool Selected(const Case& test, bool small_pages, const Arguments& arguments) {
          test.Text().find(arguments.filter) != std::string::npos;
 }
 
-nlohmann::json RunRows(const Arguments& arguments) {
+// Rows and delays.
+void RunHere(const Arguments& arguments, nlohmann::json& result) {
   // Two laps of 65,536 packets at once, and those on their way.
   constexpr unsigned kBuffers = 2 * 65536 + 32767;
   rte_mempool* pool =
@@ -84,7 +86,7 @@ nlohmann::json RunRows(const Arguments& arguments) {
                   arguments.quick ? 0.05 : 0.2);
   if (arguments.testpmd) options.testpmd = &testpmd;
 
-  auto rows = nlohmann::json::array();
+  nlohmann::json& rows = result["rows"] = nlohmann::json::array();
   if (!arguments.stages && !arguments.small_pages) PrintHeading();
   for (const Case& test : Cases()) {
     if (!Selected(test, arguments.small_pages, arguments) ||
@@ -99,7 +101,12 @@ nlohmann::json RunRows(const Arguments& arguments) {
     Print(test, row);
     rows.push_back(ToJson(test, row));
   }
-  return rows;
+  if (arguments.small_pages || arguments.stages) return;
+  nlohmann::json& delays = result["latency"] = nlohmann::json::array();
+  for (const Way way : {Way::inbound, Way::outbound}) {
+    if (fmt::format("latency {}", Name(way)).find(arguments.filter) == std::string::npos) continue;
+    for (auto& row : MeasureLatency(way, options, pool)) delays.push_back(row);
+  }
 }
 
 // The same program with the same arguments, on 4 KiB pages.
@@ -125,7 +132,7 @@ void Run(const Arguments& arguments, const std::vector<std::string>& argv) {
   if (arguments.options.repeats == 0 || arguments.options.seconds <= 0) Die("nothing to measure");
   StartEal(arguments);
   nlohmann::json result = {{"machine", Machine()}, {"quick", arguments.quick}};
-  result["rows"] = RunRows(arguments);
+  RunHere(arguments, result);
   rte_eal_cleanup();
   const auto on_small_pages = [&](const Case& test) { return Selected(test, true, arguments); };
   if (!arguments.small_pages && !arguments.stages && std::ranges::any_of(Cases(), on_small_pages)) {
