@@ -1,7 +1,6 @@
 #include "bench/setup.hpp"
 
 #include <fmt/format.h>
-#include <rte_cycles.h>
 #include <rte_eth_ring.h>
 #include <rte_ethdev.h>
 #include <unistd.h>
@@ -10,6 +9,7 @@
 #include <bit>
 #include <cstdio>
 
+#include "bench/core_clock.hpp"
 #include "bench/workers.hpp"
 
 namespace portcullis::bench {
@@ -137,20 +137,19 @@ double Setup::Measure(double seconds) {
   if (replay) RunLap();  // that which is replayed
   const Verdict expected = Expected(test_.attack);
   const uint64_t before = gate_->Count(expected);
-  const auto limit = static_cast<uint64_t>(seconds * static_cast<double>(rte_get_tsc_hz()));
-  uint64_t cycles = 0;
+  CoreClock clock;
   uint64_t packets = 0;
-  while (cycles < limit) {
+  while (clock.ns() < seconds * 1e9) {
     if (windows) gate_->ResetWindows();
-    const uint64_t begin = rte_rdtsc();
+    clock.Start();
     packets += RunLap();
-    cycles += rte_rdtsc() - begin;
+    clock.Stop();
   }
   if (const uint64_t judged = gate_->Count(expected) - before; judged != packets) {
     Die(fmt::format("{}: {} of {} packets were {}", test_.name, judged, packets,
                     Info(expected).name));
   }
-  return Nanoseconds(cycles) / static_cast<double>(packets);
+  return clock.ns() / static_cast<double>(packets);
 }
 
 double Setup::MeasureIo(double seconds) {

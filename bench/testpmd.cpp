@@ -44,7 +44,8 @@ std::string Testpmd::Run(const std::string& pcap, size_t packets) const {
   // Its packets lie in buffers of its pool, beside those on their way.
   const size_t buffers = packets + 16384;
   const std::string memory =
-      hugepages_ ? "--in-memory" : fmt::format("--no-huge --no-shconf -m {}", buffers / 200 + 64);  // one a page
+      hugepages_ ? "--in-memory"
+                 : fmt::format("--no-huge --no-shconf -m {}", buffers / 200 + 64);  // one a page
   const std::string command = fmt::format(
       "(sleep {settle}; echo start; for i in 1 2 3 4 5 6; do sleep {interval}; "
       "echo show port stats 1; done; sleep {interval}; echo quit) | "
