@@ -68,7 +68,7 @@ CryptoLimit::~CryptoLimit() {
 }
 
 void CryptoLimit::RunGcm(size_t first) {
-  constexpr size_t kAhead = 4;
+  constexpr size_t kAhead = 8;
   const bool short_key = layout_.algorithm == Algorithm::aes_128_gcm_16;
   const auto* library = manager_->library;
   const auto seal = short_key ? library->gcm128_enc : library->gcm256_enc;
