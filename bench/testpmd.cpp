@@ -47,7 +47,8 @@ std::string Testpmd::Run(const std::string& pcap, size_t packets) const {
       hugepages_ ? "--in-memory"
                  : fmt::format("--no-huge --no-shconf -m {}", buffers / 200 + 64);  // one a page
   const std::string command = fmt::format(
-      "(sleep {settle}; echo start; for i in 1 2 3 4 5 6; do sleep {interval}; "
+      "taskset -pc {other} $$ >/dev/null; (sleep {settle}; echo start; for i in 1 2 3 4 5 6; do "
+      "sleep {interval}; "
       "echo show port stats 1; done; sleep {interval}; echo quit) | "
       "timeout 30 dpdk-testpmd {memory} --file-prefix testpmd-{pid} --lcores 0@{other},1@{core} "
       "--main-lcore 0 --no-pci --no-telemetry --log-level=error "
