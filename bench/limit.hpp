@@ -31,9 +31,10 @@ class CryptoLimit {
     uint32_t length = 0;
     const KeySchedule* key = nullptr;
   };
-  // Cycles of one burst.
-  uint64_t RunGcm(size_t first);
-  uint64_t RunEngine(size_t first);
+  void RunGcm(size_t first);         // one burst
+  uint64_t RunEngine(size_t first);  // its cycles
+  double MeasureGcm(double seconds);
+  double MeasureEngine(double seconds);
 
   const Layout& layout_;
   Direction direction_;

@@ -10,7 +10,7 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
+#include <stdexcept>
 #include <utility>
 
 namespace portcullis::bench {
@@ -28,8 +28,7 @@ std::string Unique(const std::string& name) {
 }  // namespace
 
 void Die(const std::string& why) {
-  std::fprintf(stderr, "portcullis-bench: %s\n", why.c_str());
-  std::exit(1);
+  throw std::runtime_error(why);
 }
 
 Device::Device(const std::string& driver, const std::string& arguments, rte_mempool* pool,

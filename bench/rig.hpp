@@ -65,7 +65,8 @@ class Rig {
   std::vector<Sa*> sas_;
 };
 
-/// Ends the program: a benchmark that cannot be set up measures nothing.
+/// Ends the program by way of main, so that its files go: a benchmark that cannot be set up, or
+/// whose packets do not become what they have to, measures nothing.
 [[noreturn]] void Die(const std::string& why);
 
 }  // namespace portcullis::bench

@@ -2,7 +2,7 @@
 """How the dataplane scales: memory per SA and time to load many, changes a second, and how long a
 policy swap takes. Ports lead nowhere (net_ring): what traffic loses meanwhile is a system test.
 
-    bench/scale.py [--sas 100000] [--json FILE]
+    bench/scale.py [--sas 100000] [--json FILE]        adds what it found to FILE
 """
 
 import argparse
@@ -121,7 +121,8 @@ def main():
     for key, value in result.items():
         print(f'{key:24} {value:>12}')
     if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + '\n')
+        written = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+        arguments.json.write_text(json.dumps(written | {'scale': result}, indent=2) + '\n')
 
 
 if __name__ == '__main__':

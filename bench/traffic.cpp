@@ -22,7 +22,7 @@ namespace {
 constexpr uint32_t kServer = RTE_IPV4(10, 2, 0, 10);
 constexpr uint32_t kFirstPeer = RTE_IPV4(10, 64, 0, 1);
 constexpr uint32_t kNobody = RTE_IPV4(10, 250, 0, 1);
-constexpr uint16_t kClientPort = 40000;
+constexpr uint16_t kFirstClientPort = 1024;
 
 // Ethernet (all DPDK's virtual devices take any address) in front of an IPv4 packet.
 Frame WithEthernet(const Frame& ip) {
@@ -113,8 +113,10 @@ Lap MakeLap(const Layout& layout, const Sizes& sizes, uint32_t count, MakeFrame&
   uint64_t bytes = 0;
   for (uint32_t i = 0; i < count; ++i) {
     const uint16_t size = sizes[i % sizes.size()];
-    const auto port = static_cast<uint16_t>(kFirstPort + random() % layout.flows);
-    lap.frames.push_back(make(lap.sa[i], size, port));
+    const uint32_t flow = random() % layout.flows;
+    const auto server = static_cast<uint16_t>(kFirstPort + flow % layout.rules);
+    const auto client = static_cast<uint16_t>(kFirstClientPort + flow / layout.rules);
+    lap.frames.push_back(make(lap.sa[i], size, server, client));
     bytes += size;
   }
   lap.inner_bytes = static_cast<double>(bytes) / count;
@@ -141,22 +143,24 @@ Address Layout::PeerOf(uint32_t sa) const {
 
 Lap MakeInbound(const Layout& layout, const Sizes& sizes, uint32_t count, Attack attack) {
   Sealer sealer(layout);
-  Lap lap = MakeLap(layout, sizes, count, [&](uint32_t sa, uint16_t size, uint16_t port) {
-    if (attack == Attack::selector_miss) port = static_cast<uint16_t>(kFirstPort - 1);
-    return sealer.Seal(sa, InnerPacket(size, kFirstPeer + sa, kServer, kClientPort, port), attack);
-  });
+  Lap lap = MakeLap(
+      layout, sizes, count, [&](uint32_t sa, uint16_t size, uint16_t server, uint16_t client) {
+        if (attack == Attack::selector_miss) server = static_cast<uint16_t>(kFirstPort - 1);
+        return sealer.Seal(sa, InnerPacket(size, kFirstPeer + sa, kServer, client, server), attack);
+      });
   lap.esp = true;
   return lap;
 }
 
 Lap MakeOutbound(const Layout& layout, const Sizes& sizes, uint32_t count, Attack attack) {
-  return MakeLap(layout, sizes, count, [&](uint32_t sa, uint16_t size, uint16_t port) {
-    if (layout.client) {
-      return WithEthernet(InnerPacket(size, kFirstPeer, kServer, kClientPort, port));
-    }
-    const uint32_t to = attack == Attack::no_policy ? kNobody : kFirstPeer + sa;
-    return WithEthernet(InnerPacket(size, kServer, to, port, kClientPort));
-  });
+  return MakeLap(layout, sizes, count,
+                 [&](uint32_t sa, uint16_t size, uint16_t server, uint16_t client) {
+                   if (layout.client) {
+                     return WithEthernet(InnerPacket(size, kFirstPeer, kServer, client, server));
+                   }
+                   const uint32_t to = attack == Attack::no_policy ? kNobody : kFirstPeer + sa;
+                   return WithEthernet(InnerPacket(size, kServer, to, server, client));
+                 });
 }
 
 void WritePcap(const std::string& path, const std::vector<Frame>& frames) {

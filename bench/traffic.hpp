@@ -17,7 +17,8 @@ using Frame = std::vector<uint8_t>;
 /// What is wrong with every packet of a lap.
 enum class Attack : uint8_t { none, unknown_spi, replay, bad_icv, selector_miss, no_policy };
 
-/// Who there is. One SA a peer; each peer has one address; flows differ by the server's port.
+/// Who there is. One SA a peer; each peer has one address; flows differ by the server's port and,
+/// where there are more flows than rules, by the client's.
 struct Layout {
   Algorithm algorithm = Algorithm::aes_128_gcm_16;
   uint32_t sas = 1;
@@ -52,6 +53,7 @@ Lap MakeOutbound(const Layout& layout, const Sizes& sizes, uint32_t count, Attac
 
 void WritePcap(const std::string& path, const std::vector<Frame>& frames);
 
-inline constexpr uint16_t kFirstPort = 8000;  // of the server; flow f is port kFirstPort + f
+inline constexpr uint16_t kFirstPort =
+    8000;  // of the server; flow f is at kFirstPort + f modulo rules
 
 }  // namespace portcullis::bench
