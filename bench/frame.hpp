@@ -1,5 +1,5 @@
-// Headers of frames that benchmarks make themselves: what every generator of ours writes in front of
-// a payload.
+// Headers of frames that benchmarks make themselves: what every generator of ours writes in front
+// of a payload.
 #pragma once
 
 #include <rte_byteorder.h>

@@ -41,18 +41,18 @@ Json Ports(const Options& o) {
 Json Policy(const Options& o) {
   Json ports = Ports(o);
   ports["protocol"] = "udp";
-  Json policy = {{"interfaces",
-                  {{{"name", "generator-server"},
-                    {"type", "other"},
-                    {"side", "local"},
-                    {"prefixes", {Host(o.server)}},
-                    {"ports", {ports}},
-                    {"zone", "internal"},
-                    {"protection", "esp"}}}},
-                 {"peers", Json::array()},
-                 {"policies",
-                  {{{"name", "generator"}, {"role", "generator"},
-                    {"interface", "generator-server"}}}}};
+  Json policy = {
+      {"interfaces",
+       {{{"name", "generator-server"},
+         {"type", "other"},
+         {"side", "local"},
+         {"prefixes", {Host(o.server)}},
+         {"ports", {ports}},
+         {"zone", "internal"},
+         {"protection", "esp"}}}},
+      {"peers", Json::array()},
+      {"policies",
+       {{{"name", "generator"}, {"role", "generator"}, {"interface", "generator-server"}}}}};
   for (uint32_t sa = 0; sa < o.sas; ++sa) {
     const std::string name = fmt::format("generator-{}", sa);
     policy["peers"].push_back({{"name", name},

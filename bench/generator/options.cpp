@@ -74,8 +74,10 @@ std::string Contradiction(const Options& o) {
   }
   const size_t senders = std::max<size_t>(o.cores.size(), 2) - 1;
   if (o.sas < senders) {
-    return fmt::format("{} sending cores need as many security associations: one writer each; "
-                       "found --sas {}", senders, o.sas);
+    return fmt::format(
+        "{} sending cores need as many security associations: one writer each; "
+        "found --sas {}",
+        senders, o.sas);
   }
   if (o.service_port + o.flows - 1 > UINT16_MAX) return "--service-port + --flows exceed 65535";
   return "";
@@ -92,7 +94,9 @@ std::string Ipv4Text(uint32_t a) {
   return fmt::format("{}.{}.{}.{}", a >> 24U, a >> 16U & 255U, a >> 8U & 255U, a & 255U);
 }
 
-uint16_t Options::MaxSize() const { return *std::max_element(sizes.begin(), sizes.end()); }
+uint16_t Options::MaxSize() const {
+  return *std::max_element(sizes.begin(), sizes.end());
+}
 
 uint32_t Options::MaxFrame() const {
   return static_cast<uint32_t>(RTE_ETHER_HDR_LEN + sizeof(rte_ipv4_hdr) +
@@ -143,7 +147,8 @@ Options ParseOptions(int argc, char** argv) {
 
   app.add_option("--write-lab", o.write_lab,
                  "Draw a seed and write policy.json, sas.json and generator.conf to this new "
-                 "folder, then end")->group("Laboratory");
+                 "folder, then end")
+      ->group("Laboratory");
   std::vector<std::string> names;
   for (const AlgorithmInfo& info : kAlgorithms) names.emplace_back(info.name);
   const auto who = "Who there is (the same at the gate)";
@@ -152,16 +157,22 @@ Options ParseOptions(int argc, char** argv) {
   app.add_flag("--no-esn", no_esn, "32-bit sequence numbers")->group(who);
   app.add_flag("--udp-encap", o.udp_encap, "ESP in UDP, port 4500 (RFC 3948)")->group(who);
   app.add_option("--sas", o.sas, "Security associations, one a peer")
-      ->check(CLI::Range(1U, kMaxSas))->group(who);
+      ->check(CLI::Range(1U, kMaxSas))
+      ->group(who);
   app.add_option("--flows", o.flows, "Flows of each")->check(CLI::Range(1U, 10000U))->group(who);
   app.add_option("--service-port", o.service_port, "UDP port of flow 0")->group(who);
-  app.add_option("--gate-wire", gate_wire, "The gate's end of the tunnel")->check(kIpv4)->group(who);
+  app.add_option("--gate-wire", gate_wire, "The gate's end of the tunnel")
+      ->check(kIpv4)
+      ->group(who);
   app.add_option("--wire", wire, "Our end of it")->check(kIpv4)->group(who);
-  app.add_option("--gate-core", gate_core, "The gate on the trusted side")->check(kIpv4)->group(who);
+  app.add_option("--gate-core", gate_core, "The gate on the trusted side")
+      ->check(kIpv4)
+      ->group(who);
   app.add_option("--server", server, "We are the server there")->check(kIpv4)->group(who);
   app.add_option("--clients", clients, "Inner address of the first peer")->check(kIpv4)->group(who);
   app.add_option("--sequence-file", o.sequence_file,
-                 "Where the next sequence number is kept between runs")->group(who);
+                 "Where the next sequence number is kept between runs")
+      ->group(who);
 
   const auto where = "Where";
   app.add_option("--wire-port", o.wire_device,
@@ -171,30 +182,39 @@ Options ParseOptions(int argc, char** argv) {
       ->group(where);
   app.add_option("--cores", o.cores,
                  "First the receiver's, then a sender on each other; one alone does both")
-      ->delimiter(',')->group(where);
+      ->delimiter(',')
+      ->group(where);
   app.add_flag("--small-pages", o.small_pages, "Without hugepages")->group(where);
   app.add_option("--megabytes", o.megabytes, "Of memory")
-      ->check(CLI::Range(64U, 65536U))->group(where);
+      ->check(CLI::Range(64U, 65536U))
+      ->group(where);
   app.add_option("--gate-wire-mac", o.gate_wire_mac, "Absent: ARP")->check(kMac)->group(where);
   app.add_option("--gate-core-mac", o.gate_core_mac, "Absent: ARP")->check(kMac)->group(where);
 
   const auto what = "What";
   app.add_option("--direction", direction, "inbound: ESP to the wire; outbound: cleartext to core")
-      ->check(CLI::IsMember({"inbound", "outbound"}))->group(what);
+      ->check(CLI::IsMember({"inbound", "outbound"}))
+      ->group(what);
   app.add_option("--size", size, "Inner bytes: 64, or 64x7,576x4,1400x1, or imix")->group(what);
   app.add_option("--rate", rate, "Packets/s, or max")->group(what);
   app.add_option("--packets", o.packets, "End after so many")
-      ->check(CLI::Range(uint64_t{1}, kMaxPackets))->group(what);
+      ->check(CLI::Range(uint64_t{1}, kMaxPackets))
+      ->group(what);
   app.add_option("--seconds", o.seconds, "End after so long")
-      ->check(CLI::Range(0.001, double{kMaxSeconds}))->group(what);
+      ->check(CLI::Range(0.001, double{kMaxSeconds}))
+      ->group(what);
   app.add_option("--drain-ms", o.drain_ms, "Then wait for residual frames (RFC 2544 23)")
-      ->check(CLI::Range(0U, 60000U))->group(what);
+      ->check(CLI::Range(0U, 60000U))
+      ->group(what);
   app.add_option("--forge-icv", o.forge_icv, "Of 1000 packets")
-      ->check(CLI::Range(0U, 1000U))->group(what);
+      ->check(CLI::Range(0U, 1000U))
+      ->group(what);
   app.add_option("--replay", o.replay, "Of 1000 packets")
-      ->check(CLI::Range(0U, 1000U))->group(what);
+      ->check(CLI::Range(0U, 1000U))
+      ->group(what);
   app.add_option("--unknown-spi", o.unknown_spi, "Of 1000 packets")
-      ->check(CLI::Range(0U, 1000U))->group(what);
+      ->check(CLI::Range(0U, 1000U))
+      ->group(what);
   app.add_flag("--send-only", o.send_only, "Count nothing that comes back")->group(what);
   app.add_option("--json", o.json, "Also write the result there; - is standard output, alone");
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "dataplane/packet/bytes.hpp"
 #include "dataplane/crypto/engine.hpp"
+#include "dataplane/packet/bytes.hpp"
 
 namespace portcullis::generator {
 
@@ -53,7 +53,7 @@ struct Options {
   double rate = 0;              // packets/s; 0: as fast as it goes
   uint64_t packets = 1'000'000;
   double seconds = 10;
-  uint32_t drain_ms = 2000;  // RFC 2544 23: wait for residual frames
+  uint32_t drain_ms = 2000;                             // RFC 2544 23: wait for residual frames
   unsigned forge_icv = 0, replay = 0, unknown_spi = 0;  // per mille
   bool send_only = false;
 

@@ -1,6 +1,6 @@
-// The next sequence number, kept between runs: a number that was used once under a key is refused as
-// a replay, and would break GCM if it were sealed a second time (RFC 4106 3.1). One number serves all
-// security associations of a laboratory.
+// The next sequence number, kept between runs: a number that was used once under a key is refused
+// as a replay, and would break GCM if it were sealed a second time (RFC 4106 3.1). One number
+// serves all security associations of a laboratory.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // What each inner packet carries, so that the receiver can tell what became of it: which run, which
-// stream (one a security association), which packet of it, and when it left. And the receiver's book
-// of one stream: loss, reordering and duplicates in 520 bytes, whatever the number of packets.
+// stream (one a security association), which packet of it, and when it left. And the receiver's
+// book of one stream: loss, reordering and duplicates in 520 bytes, whatever the number of packets.
 #pragma once
 
 #include <array>
@@ -20,8 +20,8 @@ inline constexpr size_t kKinds = 4;
 struct Tag {
   static constexpr uint32_t kMagic = 0x4e454750;  // "PGEN"
   uint32_t magic = kMagic;
-  uint32_t run = 0;      // random: late packets of an earlier run are not this one's
-  uint32_t stream = 0;   // number of the security association
+  uint32_t run = 0;     // random: late packets of an earlier run are not this one's
+  uint32_t stream = 0;  // number of the security association
   Kind kind = Kind::good;
   uint64_t counter = 0;  // of the good packets of this stream, from 1
   uint64_t tsc = 0;      // when it was made
