@@ -13,7 +13,6 @@ namespace {
 
 constexpr uint16_t kDescriptors =
     4096;  // a receiver that is away for 200 µs misses nothing at 20 Mpps
-constexpr uint16_t kFcs = 4;
 
 // "0000:01:00.0"; everything else is a virtual device and its arguments.
 bool IsPci(const std::string& device) {
@@ -101,8 +100,9 @@ void StartEal(const Options& o) {
 
 Devices::Devices(const Options& o) {
   senders = static_cast<uint16_t>(std::max<size_t>(o.cores.size(), 2) - 1);
-  const uint32_t frame = std::max<uint32_t>(o.MaxFrame(), RTE_ETHER_MAX_LEN) + kFcs;
-  const auto room = static_cast<uint16_t>(RTE_PKTMBUF_HEADROOM + std::max(frame, 2048U));
+  const uint32_t frame = o.MaxFrame();
+  const auto room = static_cast<uint16_t>(RTE_PKTMBUF_HEADROOM +
+                                          std::max<uint32_t>(frame, RTE_MBUF_DEFAULT_DATAROOM));
   const unsigned buffers = 2 * kDescriptors + senders * 2U * kDescriptors + 8191;
   pool = rte_pktmbuf_pool_create("generator", buffers, 256, 0, room, SOCKET_ID_ANY);
   if (pool == nullptr) Die("no memory for the packet buffers: raise --megabytes");
