@@ -43,7 +43,7 @@ def test_what_is_sent_arrives_once_and_is_timed(bench, direction, size):
     assert verdicts == {'accepted': 1000}
     latency = result['latency_us']
     assert 0 < latency['p50'] <= latency['p99'] <= latency['p99.9'] <= latency['max']
-    assert result['sent_pps'] == pytest.approx(5000, rel=0.2)
+    assert result['sent_pps'] == pytest.approx(5000, rel=0.5)
 
 
 def test_attacks_are_refused_and_the_packets_between_them_pass(bench):
