@@ -1,5 +1,6 @@
-"""A gate on AF_XDP between the two ports of portcullis-generator, configured by what the generator
-itself writes (--write-lab): policy and SAs go in over REST, neighbours are found by ARP.
+"""A gate on AF_XDP between the two ports of portcullis-generator, configured as docs/benchmarking.md
+says: the generator writes policy and SAs (--write-lab), portcullisctl installs them, ARP finds the
+neighbours.
 
         generator                   gate                       generator
     198.18.0.2 gen0 ════ wire0 198.18.0.1
@@ -67,10 +68,13 @@ class Bench:
         self.control.start()
         self.rest = self.control.rest()
         self.closing.append(self.rest.close)
-        policy, self.sas = write_lab(self.lab, *lab_options)
-        self.rest.put('/v1/policy', policy)
-        for sa in self.sas:
-            self.rest.post('/v1/sas', sa)
+        write_lab(self.lab, *lab_options)
+        certificate, key = self.control.pki.clients['alice']
+        for command in (['policy', 'apply', self.lab / 'policy.json'],
+                        ['sas', 'add', self.lab / 'sas.json']):
+            self.gate.run([BIN / 'portcullisctl', '--url',
+                           f'https://127.0.0.1:{self.control.port}', '--ca', self.control.pki.ca,
+                           '--cert', certificate, '--key', key, *command])
 
     def run(self, *options):
         return run(self.lab, *options, command=self.tester.command, wire_port=device(0),
