@@ -11,8 +11,10 @@
 namespace portcullis::generator {
 namespace {
 
-constexpr uint16_t kDescriptors =
-    4096;  // a receiver that is away for 200 µs misses nothing at 20 Mpps
+// A receiver that is away for 200 µs misses nothing at 20 Mpps
+constexpr uint16_t kDescriptors = 4096;
+constexpr uint16_t kTxDescriptors = 1024;
+constexpr unsigned kCache = 256;
 
 // "0000:01:00.0"; everything else is a virtual device and its arguments.
 bool IsPci(const std::string& device) {
@@ -48,7 +50,7 @@ Device Start(const std::string& name, uint16_t tx_queues, uint32_t frame, rte_me
   if (mtu > RTE_ETHER_MTU) conf.rxmode.mtu = mtu;
   Check(rte_eth_dev_configure(device.id, 1, tx_queues, &conf), name, "cannot be configured");
   uint16_t rx = kDescriptors;
-  uint16_t tx = kDescriptors / 4;
+  uint16_t tx = kTxDescriptors;
   Check(rte_eth_dev_adjust_nb_rx_tx_desc(device.id, &rx, &tx), name, "descriptors");
   Check(rte_eth_rx_queue_setup(device.id, 0, rx, SOCKET_ID_ANY, nullptr, pool), name,
         "receive queue");
@@ -67,16 +69,12 @@ Device Start(const std::string& name, uint16_t tx_queues, uint32_t frame, rte_me
 
 void StartEal(const Options& o) {
   std::string cores;
-  for (const unsigned core : o.cores) cores += (cores.empty() ? "" : ",") + std::to_string(core);
-  std::vector<std::string> args = {"portcullis-generator",
-                                   "-l",
-                                   cores,
-                                   "--main-lcore",
-                                   std::to_string(o.cores[0]),
-                                   "--no-telemetry",
-                                   "--log-level=error",
-                                   "-m",
-                                   std::to_string(o.megabytes)};
+  for (size_t i = 0; i < o.cores.size(); ++i) {
+    cores += fmt::format("{}{}@{}", i == 0 ? "" : ",", i, o.cores[i]);
+  }
+  std::vector<std::string> args = {"portcullis-generator", "--lcores", cores,
+                                   "--main-lcore",         "0",        "--no-telemetry",
+                                   "--log-level=error",    "-m",       std::to_string(o.megabytes)};
   if (o.small_pages) {
     args.insert(args.end(), {"--no-huge", "--no-shconf"});
   } else {
@@ -103,8 +101,10 @@ Devices::Devices(const Options& o) {
   const uint32_t frame = o.MaxFrame();
   const auto room = static_cast<uint16_t>(RTE_PKTMBUF_HEADROOM +
                                           std::max<uint32_t>(frame, RTE_MBUF_DEFAULT_DATAROOM));
-  const unsigned buffers = 2 * kDescriptors + senders * 2U * kDescriptors + 8191;
-  pool = rte_pktmbuf_pool_create("generator", buffers, 256, 0, room, SOCKET_ID_ANY);
+  // Both ports' rings, what each sender's queues still hold, and the lcores' caches and bursts.
+  const unsigned buffers =
+      2 * kDescriptors + senders * (2U * kTxDescriptors + 2 * kCache) + 2 * kCache + 1024;
+  pool = rte_pktmbuf_pool_create("generator", buffers, kCache, 0, room, SOCKET_ID_ANY);
   if (pool == nullptr) Die("no memory for the packet buffers: raise --megabytes");
   wire = Start(o.wire_device, senders, frame, pool);
   core = o.core_device.empty() ? wire : Start(o.core_device, senders, frame, pool);

@@ -10,7 +10,7 @@
 
 namespace portcullis::generator {
 
-/// The EAL on the cores of the options, with their devices and nothing else.
+/// The EAL with the devices of the options and nothing else; lcore i runs on their core i.
 void StartEal(const Options& options);
 
 struct Device {

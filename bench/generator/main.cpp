@@ -78,7 +78,7 @@ void Run(const Options& o) {
     lanes[i].sender->Start(start + static_cast<uint64_t>(behind));
   }
   for (unsigned i = 0; !alone && i < devices.senders; ++i) {
-    rte_eal_remote_launch(RunSender, &lanes[i], o.cores[i + 1]);
+    rte_eal_remote_launch(RunSender, &lanes[i], i + 1);
   }
   const uint64_t drain = uint64_t{o.drain_ms} * hz / 1000;
   uint64_t end = UINT64_MAX;  // until all is sent, which each sender's own time bounds

@@ -112,22 +112,19 @@ Result<std::vector<uint16_t>> ParseSizes(const std::string& given) {
   while (at != end) {
     unsigned size = 0;
     unsigned weight = 1;
-    auto [next, error] = std::from_chars(at, end, size);
-    if (error == std::errc{} && next != end && *next == 'x') {
-      std::tie(next, error) = [&] {
-        const auto r = std::from_chars(next + 1, end, weight);
-        return std::pair(r.ptr, r.ec);
-      }();
+    auto read = std::from_chars(at, end, size);
+    if (read.ec == std::errc{} && read.ptr != end && *read.ptr == 'x') {
+      read = std::from_chars(read.ptr + 1, end, weight);
     }
-    const bool separated = next == end || (*next == ',' && next + 1 != end);
-    if (error != std::errc{} || !separated || size < kMinSize || size > kMaxSize || weight == 0 ||
+    const bool separated = read.ptr == end || (*read.ptr == ',' && read.ptr + 1 != end);
+    if (read.ec != std::errc{} || !separated || size < kMinSize || size > kMaxSize || weight == 0 ||
         weight > 1000) {
       return Invalid("--size", "not a size or mix",
                      fmt::format("{}..{}, or 64x7,576x4,1400x1, or imix", kMinSize, kMaxSize),
                      given);
     }
     sizes.insert(sizes.end(), weight, static_cast<uint16_t>(size));
-    at = next == end ? end : next + 1;
+    at = read.ptr == end ? end : read.ptr + 1;
   }
   if (sizes.empty()) return Invalid("--size", "empty");
   std::mt19937 random(2544);  // NOLINT(cert-msc51-cpp): every run the same order

@@ -111,6 +111,27 @@ def test_scapy_opens_it(tmp_path, options):
         assert kinds[GOOD] + kinds[FORGED] == 50 and kinds[GOOD] > 0 and kinds[FORGED] > 0
 
 
+def test_several_senders_share_the_packets_and_no_sa(tmp_path):
+    """Two senders beside the receiver (here all on one core): each has SAs of its own, and together
+    they send what was asked for at the rate that was asked for."""
+    lab, captures = tmp_path / 'lab', [tmp_path / 'a.pcap', tmp_path / 'b.pcap']
+    write_lab(lab, '--sas', 5)
+    ports = ''.join(f',tx_pcap={path}' for path in captures)
+    result = run(lab, *GATE_MAC, '--rate', 2000, '--packets', 501, '--send-only', '--drain-ms', 0,
+                 wire_port=f'net_pcap0{ports}', core='0,0,0')
+    assert result['offered'] == result['sent'] == 501
+    assert result['sent_pps'] == pytest.approx(2000, rel=0.5)
+    seen = [collections.defaultdict(list) for _ in captures]
+    for numbers, path in zip(seen, captures):
+        for frame, _ in RawPcapReader(str(path)):
+            esp = IP(frame[14:])['ESP']
+            numbers[esp.spi].append(esp.seq)
+    assert [sum(map(len, numbers.values())) for numbers in seen] == [251, 250]
+    assert [len(numbers) for numbers in seen] == [3, 2] and not seen[0].keys() & seen[1].keys()
+    for numbers in (*seen[0].values(), *seen[1].values()):
+        assert numbers == list(range(1, len(numbers) + 1))
+
+
 def opened(frame, parties):
     """(kind, SPI, sequence number), by Scapy's IPsec layer; a forgery must not open."""
     packet = IP(frame[14:])
