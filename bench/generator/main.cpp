@@ -4,6 +4,7 @@
 //   portcullis-generator --write-lab lab --sas 100
 //   portcullis-generator --config lab/generator.conf --wire-port 0000:3b:00.0 --core-port
 //   0000:3b:00.1
+#include <fmt/format.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_launch.h>
@@ -45,6 +46,22 @@ int RunSender(void* argument) {
   return 0;
 }
 
+// The MAC to send to. The gate meets us on the other side, too, where it will have to send.
+MacBytes MeetGate(const Options& o, const Devices& devices) {
+  const bool wire_side = o.direction == Direction::inbound;
+  const auto gate = FindGate(o, devices, wire_side, 5);
+  if (!gate) {
+    Die(fmt::format("{} does not answer ARP: is the gate up, the cable right? Otherwise say {}",
+                    Ipv4Text(wire_side ? o.gate_wire : o.gate_core),
+                    wire_side ? "--gate-wire-mac" : "--gate-core-mac"));
+  }
+  if (!devices.OnePort() && !o.send_only && !FindGate(o, devices, !wire_side, 1)) {
+    fmt::print(stderr, "portcullis-generator: {} does not answer ARP where packets should arrive\n",
+               Ipv4Text(wire_side ? o.gate_core : o.gate_wire));
+  }
+  return *gate;
+}
+
 void Run(const Options& o) {
   if (!o.esn && o.packets > UINT32_MAX / 2) Die("without ESN at most 2^31 packets");
   Devices devices(o);
@@ -52,7 +69,7 @@ void Run(const Options& o) {
   if (!engine) Die(engine.error().Text());
   const Keys keys(o, **engine);
   const bool inbound = o.direction == Direction::inbound;
-  const MacBytes gate = FindGate(o, devices, inbound);
+  const MacBytes gate = MeetGate(o, devices);
   SequenceFile sequence(inbound ? o.sequence_file : "", o.packets);
   if (!o.esn && sequence.first() + o.packets > UINT32_MAX) {
     Die("the 32-bit sequence numbers are used up: make a new laboratory (--write-lab)");
@@ -60,7 +77,8 @@ void Run(const Options& o) {
   const uint32_t run = std::random_device{}();
   Receiver receiver(o, devices, keys, run);
   const uint64_t hz = rte_get_tsc_hz();
-  const uint64_t start = rte_rdtsc() + hz / 100;
+  // The gate's dataplane hears of its new neighbours from its kernel meanwhile.
+  const uint64_t start = rte_rdtsc() + hz / 10;
   const bool alone = o.cores.size() == 1;
   std::atomic<bool> drained = false;
   const auto lanes = std::make_unique<Lane[]>(devices.senders);

@@ -1,12 +1,10 @@
 #include "bench/generator/neighbour.hpp"
 
-#include <fmt/format.h>
 #include <rte_arp.h>
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
 
 #include <algorithm>
-#include <optional>
 
 namespace portcullis::generator {
 namespace {
@@ -65,7 +63,8 @@ bool HandleArp(rte_mbuf* frame, uint32_t own, const MacBytes& mac, bool& answer)
   return true;
 }
 
-MacBytes FindGate(const Options& o, const Devices& devices, bool wire_side) {
+std::optional<MacBytes> FindGate(const Options& o, const Devices& devices, bool wire_side,
+                                 unsigned seconds) {
   const std::string& given = wire_side ? o.gate_wire_mac : o.gate_core_mac;
   if (!given.empty()) {
     rte_ether_addr mac{};
@@ -78,7 +77,7 @@ MacBytes FindGate(const Options& o, const Devices& devices, bool wire_side) {
   const uint32_t own = wire_side ? o.wire : o.server;
   const uint32_t gate = wire_side ? o.gate_wire : o.gate_core;
   const uint64_t hz = rte_get_tsc_hz();
-  const uint64_t end = rte_rdtsc() + 5 * hz;
+  const uint64_t end = rte_rdtsc() + seconds * hz;
   uint64_t ask_at = 0;
   while (rte_rdtsc() < end) {
     if (rte_rdtsc() >= ask_at) {
@@ -100,12 +99,9 @@ MacBytes FindGate(const Options& o, const Devices& devices, bool wire_side) {
       if (!answer || rte_eth_tx_burst(device.id, 0, &frames[i], 1) == 0)
         rte_pktmbuf_free(frames[i]);
     }
-    if (found) return *found;
+    if (found) return found;
   }
-  Die(fmt::format(
-      "{} does not answer ARP for {}: is the gate up, the cable right? Otherwise say {}",
-      wire_side ? "wire" : "core", Ipv4Text(gate),
-      wire_side ? "--gate-wire-mac" : "--gate-core-mac"));
+  return std::nullopt;
 }
 
 }  // namespace portcullis::generator

@@ -5,6 +5,8 @@
 
 #include <rte_mbuf.h>
 
+#include <optional>
+
 #include "bench/generator/device.hpp"
 
 namespace portcullis::generator {
@@ -13,8 +15,11 @@ namespace portcullis::generator {
 /// be sent back; then `answer` is true.
 bool HandleArp(rte_mbuf* frame, uint32_t own, const MacBytes& mac, bool& answer) noexcept;
 
-/// Asks on the wire or the core port for the gate's MAC, answering meanwhile; ends the program when
-/// nobody says it in 5 s. Only before the threads start.
-MacBytes FindGate(const Options& options, const Devices& devices, bool wire_side);
+/// The gate's MAC on the wire or the core side: as the options say, or asked for by ARP, answering
+/// meanwhile; nothing when nobody says it in `seconds`. Who is asked learns who asks (RFC 826), so
+/// that the gate need not hold the first packets until it has found us (RFC 2544 23: learning
+/// frames). Only before the threads start.
+std::optional<MacBytes> FindGate(const Options& options, const Devices& devices, bool wire_side,
+                                 unsigned seconds);
 
 }  // namespace portcullis::generator
