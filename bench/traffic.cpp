@@ -3,7 +3,6 @@
 #include <rte_byteorder.h>
 #include <rte_ether.h>
 #include <rte_ip.h>
-#include <rte_udp.h>
 
 #include <bit>
 #include <cstdio>
@@ -11,10 +10,10 @@
 #include <numeric>
 #include <random>
 
+#include "bench/frame.hpp"
 #include "bench/rig.hpp"
 #include "dataplane/crypto/iv.hpp"
 #include "dataplane/esp/header.hpp"
-#include "dataplane/packet/rewrite.hpp"
 
 namespace portcullis::bench {
 namespace {
@@ -33,24 +32,10 @@ Frame WithEthernet(const Frame& ip) {
   return frame;
 }
 
-void WriteIpv4(uint8_t* at, size_t length, uint32_t from, uint32_t to, uint8_t protocol) {
-  rte_ipv4_hdr ip{};
-  ip.version_ihl = RTE_IPV4_VHL_DEF;
-  ip.total_length = rte_cpu_to_be_16(static_cast<uint16_t>(length));
-  ip.time_to_live = 64;
-  ip.next_proto_id = protocol;
-  ip.src_addr = rte_cpu_to_be_32(from);
-  ip.dst_addr = rte_cpu_to_be_32(to);
-  std::memcpy(at, &ip, sizeof(ip));
-  SetIpv4Checksum(at);
-}
-
 Frame InnerPacket(uint16_t size, uint32_t from, uint32_t to, uint16_t from_port, uint16_t to_port) {
   Frame packet(size, 0x5a);
   WriteIpv4(packet.data(), size, from, to, IPPROTO_UDP);
-  const rte_udp_hdr udp{rte_cpu_to_be_16(from_port), rte_cpu_to_be_16(to_port),
-                        rte_cpu_to_be_16(static_cast<uint16_t>(size - sizeof(rte_ipv4_hdr))), 0};
-  std::memcpy(packet.data() + sizeof(rte_ipv4_hdr), &udp, sizeof(udp));
+  WriteUdp(packet.data() + sizeof(rte_ipv4_hdr), size - sizeof(rte_ipv4_hdr), from_port, to_port);
   return packet;
 }
 
