@@ -86,17 +86,17 @@ void Receiver::PollPort(const Device& device, uint32_t own, bool counts) noexcep
   for (unsigned i = 0; i < sealed; ++i) {
     const uint32_t offset = EspPayloadOffset(ops[i].algorithm);
     const auto icv = Info(ops[i].algorithm).icv_bytes;
-    const auto payload = ops[i].ok
-                             ? ReadEspTrailer({ops[i].esp + offset, ops[i].length - offset - icv})
-                             : std::nullopt;
-    if (!payload || payload->next_header != kNextHeaderIpv4) {
+    EspPayload payload;
+    if (!ops[i].ok ||
+        !ReadEspTrailer({ops[i].esp + offset, ops[i].length - offset - icv}, payload) ||
+        payload.next_header != kNextHeaderIpv4) {
       ++received_.damaged;
       continue;
     }
     const uint32_t low = Load<EspHeader>(ops[i].esp).sequence.host();
     highest_[sas[i]] = std::max(highest_[sas[i]], uint64_t{ops[i].esn_high} << 32U | low);
     opened[i].packet = ops[i].esp + offset;
-    opened[i].room = payload->length;
+    opened[i].room = payload.length;
     Account(opened[i], now);
   }
   for (unsigned i = 0; i < clear; ++i) Account(inner[i], now);
@@ -145,8 +145,7 @@ bool Receiver::Classify(rte_mbuf* frame, Inner& inner, CryptoOp& op, uint32_t& s
 }
 
 uint32_t Receiver::HighOf(uint32_t sa, uint32_t low) noexcept {
-  const auto full = InferSequence(highest_[sa], 0, options_.esn, low);
-  return full ? static_cast<uint32_t>(Value(*full) >> 32U) : 0;
+  return High(InferSequence(highest_[sa], 0, options_.esn, low));
 }
 
 void Receiver::Account(const Inner& inner, uint64_t now) noexcept {

@@ -34,9 +34,7 @@ class PrefixMap {
   // Which blocks of 2^16 IPv4 addresses have a prefix in or around them. It tells most strangers
   // without a search, however many come.
   using Blocks = std::bitset<65536>;
-  static size_t Top(const Address& v4) {
-    return size_t{v4.bytes()[12]} << 8U | v4.bytes()[13];
-  }
+  static size_t Top(const Address& v4) { return size_t{v4.bytes()[12]} << 8U | v4.bytes()[13]; }
   [[nodiscard]] std::optional<uint32_t> Search(const Address& address) const noexcept;
 
   std::unique_ptr<Blocks> v4_;
