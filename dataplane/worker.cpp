@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <thread>
 
 #include "dataplane/packet/rewrite.hpp"
@@ -21,9 +22,11 @@ namespace {
 constexpr unsigned kRoundsAwake = 256;
 constexpr auto kNap = std::chrono::microseconds(50);
 constexpr uint64_t kIcmpErrorsPerSecond = 100;
-// A flow an SA, and then some: at 64 bytes each, 256 KiB to 8 MiB.
-constexpr size_t kLeastFlows = 4096;
-constexpr size_t kMostFlows = 131072;
+// Several flows an SA, in a table that is never more than an eighth full: whoever is not found in
+// it costs a search through all peers. 1 to 32 MiB.
+constexpr size_t kFlowsPerSa = 4;
+constexpr size_t kLeastFlows = 16384;
+constexpr size_t kMostFlows = 524288;
 // A path MTU hint costs the main thread a look-up, throttling a system call. A second's worth of
 // the former may come at once: when a path changes, every SA on it hears of it.
 constexpr uint64_t kPmtuHintsPerSecond = 100;
@@ -34,7 +37,13 @@ constexpr uint64_t kThrottleHintsPerSecond = 1000;
 Result<std::unique_ptr<Worker>> Worker::Make(WorkerShared& shared, unsigned index) {
   auto engine = MakeIpsecMbEngine();
   if (!engine) return tl::unexpected(engine.error());
-  std::unique_ptr<Worker> worker(new Worker(shared, index, std::move(*engine)));
+  std::unique_ptr<Worker> worker;
+  try {
+    worker.reset(new Worker(shared, index, std::move(*engine)));
+  } catch (const std::bad_alloc&) {
+    return Fail(ErrorKind::kExhausted,
+                "no memory for a worker's table of flows: raise memory.megabytes or use hugepages");
+  }
   if (shared.config.fragments == FragmentMode::kReassemble) {
     auto reassembler = Reassembler::Make(index, shared.tsc_hz);
     if (!reassembler) return tl::unexpected(reassembler.error());
@@ -53,7 +62,7 @@ Worker::Worker(WorkerShared& shared, unsigned index, std::unique_ptr<Engine> eng
       icmp_budget_(kIcmpErrorsPerSecond, shared.tsc_hz / 10, shared.tsc_hz, 1),
       pmtu_hints_(kPmtuHintsPerSecond, shared.tsc_hz, shared.tsc_hz, 1),
       throttle_hints_(kThrottleHintsPerSecond, shared.tsc_hz / 10, shared.tsc_hz, 1),
-      flows_(std::clamp<size_t>(shared.state.capacity(), kLeastFlows, kMostFlows)),
+      flows_(std::clamp(shared.state.capacity() * kFlowsPerSa, kLeastFlows, kMostFlows)),
       transmit_(shared.ports, shared.transmit_rings, index, counters_),
       waiting_(shared.config.neighbours.queue,
                shared.tsc_hz / 1000 * shared.config.neighbours.timeout_ms) {

@@ -37,7 +37,7 @@ Verdict Judge(const Snapshot& policy, const Sa& sa, const Flow& flow) noexcept {
 }  // namespace
 
 void Authorise(Worker& worker, Burst& burst) noexcept {
-  std::array<const FlowCache::Entry*, Burst::kMost> known;
+  std::array<const FlowCache::Bucket*, Burst::kMost> known;
   unsigned count = 0;
   worker.Filter(burst, [&](Packet& packet) {
     if (packet.sa == nullptr) {  // a bypass rule was its authority
@@ -46,18 +46,20 @@ void Authorise(Worker& worker, Burst& burst) noexcept {
     }
     if (const Verdict verdict = ReadInner(packet); verdict != Verdict::accepted) return verdict;
     known[count++] = FlowCache::Holds(packet.flow)
-                         ? &worker.flows().Find(packet.flow, packet.sa->serial)
+                         ? &worker.flows().BucketOf(packet.flow, packet.sa->serial)
                          : nullptr;
     return Verdict::accepted;
   });
 
   unsigned i = 0;
   worker.Filter(burst, [&](Packet& packet) {
-    const FlowCache::Entry* const entry = known[i++];
+    const FlowCache::Bucket* const bucket = known[i++];
     if (packet.sa == nullptr) return Verdict::accepted;
     const Sa& sa = *packet.sa;
     if (!sa.peer->granted()) return Verdict::grant_expired;
-    if (entry != nullptr && entry->Is(packet.flow, sa.serial, worker.view())) {
+    const FlowCache::Entry* const entry =
+        bucket == nullptr ? nullptr : bucket->Find(packet.flow, sa.serial, worker.view());
+    if (entry != nullptr) {
       packet.next_hop = entry->hop;
       return Verdict::accepted;
     }

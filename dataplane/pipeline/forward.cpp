@@ -38,7 +38,8 @@ const NextHop* RouteInner(Worker& worker, const Packet& packet) noexcept {
   const NextHop* hop = RouteTo(worker, packet.flow.destination, false);
   if (hop == nullptr || packet.sa == nullptr || !FlowCache::Holds(packet.flow)) return hop;
   worker.flows()
-      .Find(packet.flow, packet.sa->serial)
+      .BucketOf(packet.flow, packet.sa->serial)
+      .Place()
       .Set(packet.flow, packet.sa->serial, worker.view(), *hop);
   return hop;
 }

@@ -38,37 +38,38 @@ Verdict Select(const Snapshot& policy, Packet& packet, uint32_t& version) noexce
 
 // A flow that was judged before, and nothing has changed since: not policy, not the peer's SAs, not
 // its right, not the SA's lifetime. Whatever has, Select says what follows.
-bool SelectKnown(Worker& worker, Packet& packet, const FlowCache::Entry& entry) noexcept {
-  if (!entry.Is(packet.flow, worker.view()) ||
-      entry.version != entry.peer->outbound_version.load(std::memory_order_acquire) ||
-      !entry.peer->granted() || !entry.sa->usable()) {
+bool SelectKnown(Worker& worker, Packet& packet, const FlowCache::Bucket& bucket) noexcept {
+  const FlowCache::Entry* entry = bucket.Find(packet.flow, worker.view());
+  if (entry == nullptr ||
+      entry->version != entry->peer->outbound_version.load(std::memory_order_acquire) ||
+      !entry->peer->granted() || !entry->sa->usable()) {
     return false;
   }
-  packet.sa = entry.sa;
+  packet.sa = entry->sa;
   return true;
 }
 
 }  // namespace
 
 void SelectSa(Worker& worker, Burst& burst) noexcept {
-  std::array<FlowCache::Entry*, Burst::kMost> places;
+  std::array<FlowCache::Bucket*, Burst::kMost> buckets;
   for (unsigned i = 0; i < burst.count; ++i) {
     const Packet& packet = burst.packets[i];
     rte_prefetch0_write(packet.data - RTE_CACHE_LINE_SIZE);  // where the outer headers will stand
     const bool held = packet.kind != Kind::not_ip && FlowCache::Holds(packet.flow);
-    places[i] = held ? &worker.flows().Find(packet.flow, kOutbound) : nullptr;
+    buckets[i] = held ? &worker.flows().BucketOf(packet.flow, kOutbound) : nullptr;
   }
   const Snapshot* policy = worker.snapshot();
   unsigned i = 0;
   worker.Filter(burst, [&](Packet& packet) {
-    FlowCache::Entry* const entry = places[i++];
+    FlowCache::Bucket* const bucket = buckets[i++];
     if (ToHost(worker, packet)) return kTaken;
-    if (entry != nullptr && SelectKnown(worker, packet, *entry)) return Verdict::accepted;
+    if (bucket != nullptr && SelectKnown(worker, packet, *bucket)) return Verdict::accepted;
     if (policy == nullptr || packet.kind == Kind::not_ip) return Verdict::no_policy;
     uint32_t version = 0;
     const Verdict verdict = Select(*policy, packet, version);
-    if (packet.sa != nullptr && entry != nullptr) {
-      entry->Set(packet.flow, *packet.sa->peer, version, worker.view(), *packet.sa);
+    if (packet.sa != nullptr && bucket != nullptr) {
+      bucket->Place().Set(packet.flow, *packet.sa->peer, version, worker.view(), *packet.sa);
     }
     return verdict;
   });

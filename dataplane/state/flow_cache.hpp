@@ -4,7 +4,6 @@
 // Only what was admitted is remembered, so no flood of refused packets pushes a flow out.
 #pragma once
 
-#include <nmmintrin.h>
 #include <rte_malloc.h>
 #include <rte_prefetch.h>
 
@@ -79,39 +78,63 @@ class FlowCache {
     }
   };
 
+  /// Where a flow stands if it is there at all: one of two.
+  struct alignas(128) Bucket {
+    Entry ways[2];
+
+    [[nodiscard]] const Entry* Find(const Flow& flow, uint64_t serial,
+                                    uint32_t view) const noexcept {
+      if (ways[0].Is(flow, serial, view)) return &ways[0];
+      return ways[1].Is(flow, serial, view) ? &ways[1] : nullptr;
+    }
+    [[nodiscard]] const Entry* Find(const Flow& flow, uint32_t view) const noexcept {
+      if (ways[0].Is(flow, view)) return &ways[0];
+      return ways[1].Is(flow, view) ? &ways[1] : nullptr;
+    }
+    /// For a new flow. The one that came last is kept beside it.
+    [[nodiscard]] Entry& Place() noexcept {
+      ways[1] = ways[0];
+      return ways[0];
+    }
+  };
+
   /// Room for `flows`, rounded up to a power of two. The EAL must run. Throws std::bad_alloc.
-  explicit FlowCache(size_t flows) : mask_(std::bit_ceil(flows) - 1) {
-    const size_t bytes = (mask_ + 1) * sizeof(Entry);
-    auto* place = static_cast<Entry*>(rte_malloc("flows", bytes, alignof(Entry)));
+  explicit FlowCache(size_t flows) : shift_(64 - std::bit_width(std::bit_ceil(flows / 2) - 1)) {
+    const size_t buckets = std::bit_ceil(flows / 2);
+    auto* place =
+        static_cast<Bucket*>(rte_malloc("flows", buckets * sizeof(Bucket), alignof(Bucket)));
     if (place == nullptr) throw std::bad_alloc();
-    std::uninitialized_default_construct_n(place, mask_ + 1);
-    entries_.reset(place);
+    std::uninitialized_default_construct_n(place, buckets);
+    buckets_.reset(place);
   }
 
   /// Fragments have no ports to tell them apart; an ICMP error is judged as another's flow.
   [[nodiscard]] static bool Holds(const Flow& flow) noexcept {
     return flow.has_ports && !flow.icmp_error;
   }
-  /// Where the flow stands if it is there at all; the line is on its way to the cache.
-  /// `serial`: of the SA that it came by; outbound 0.
-  [[nodiscard]] Entry& Find(const Flow& flow, uint64_t serial) noexcept {
+  /// `serial`: of the SA that it came by; outbound 0. Its first entry is on the way to the cache.
+  [[nodiscard]] Bucket& BucketOf(const Flow& flow, uint64_t serial) noexcept {
     const uint64_t rest =
         uint64_t{flow.source_port} << 32U | uint64_t{flow.destination_port} << 16U | flow.protocol;
-    // CRC32C, an instruction of every CPU that DPDK runs on.
-    uint64_t hash = _mm_crc32_u64(serial, rest);
-    hash = _mm_crc32_u64(hash, flow.source.Half(0) ^ flow.source.Half(1));
-    hash = _mm_crc32_u64(hash, flow.destination.Half(0) ^ flow.destination.Half(1));
-    Entry& entry = entries_.get()[hash & mask_];
-    rte_prefetch0(&entry);
-    return entry;
+    // Addresses, SAs and ports count upwards together, and addresses do so in their last bytes, the
+    // topmost here: a product carries differences upwards only, so the upper half is folded down
+    // and multiplied once more. (A CRC, linear as it is, put such flows into few buckets.)
+    uint64_t hash = serial * 0x9e3779b97f4a7c15 +
+                    (flow.source.Half(0) ^ flow.source.Half(1)) * 0xc2b2ae3d27d4eb4f +
+                    (flow.destination.Half(0) ^ flow.destination.Half(1)) * 0x165667b19e3779f9 +
+                    rest * 0xd6e8feb86659fd93;
+    hash = (hash ^ hash >> 32U) * 0x9e3779b97f4a7c15;
+    Bucket& bucket = buckets_.get()[hash >> shift_];
+    rte_prefetch0(&bucket.ways[0]);
+    return bucket;
   }
 
  private:
   struct Free {
-    void operator()(Entry* entries) const { rte_free(entries); }
+    void operator()(Bucket* buckets) const { rte_free(buckets); }
   };
-  size_t mask_;
-  std::unique_ptr<Entry, Free> entries_;
+  unsigned shift_;
+  std::unique_ptr<Bucket, Free> buckets_;
 };
 static_assert(sizeof(FlowCache::Entry) == 64);
 
