@@ -54,12 +54,13 @@ class FakeDataplane:
         self.hang_up()
 
     def hang_up(self):
-        for connection in self.connections:
+        # Only those of now: control is back before the loop is over, and may stay.
+        connections, self.connections = self.connections, []
+        for connection in connections:
             try:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
-        self.connections.clear()
 
     def restart(self):
         """Another process on the same host: no policy, no SAs."""
