@@ -114,11 +114,6 @@ Rig::Rig(const Layout& layout, uint16_t wire, uint16_t core, uint16_t queues, rt
 Rig::~Rig() {
   workers_.clear();
   state_.reset();
-  rte_ring_free(shared_->to_main);
-  for (rte_ring* ring : shared_->handoff) rte_ring_free(ring);
-  for (const auto& queues : shared_->transmit_rings) {
-    for (rte_ring* ring : queues) rte_ring_free(ring);
-  }
   std::remove(path_.c_str());
 }
 

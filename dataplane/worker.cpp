@@ -11,7 +11,6 @@
 #include <new>
 #include <thread>
 
-#include "dataplane/packet/rewrite.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/pipeline/reassemble.hpp"
 
@@ -33,6 +32,14 @@ constexpr uint64_t kPmtuHintsPerSecond = 100;
 constexpr uint64_t kThrottleHintsPerSecond = 1000;
 
 }  // namespace
+
+WorkerShared::~WorkerShared() {
+  rte_ring_free(to_main);
+  for (rte_ring* ring : handoff) rte_ring_free(ring);
+  for (const auto& queues : transmit_rings) {
+    for (rte_ring* ring : queues) rte_ring_free(ring);
+  }
+}
 
 Result<std::unique_ptr<Worker>> Worker::Make(WorkerShared& shared, unsigned index) {
   auto engine = MakeIpsecMbEngine();

@@ -42,7 +42,7 @@ struct alignas(64) MainMessage {
 };
 static_assert(sizeof(MainMessage) == 64);
 
-/// What all workers share and nobody changes after start-up.
+/// What all workers share and nobody changes after start-up. The rings go with it.
 struct WorkerShared {
   State& state;
   const DataplaneConfig& config;
@@ -53,6 +53,8 @@ struct WorkerShared {
   TransmitRings transmit_rings;
   uint64_t tsc_hz;
   std::atomic<bool> stop = false;
+
+  ~WorkerShared();
 };
 
 class Worker {

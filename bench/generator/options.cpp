@@ -203,15 +203,12 @@ Options ParseOptions(int argc, char** argv) {
   app.add_option("--drain-ms", o.drain_ms, "Then wait for residual frames (RFC 2544 23)")
       ->check(CLI::Range(0U, 60000U))
       ->group(what);
-  app.add_option("--forge-icv", o.forge_icv, "Of 1000 packets")
-      ->check(CLI::Range(0U, 1000U))
-      ->group(what);
-  app.add_option("--replay", o.replay, "Of 1000 packets")
-      ->check(CLI::Range(0U, 1000U))
-      ->group(what);
-  app.add_option("--unknown-spi", o.unknown_spi, "Of 1000 packets")
-      ->check(CLI::Range(0U, 1000U))
-      ->group(what);
+  const auto add_attack = [&](const char* name, auto& per_mille) {
+    app.add_option(name, per_mille, "Of 1000 packets")->check(CLI::Range(0U, 1000U))->group(what);
+  };
+  add_attack("--forge-icv", o.forge_icv);
+  add_attack("--replay", o.replay);
+  add_attack("--unknown-spi", o.unknown_spi);
   app.add_flag("--send-only", o.send_only, "Count nothing that comes back")->group(what);
   app.add_option("--json", o.json, "Also write the result there; - is standard output, alone");
 

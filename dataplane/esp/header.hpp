@@ -37,10 +37,18 @@ constexpr uint32_t EspPayloadOffset(Algorithm a) {
   return static_cast<uint32_t>(sizeof(EspHeader)) + Info(a).iv_bytes;
 }
 
+/// Of AlgorithmInfo::pad_to, a power of two.
+constexpr uint8_t EspPadMask(Algorithm a) {
+  return static_cast<uint8_t>(Info(a).pad_to - 1);
+}
+
 /// Padding bytes, 0..15, so that inner packet, padding and trailer fill whole blocks (2.4).
-constexpr uint32_t EspPadLength(Algorithm a, uint32_t inner_length) {
+constexpr uint32_t EspPadLength(uint8_t pad_mask, uint32_t inner_length) {
   const uint32_t used = inner_length + static_cast<uint32_t>(sizeof(EspTrailer));
-  return -used & (Info(a).pad_to - 1U);
+  return -used & pad_mask;
+}
+constexpr uint32_t EspPadLength(Algorithm a, uint32_t inner_length) {
+  return EspPadLength(EspPadMask(a), inner_length);
 }
 
 /// From the SPI to the end of the ICV.
@@ -58,7 +66,7 @@ constexpr uint32_t EspOverhead(Algorithm a, uint32_t inner_length) {
 constexpr uint32_t EspMaxInner(Algorithm a, uint32_t room) {
   const uint32_t fixed = EspPayloadOffset(a) + Info(a).icv_bytes;
   if (room < fixed) return 0;
-  const uint32_t blocks = (room - fixed) & ~(Info(a).pad_to - 1U);
+  const uint32_t blocks = (room - fixed) & ~uint32_t{EspPadMask(a)};
   return blocks < sizeof(EspTrailer) ? 0 : blocks - static_cast<uint32_t>(sizeof(EspTrailer));
 }
 

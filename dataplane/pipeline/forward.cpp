@@ -1,7 +1,5 @@
 // The last step: route and send. A decrypted packet goes only to the trusted side, a sealed one
 // only to the wire; a route that says otherwise is no route.
-#include <netinet/in.h>
-
 #include <algorithm>
 
 #include "dataplane/packet/rewrite.hpp"
@@ -45,57 +43,68 @@ const NextHop* RouteInner(Worker& worker, const Packet& packet) noexcept {
 }
 
 // What a router does to the inner packet.
-Verdict Deliver(Worker& worker, Packet& packet, const NextHop*& hop) noexcept {
+Verdict RouteInward(Worker& worker, Packet& packet) noexcept {
   uint8_t* ip = packet.At(packet.inner);
   const Flow& flow = packet.flow;
-  hop = packet.next_hop != nullptr ? packet.next_hop : RouteInner(worker, packet);
-  if (hop == nullptr) return Verdict::no_route;
+  if (packet.next_hop == nullptr) packet.next_hop = RouteInner(worker, packet);
+  if (packet.next_hop == nullptr) return Verdict::no_route;
   if (packet.sa != nullptr) {
     uint8_t traffic_class = flow.traffic_class;
     if (!CombineEcn(packet.outer_traffic_class, traffic_class)) return Verdict::ecn_illegal;
     if (traffic_class != flow.traffic_class) SetTrafficClass(ip, traffic_class);
   }
   if (!DecrementTtl(ip)) return Verdict::ttl_expired;
-  if (flow.length > hop->mtu) return Verdict::too_big;
+  if (flow.length > packet.next_hop->mtu) return Verdict::too_big;
   if (worker.config().mss_clamp && packet.sa != nullptr) {
-    ClampMss({ip, flow.length}, flow, hop->mtu);
+    ClampMss({ip, flow.length}, flow, packet.next_hop->mtu);
+  }
+  return Verdict::accepted;
+}
+
+// A sealed packet has its route already; bypassed cleartext is routed as it is.
+Verdict RouteOutward(Worker& worker, Packet& packet) noexcept {
+  if (packet.sa != nullptr) return Verdict::accepted;
+  packet.next_hop = RouteTo(worker, packet.flow.destination, true);
+  if (packet.next_hop == nullptr) return Verdict::no_route;
+  if (packet.flow.length > packet.next_hop->mtu) {
+    TellTooBig(worker, packet, packet.next_hop->mtu);
+    return Verdict::too_big;
+  }
+  if (!DecrementTtl(packet.At(packet.l3))) {
+    TellTtlExpired(worker, packet);
+    return Verdict::ttl_expired;
   }
   return Verdict::accepted;
 }
 
 }  // namespace
 
+// The last stage leaves none in the burst: each packet is sent or has ended.
 void ForwardInbound(Worker& worker, Burst& burst) noexcept {
-  worker.Filter(burst, [&](Packet& packet) {
-    const NextHop* hop = nullptr;
-    const Verdict verdict = Deliver(worker, packet, hop);
-    if (verdict != Verdict::accepted) return verdict;
+  for (Packet& packet : burst.all()) {
+    const Verdict verdict = RouteInward(worker, packet);
     // What follows the inner packet is TFC padding (RFC 4303 2.7) and the ESP trailer.
-    worker.Send(packet, packet.inner, packet.flow.length, *hop);
-    return kTaken;
-  });
+    if (verdict == Verdict::accepted) {
+      worker.Send(packet, packet.inner, packet.flow.length, *packet.next_hop);
+    } else {
+      worker.End(packet, verdict);
+    }
+  }
+  burst.count = 0;
 }
 
 void ForwardOutbound(Worker& worker, Burst& burst) noexcept {
-  worker.Filter(burst, [&](Packet& packet) {
-    if (packet.sa != nullptr) {
-      worker.Send(packet, packet.l3, rte_pktmbuf_data_len(packet.mbuf), *packet.next_hop);
-      return kTaken;
+  for (Packet& packet : burst.all()) {
+    const Verdict verdict = RouteOutward(worker, packet);
+    if (verdict == Verdict::accepted) {
+      const uint16_t length =
+          packet.sa != nullptr ? rte_pktmbuf_data_len(packet.mbuf) : packet.flow.length;
+      worker.Send(packet, packet.l3, length, *packet.next_hop);
+    } else {
+      worker.End(packet, verdict);
     }
-    // Bypassed cleartext is routed as it is.
-    const NextHop* hop = RouteTo(worker, packet.flow.destination, true);
-    if (hop == nullptr) return Verdict::no_route;
-    if (packet.flow.length > hop->mtu) {
-      TellTooBig(worker, packet, hop->mtu);
-      return Verdict::too_big;
-    }
-    if (!DecrementTtl(packet.At(packet.l3))) {
-      TellTtlExpired(worker, packet);
-      return Verdict::ttl_expired;
-    }
-    worker.Send(packet, packet.l3, packet.flow.length, *hop);
-    return kTaken;
-  });
+  }
+  burst.count = 0;
 }
 
 }  // namespace portcullis

@@ -141,7 +141,7 @@ void WriteOuter(uint8_t* at, const Sa& sa, const Flow& inner, Sequence sequence,
 Verdict Frame(Packet& packet, const Path& path, CryptoOp& op) noexcept {
   Sa& sa = *packet.sa;
   const uint32_t inner = packet.flow.length;
-  const uint32_t pad = -(inner + sizeof(EspTrailer)) & sa.pad_mask;
+  const uint32_t pad = EspPadLength(sa.pad_mask, inner);
   const uint32_t behind = pad + sizeof(EspTrailer) + sa.icv_bytes;
   const uint32_t esp_length = sa.payload_offset + inner + behind;
   const uint32_t before = path.header_length + sa.payload_offset;

@@ -76,11 +76,6 @@ class TestGate {
     Stop();
     workers_.clear();
     state_.reset();
-    rte_ring_free(shared_->to_main);
-    for (rte_ring* ring : shared_->handoff) rte_ring_free(ring);
-    for (const auto& queues : shared_->transmit_rings) {
-      for (rte_ring* ring : queues) rte_ring_free(ring);
-    }
     std::remove(path_.c_str());
   }
 

@@ -122,7 +122,7 @@ Result<Sa*> State::Make(SaSpec& spec, const Plan& plan) {
   sa->algorithm = spec.algorithm;
   sa->payload_offset = static_cast<uint8_t>(EspPayloadOffset(spec.algorithm));
   sa->icv_bytes = Info(spec.algorithm).icv_bytes;
-  sa->pad_mask = static_cast<uint8_t>(Info(spec.algorithm).pad_to - 1);
+  sa->pad_mask = EspPadMask(spec.algorithm);
   sa->least_length = static_cast<uint8_t>(EspMinLength(spec.algorithm));
   sa->direction = spec.direction;
   sa->esn = spec.esn;
