@@ -29,13 +29,13 @@ constexpr uint32_t kLap = 4096;
 constexpr std::array kLoads = {0.1, 0.5, 0.9};
 
 int DueField() {
-  static const int offset = [] {
+  static const int kOffset = [] {
     const rte_mbuf_dynfield field = {
         .name = "portcullis_bench_due", .size = sizeof(uint64_t), .align = sizeof(uint64_t)};
     return rte_mbuf_dynfield_register(&field);
   }();
-  if (offset < 0) Die("no room in a packet buffer for the time that it is due");
-  return offset;
+  if (kOffset < 0) Die("no room in a packet buffer for the time that it is due");
+  return kOffset;
 }
 
 class Source {
@@ -152,6 +152,7 @@ Delays Medians(const std::vector<Delays>& repeats) {
   Delays delays{};
   for (size_t q = 0; q < delays.size(); ++q) {
     std::vector<double> values;
+    values.reserve(repeats.size());
     for (const Delays& repeat : repeats) values.push_back(repeat[q]);
     delays[q] = q + 1 < delays.size() ? Median(std::move(values)) : std::ranges::max(values);
   }

@@ -129,9 +129,11 @@ double CryptoLimit::MeasureGcm(double seconds) {
 // while others have the core.
 double CryptoLimit::MeasureEngine(double seconds) {
   std::vector<double> bursts;
-  for (double ns = 0; ns < seconds * 1e9; ns += bursts.back()) {
+  double ns = 0;
+  while (ns < seconds * 1e9) {
     const size_t first = bursts.size() % (ops_.size() / kBurst) * kBurst;
     bursts.push_back(Nanoseconds(RunEngine(first)));
+    ns += bursts.back();
   }
   return Median(std::move(bursts)) / kBurst;
 }

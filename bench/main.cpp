@@ -61,6 +61,7 @@ void StartEal(const Arguments& arguments) {
     args.insert(args.end(), {"--in-memory", "-m", "512"});
   }
   std::vector<char*> pointers;
+  pointers.reserve(args.size() + 1);
   for (std::string& arg : args) pointers.push_back(arg.data());
   if (rte_eal_init(static_cast<int>(pointers.size()), pointers.data()) < 0) {
     Die(
@@ -119,6 +120,7 @@ nlohmann::json RunRowsOnSmallPages(const std::vector<std::string>& arguments,
   std::vector<std::string> args = arguments;
   args.insert(args.end(), {"--small-pages", "--json", path});
   std::vector<char*> pointers;
+  pointers.reserve(args.size() + 1);
   for (std::string& arg : args) pointers.push_back(arg.data());
   pointers.push_back(nullptr);
   pid_t child = 0;
@@ -154,7 +156,7 @@ void Run(const Arguments& arguments, const std::vector<std::string>& argv) {
 }  // namespace
 }  // namespace portcullis::bench
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   using namespace portcullis::bench;  // NOLINT
   CLI::App app("How fast the pipeline is, beside what the core could do at best.");
   Arguments arguments;
@@ -170,10 +172,8 @@ int main(int argc, char** argv) {
   app.add_flag("--small-pages", arguments.small_pages, "only the rows on 4 KiB pages");
   CLI11_PARSE(app, argc, argv);
   if (arguments.quick && seconds->empty()) options.seconds = 0.02;
-  try {
-    Run(arguments, {argv, argv + argc});
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "portcullis-bench: %s\n", error.what());
-    return 1;
-  }
+  Run(arguments, {argv, argv + argc});
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "portcullis-bench: %s\n", error.what());
+  return 1;
 }

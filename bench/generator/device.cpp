@@ -89,6 +89,7 @@ void StartEal(const Options& o) {
   }
   if (!pci) args.emplace_back("--no-pci");
   std::vector<char*> pointers;
+  pointers.reserve(args.size());
   for (std::string& arg : args) pointers.push_back(arg.data());
   if (rte_eal_init(static_cast<int>(pointers.size()), pointers.data()) < 0) {
     Die(fmt::format("the EAL does not start: {}{}", rte_strerror(rte_errno),

@@ -147,6 +147,7 @@ Options ParseOptions(int argc, char** argv) {
                  "folder, then end")
       ->group("Laboratory");
   std::vector<std::string> names;
+  names.reserve(kAlgorithms.size());
   for (const AlgorithmInfo& info : kAlgorithms) names.emplace_back(info.name);
   const auto who = "Who there is (the same at the gate)";
   app.add_option("--seed", o.seed, "All keys come from it")->check(kHexSeed)->group(who);

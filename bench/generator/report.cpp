@@ -82,7 +82,8 @@ void PrintTable(const Json& result) {
   for (const auto& [name, value] : result.items()) {
     if (value.is_object()) {
       for (const auto& [part, number] : value.items()) {
-        std::printf("%-22s %16s\n", (name + " " + part).c_str(), Shown(number).c_str());
+        std::printf("%-22s %16s\n", fmt::format("{} {}", name, part).c_str(),
+                    Shown(number).c_str());
       }
     } else {
       std::printf("%-22s %16s\n", name.c_str(), Shown(value).c_str());

@@ -124,7 +124,7 @@ struct ControlClient::Impl {
   Outcome<void> Exchange(http::request<http::string_body>& request, Parser& parser) {
     const bool reused = stream.has_value();
     if (!reused) {
-      if (const auto connected = Connect(); !connected) return connected;
+      if (auto connected = Connect(); !connected) return connected;
     }
     Deadline();
     error_code error = Wait([&](auto done) { http::async_write(*stream, request, done); });
@@ -223,13 +223,13 @@ Outcome<void> ControlClient::Events(const std::string& target, const std::string
   if (!last_id.empty()) request.set("Last-Event-ID", last_id);
   http::response_parser<http::buffer_body> parser;
   parser.body_limit(boost::none);
-  if (const auto sent = impl_->Exchange(request, parser); !sent) return sent;
+  if (auto sent = impl_->Exchange(request, parser); !sent) return sent;
   SseParser events;
   std::string problem;
   constexpr unsigned kFirstError = 400;
   const unsigned status = parser.get().result_int();
   std::array<char, 16384> chunk{};
-  const Outcome<void> result = [&]() -> Outcome<void> {
+  Outcome<void> result = [&]() -> Outcome<void> {
     while (!parser.is_done()) {
       parser.get().body().data = chunk.data();
       parser.get().body().size = chunk.size();

@@ -1,5 +1,6 @@
 #include "control/cli/sse.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace portcullis::cli {
@@ -10,8 +11,8 @@ using Messages = std::vector<std::string>;
 TEST(SseTest, EveryLineEnding) {
   for (const std::string end : {"\n", "\r\n", "\r"}) {
     SseParser parser;
-    const std::string stream = ": comment" + end + end + "id: 1" + end + "event: x" + end +
-                               "data: {\"a\":1}" + end + end + "data:b" + end + end;
+    const std::string stream =
+        fmt::format(": comment{0}{0}id: 1{0}event: x{0}data: {{\"a\":1}}{0}{0}data:b{0}{0}", end);
     EXPECT_EQ(parser.Feed(stream), (Messages{"{\"a\":1}", "b"}));
   }
 }

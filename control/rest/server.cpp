@@ -346,7 +346,7 @@ asio::awaitable<void> Serve(std::shared_ptr<ServerState> state, tcp::socket sock
 
 }  // namespace
 
-Result<Server> Server::Listen(asio::any_io_executor executor, ServerSettings settings,
+Result<Server> Server::Listen(const asio::any_io_executor& executor, ServerSettings settings,
                               Context& context) {
   auto tls = MakeTls(settings.tls);
   if (!tls) return tl::unexpected(tls.error());

@@ -28,8 +28,8 @@ struct ServerState;
 class Server {
  public:
   /// Binds and listens. `context` outlives the server.
-  static Result<Server> Listen(boost::asio::any_io_executor executor, ServerSettings settings,
-                               Context& context);
+  static Result<Server> Listen(const boost::asio::any_io_executor& executor,
+                               ServerSettings settings, Context& context);
 
   /// Accepts until Stop().
   boost::asio::awaitable<void> Run();

@@ -22,7 +22,9 @@ Verdict ReadIpv4(std::span<const uint8_t> bytes, bool quoted, Flow& flow) noexce
   if (header < sizeof(*ip) || header > bytes.size() || flow.length < header) {
     return Verdict::malformed;
   }
-  if (!quoted && flow.length > bytes.size()) return Verdict::malformed;
+  if (!quoted && (flow.length > bytes.size() || !Ipv4ChecksumValid(bytes.data()))) {
+    return Verdict::malformed;
+  }
   const uint16_t fragment = rte_be_to_cpu_16(ip->fragment_offset);
   flow.header_length = static_cast<uint16_t>(header);
   flow.source = Address::V4(&ip->src_addr);

@@ -11,6 +11,7 @@
 
 #include "base/ip.hpp"
 #include "dataplane/packet/bytes.hpp"
+#include "dataplane/packet/ipv4.hpp"
 #include "dataplane/packet/verdict.hpp"
 
 namespace portcullis {
@@ -20,12 +21,12 @@ struct Flow {
   Address destination;
   uint16_t source_port = 0;
   uint16_t destination_port = 0;
-  uint8_t protocol = 0;
   bool has_ports = false;   // false: no ports, or a fragment: they are never read from one
   bool fragment = false;    // first, middle or last
   bool icmp_error = false;  // then all but lengths, traffic class and TTL is the quoted packet's
-  bool dont_fragment = false;
   bool is_v4 = false;
+  uint8_t protocol = 0;
+  bool dont_fragment = false;
   uint8_t traffic_class = 0;   // DSCP and ECN
   uint8_t ttl = 0;             // or hop limit
   uint16_t header_length = 0;  // IP header with options or extension headers, bytes
@@ -33,9 +34,9 @@ struct Flow {
 };
 
 /// Reads the IP packet at the start of `bytes`, which may be longer (padding).
-/// Returns accepted, or malformed when a field contradicts another or the space. For an ICMP error
-/// the addresses and ports are those of the packet that it quotes, reversed (RFC 4301 6.2): it
-/// belongs to the flow that it is about.
+/// Returns accepted, or malformed when a field contradicts another, the space or an IPv4 header's
+/// checksum (RFC 1812 5.2.2). For an ICMP error the addresses and ports are those of the packet
+/// that it quotes, reversed (RFC 4301 6.2): it belongs to the flow that it is about.
 inline Verdict ReadFlow(std::span<const uint8_t> bytes, Flow& flow) noexcept;
 Verdict ReadAnyFlow(std::span<const uint8_t> bytes, Flow& flow) noexcept;
 
@@ -48,28 +49,28 @@ inline bool HasPorts(uint8_t protocol) noexcept {
 /// also what is wrong.
 inline bool ReadPlainFlow(std::span<const uint8_t> bytes, Flow& flow) noexcept {
   constexpr size_t kPorts = 4;
-  if (bytes.size() < sizeof(rte_ipv4_hdr) + kPorts || bytes[0] != RTE_IPV4_VHL_DEF) return false;
-  const auto* ip = reinterpret_cast<const rte_ipv4_hdr*>(bytes.data());
-  const uint16_t fragment = ip->fragment_offset;
-  const uint16_t length = rte_be_to_cpu_16(ip->total_length);
-  if ((fragment & RTE_BE16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) != 0 ||
-      !HasPorts(ip->next_proto_id) || length < sizeof(*ip) + kPorts || length > bytes.size()) {
+  constexpr size_t kLeast = sizeof(rte_ipv4_hdr) + kPorts;
+  if (bytes.size() < kLeast) return false;
+  const PlainIpv4 ip(bytes.data());
+  const uint16_t length = ip.length();
+  if (!ip.IsPlain() || !HasPorts(ip.protocol()) || length < kLeast || length > bytes.size() ||
+      !ip.ChecksumValid()) {
     return false;
   }
-  const auto* ports = reinterpret_cast<const be16*>(ip + 1);
-  flow.source = Address::V4(&ip->src_addr);
-  flow.destination = Address::V4(&ip->dst_addr);
+  const auto* ports = reinterpret_cast<const be16*>(bytes.data() + sizeof(rte_ipv4_hdr));
+  flow.source = ip.source();
+  flow.destination = ip.destination();
   flow.source_port = ports[0].host();
   flow.destination_port = ports[1].host();
-  flow.protocol = ip->next_proto_id;
   flow.has_ports = true;
   flow.fragment = false;
   flow.icmp_error = false;
-  flow.dont_fragment = (fragment & RTE_BE16(RTE_IPV4_HDR_DF_FLAG)) != 0;
   flow.is_v4 = true;
-  flow.traffic_class = ip->type_of_service;
-  flow.ttl = ip->time_to_live;
-  flow.header_length = sizeof(*ip);
+  flow.protocol = ip.protocol();
+  flow.dont_fragment = ip.dont_fragment();
+  flow.traffic_class = ip.traffic_class();
+  flow.ttl = ip.ttl();
+  flow.header_length = sizeof(rte_ipv4_hdr);
   flow.length = length;
   return true;
 }

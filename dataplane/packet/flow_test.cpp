@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "dataplane/packet/rewrite.hpp"
+
 namespace portcullis {
 namespace {
 
@@ -14,6 +16,13 @@ Bytes Ipv4(uint8_t protocol, Bytes payload) {
   const auto length = static_cast<uint8_t>(20 + payload.size());
   Bytes packet = {0x45, 0, 0, length, 0, 1, 0x40, 0, 64, protocol, 0, 0, 10, 1, 0, 2, 10, 2, 0, 10};
   packet.insert(packet.end(), payload.begin(), payload.end());
+  SetIpv4Checksum(packet.data());
+  return packet;
+}
+
+// Changed where the checksum covers it, and made right again.
+Bytes Summed(Bytes packet) {
+  if (packet[0] >> 4U == 4) SetIpv4Checksum(packet.data());
   return packet;
 }
 
@@ -56,7 +65,7 @@ TEST(Flow, NeverReadsPortsFromFragments) {
   Bytes packet = Ipv4(6, kTcp);
   packet[6] = 0x20;  // more fragments
   Flow flow;
-  ASSERT_EQ(ReadFlow(packet, flow), Verdict::accepted);
+  ASSERT_EQ(ReadFlow(Summed(packet), flow), Verdict::accepted);
   EXPECT_TRUE(flow.fragment);
   EXPECT_FALSE(flow.has_ports);
 }
@@ -67,14 +76,31 @@ TEST(Flow, RefusesLengthsThatLie) {
     Flow flow;
     Bytes packet = good;
     packet[low_byte] += 1;  // one byte more than there is
-    EXPECT_EQ(ReadFlow(packet, flow), Verdict::malformed);
+    EXPECT_EQ(ReadFlow(Summed(packet), flow), Verdict::malformed);
     packet.push_back(0);  // and now it is there
-    EXPECT_EQ(ReadFlow(packet, flow), Verdict::accepted);
+    EXPECT_EQ(ReadFlow(Summed(packet), flow), Verdict::accepted);
   }
   Bytes short_header = Ipv4(6, kTcp);
   short_header[0] = 0x44;
   Flow flow;
-  EXPECT_EQ(ReadFlow(short_header, flow), Verdict::malformed);
+  EXPECT_EQ(ReadFlow(Summed(short_header), flow), Verdict::malformed);
+}
+
+TEST(Flow, RefusesHeadersThatDoNotAddUp) {
+  Bytes with_options = Ipv4(6, kTcp);
+  with_options.insert(with_options.begin() + 20, {1, 1, 1, 0});
+  with_options[0] = 0x46;
+  with_options[3] += 4;
+  for (const Bytes& good : {Ipv4(6, kTcp), Ipv4(50, kTcp), Summed(with_options)}) {
+    const size_t header = (good[0] & 0x0fU) * 4;
+    Flow flow;
+    ASSERT_EQ(ReadFlow(good, flow), Verdict::accepted);
+    for (size_t bit = 0; bit < header * 8; ++bit) {
+      Bytes packet = good;
+      packet[bit / 8] = static_cast<uint8_t>(packet[bit / 8] ^ 1U << bit % 8);
+      EXPECT_EQ(ReadFlow(packet, flow), Verdict::malformed) << bit;
+    }
+  }
 }
 
 TEST(Flow, SurvivesEveryTruncationAndEveryByte) {
@@ -96,6 +122,7 @@ TEST(Flow, SurvivesEveryTruncationAndEveryByte) {
       for (int value = 0; value < 256; ++value) {
         Bytes packet = good;
         packet[at] = static_cast<uint8_t>(value);
+        if (packet[0] >> 4U == 4 && (packet[0] & 0x0fU) == 5) SetIpv4Checksum(packet.data());
         Flow flow;
         if (ReadFlow(packet, flow) == Verdict::accepted) {
           ASSERT_LE(flow.header_length, flow.length);
@@ -114,14 +141,14 @@ TEST(Flow, IcmpErrorBelongsToTheFlowThatItQuotes) {
   error[12] = 192;  // from some router, told to 10.1.0.2
   error[16] = 10, error[17] = 1, error[18] = 0, error[19] = 2;
   Flow flow;
-  ASSERT_EQ(ReadFlow(error, flow), Verdict::accepted);
+  ASSERT_EQ(ReadFlow(Summed(error), flow), Verdict::accepted);
   EXPECT_TRUE(flow.icmp_error);
   EXPECT_EQ(flow.source.Text(), "10.2.0.10");
   EXPECT_EQ(flow.destination.Text(), "10.1.0.2");
   EXPECT_EQ(flow.source_port, 8080);
   EXPECT_EQ(flow.protocol, 6);
   error[19] = 3;  // told to somebody who did not send it
-  EXPECT_EQ(ReadFlow(error, flow), Verdict::malformed);
+  EXPECT_EQ(ReadFlow(Summed(error), flow), Verdict::malformed);
 }
 
 }  // namespace

@@ -10,12 +10,6 @@
 namespace portcullis {
 namespace {
 
-constexpr uint8_t kEcnMask = 0x03;
-constexpr uint8_t kNotEct = 0;
-constexpr uint8_t kEct1 = 1;
-constexpr uint8_t kEct0 = 2;
-constexpr uint8_t kCe = 3;
-
 bool IsV4(const uint8_t* ip) noexcept {
   return ip[0] >> 4U == 4;
 }
@@ -36,11 +30,6 @@ void SetIpv4Checksum(uint8_t* ip) noexcept {
   v4->hdr_checksum = static_cast<uint16_t>(~rte_raw_cksum(v4, rte_ipv4_hdr_len(v4)));
 }
 
-bool AnyIpv4ChecksumValid(const uint8_t* ip) noexcept {
-  const auto* v4 = reinterpret_cast<const rte_ipv4_hdr*>(ip);
-  return rte_raw_cksum(v4, rte_ipv4_hdr_len(v4)) == 0xffff;
-}
-
 void SetTrafficClass(uint8_t* ip, uint8_t traffic_class) noexcept {
   if (IsV4(ip)) {
     auto* v4 = reinterpret_cast<rte_ipv4_hdr*>(ip);
@@ -54,22 +43,6 @@ void SetTrafficClass(uint8_t* ip, uint8_t traffic_class) noexcept {
   auto* v6 = reinterpret_cast<rte_ipv6_hdr*>(ip);
   const uint32_t word = rte_be_to_cpu_32(v6->vtc_flow);
   v6->vtc_flow = rte_cpu_to_be_32((word & 0xf00fffffU) | uint32_t{traffic_class} << 20U);
-}
-
-bool CombineEcn(uint8_t outer, uint8_t& inner) noexcept {
-  const uint8_t from = outer & kEcnMask;
-  const uint8_t to = inner & kEcnMask;
-  if (from == kCe) {
-    if (to == kNotEct) return false;
-    inner = static_cast<uint8_t>(inner | kCe);
-  } else if (from == kEct1 && to == kEct0) {
-    inner = static_cast<uint8_t>((inner & ~kEcnMask) | kEct1);
-  }
-  return true;
-}
-
-uint8_t EncapsulateTrafficClass(uint8_t inner, bool copy_dscp) noexcept {
-  return copy_dscp ? inner : static_cast<uint8_t>(inner & kEcnMask);
 }
 
 void ClampMss(std::span<uint8_t> packet, uint16_t header_length, uint16_t mss) noexcept {

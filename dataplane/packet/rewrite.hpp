@@ -13,6 +13,8 @@
 
 namespace portcullis {
 
+inline constexpr uint8_t kEcnMask = 0x03;  // of the traffic class (RFC 3168 5)
+
 /// `ip` is an IPv4 or IPv6 header that was read before.
 void SetTrafficClass(uint8_t* ip, uint8_t traffic_class) noexcept;
 /// False when the TTL or hop limit is used up; then nothing was changed.
@@ -32,28 +34,15 @@ inline bool DecrementTtl(uint8_t* ip) noexcept {
   v4->hdr_checksum = static_cast<uint16_t>(sum + (sum >= 0xffff ? 1 : 0));
   return true;
 }
-/// Of an IPv4 header; options included.
-bool AnyIpv4ChecksumValid(const uint8_t* ip) noexcept;
-inline bool Ipv4ChecksumValid(const uint8_t* ip) noexcept {
-  // Nearly every header has no options.
-  if (ip[0] != RTE_IPV4_VHL_DEF) return AnyIpv4ChecksumValid(ip);
-  uint64_t words[2];
-  uint32_t last = 0;
-  std::memcpy(words, ip, sizeof(words));
-  std::memcpy(&last, ip + sizeof(words), sizeof(last));
-  // The sum may be taken in words of any size (RFC 1071 2); it is all ones, which is zero in ones'
-  // complement, when 65535 divides it. It is not 0: the version is not.
-  const uint64_t sum = (words[0] & UINT32_MAX) + (words[0] >> 32U) + (words[1] & UINT32_MAX) +
-                       (words[1] >> 32U) + last;
-  return sum % 0xffff == 0;
-}
 void SetIpv4Checksum(uint8_t* ip) noexcept;
 
 /// The inner traffic class after decapsulation (RFC 6040 4.2, normal mode): false when the outer
 /// header says "congestion experienced" and the inner one cannot carry it.
-bool CombineEcn(uint8_t outer, uint8_t& inner) noexcept;
+inline bool CombineEcn(uint8_t outer, uint8_t& inner) noexcept;
 /// The outer traffic class on encapsulation (RFC 6040 4.1): ECN always, DSCP if wished.
-uint8_t EncapsulateTrafficClass(uint8_t inner, bool copy_dscp) noexcept;
+inline uint8_t EncapsulateTrafficClass(uint8_t inner, bool copy_dscp) noexcept {
+  return copy_dscp ? inner : static_cast<uint8_t>(inner & kEcnMask);
+}
 
 /// In a TCP SYN lowers the MSS option to `mss`; leaves every other packet alone. `packet` is the
 /// whole IP packet, `header_length` of the IP header.
@@ -63,6 +52,22 @@ inline void ClampMss(std::span<uint8_t> packet, const Flow& flow, uint16_t mtu) 
   if (flow.protocol != IPPROTO_TCP || !flow.has_ports || flow.icmp_error) return;
   const size_t headers = flow.header_length + 20U;  // a TCP header without options
   ClampMss(packet, flow.header_length, static_cast<uint16_t>(mtu - std::min<size_t>(headers, mtu)));
+}
+
+bool CombineEcn(uint8_t outer, uint8_t& inner) noexcept {
+  constexpr uint8_t kNotEct = 0;
+  constexpr uint8_t kEct1 = 1;
+  constexpr uint8_t kEct0 = 2;
+  constexpr uint8_t kCe = 3;
+  const uint8_t from = outer & kEcnMask;
+  const uint8_t to = inner & kEcnMask;
+  if (from == kCe) {
+    if (to == kNotEct) return false;
+    inner = static_cast<uint8_t>(inner | kCe);
+  } else if (from == kEct1 && to == kEct0) {
+    inner = static_cast<uint8_t>((inner & ~kEcnMask) | kEct1);
+  }
+  return true;
 }
 
 }  // namespace portcullis

@@ -5,7 +5,6 @@
 #include <array>
 
 #include "dataplane/esp/header.hpp"
-#include "dataplane/packet/rewrite.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/worker.hpp"
 
@@ -22,12 +21,10 @@ Verdict ReadInner(Packet& packet) noexcept {
       packet.flow.is_v4 != v4) {
     return Verdict::inner_malformed;
   }
-  // RFC 1812 5.2.2: a router does not pass on a broken header.
-  if (v4 && !Ipv4ChecksumValid(packet.At(packet.inner))) return Verdict::inner_malformed;
   return Verdict::accepted;
 }
 
-Verdict Judge(const Snapshot& policy, const Sa& sa, const Flow& flow) noexcept {
+__rte_noinline Verdict Judge(const Snapshot& policy, const Sa& sa, const Flow& flow) noexcept {
   if (!AnyMatches(sa.selectors, flow, Direction::inbound)) return Verdict::selector_mismatch;
   const bool admitted = policy.PeerOf(flow.source) == sa.peer &&
                         AnyMatches(policy.PolicyOf(*sa.peer).rules, flow, Direction::inbound);
@@ -37,33 +34,34 @@ Verdict Judge(const Snapshot& policy, const Sa& sa, const Flow& flow) noexcept {
 }  // namespace
 
 void Authorise(Worker& worker, Burst& burst) noexcept {
-  std::array<const FlowCache::Bucket*, Burst::kMost> known;
-  unsigned count = 0;
+  std::array<const FlowCache::Bucket*, Burst::kMost> buckets;
+  unsigned sought = 0;
   worker.Filter(burst, [&](Packet& packet) {
-    if (packet.sa == nullptr) {  // a bypass rule was its authority
-      ++count;
-      return Verdict::accepted;
-    }
+    if (packet.sa == nullptr) return Verdict::accepted;  // a bypass rule was its authority
     if (const Verdict verdict = ReadInner(packet); verdict != Verdict::accepted) return verdict;
-    known[count++] = FlowCache::Holds(packet.flow)
-                         ? &worker.flows().BucketOf(packet.flow, packet.sa->serial)
-                         : nullptr;
+    const Sa& sa = *packet.sa;
+    if (!sa.peer->granted()) return Verdict::grant_expired;
+    if (!FlowCache::Holds(packet.flow)) {
+      buckets[sought++] = nullptr;
+    } else if (sa.last.Is(packet.flow, sa.serial, worker.view())) {
+      packet.next_hop = sa.last.hop;
+    } else {
+      buckets[sought++] = &worker.flows().BucketOf(packet.flow, sa.serial);
+    }
     return Verdict::accepted;
   });
+  if (sought == 0) return;
 
   unsigned i = 0;
   worker.Filter(burst, [&](Packet& packet) {
-    const FlowCache::Bucket* const bucket = known[i++];
-    if (packet.sa == nullptr) return Verdict::accepted;
+    if (packet.sa == nullptr || packet.next_hop != nullptr) return Verdict::accepted;
     const Sa& sa = *packet.sa;
-    if (!sa.peer->granted()) return Verdict::grant_expired;
+    const FlowCache::Bucket* const bucket = buckets[i++];
     const FlowCache::Entry* const entry =
         bucket == nullptr ? nullptr : bucket->Find(packet.flow, sa.serial, worker.view());
-    if (entry != nullptr) {
-      packet.next_hop = entry->hop;
-      return Verdict::accepted;
-    }
-    return Judge(*worker.snapshot(), sa, packet.flow);
+    if (entry == nullptr) return Judge(*worker.snapshot(), sa, packet.flow);
+    packet.next_hop = entry->hop;
+    return Verdict::accepted;
   });
 }
 

@@ -23,6 +23,7 @@ void PrefetchSa(const Sa& sa) noexcept {
   rte_prefetch0(&sa);
   rte_prefetch0(&sa.policer);
   rte_prefetch0(&sa.endpoint);
+  rte_prefetch0(&sa.last);
 }
 void PrefetchWhatItNames(const Sa& sa, const Packet& packet) noexcept {
   rte_prefetch0(sa.record);
@@ -95,6 +96,17 @@ Verdict JudgeClear(Worker& worker, Packet& packet) noexcept {
   return Verdict::accepted;
 }
 
+// Whatever is not ESP.
+__rte_noinline Verdict JudgeOther(Worker& worker, Packet& packet) noexcept {
+  if (packet.kind == Kind::keepalive) return Verdict::keepalive;
+  if (packet.kind == Kind::icmp_error) {
+    ReadIcmpError(worker, packet);
+    return Verdict::icmp_consumed;
+  }
+  if (ToHost(worker, packet)) return kTaken;
+  return packet.kind == Kind::clear ? JudgeClear(worker, packet) : Verdict::cleartext_denied;
+}
+
 }  // namespace
 
 void FindSa(Worker& worker, Burst& burst) noexcept {
@@ -108,19 +120,13 @@ void FindSa(Worker& worker, Burst& burst) noexcept {
   }
   last = nullptr;
   worker.Filter(burst, [&](Packet& packet) {
-    if (packet.kind == Kind::esp) {
-      const Verdict verdict = FindEsp(worker, packet);
-      if (packet.sa != nullptr && packet.sa != last)
-        PrefetchWhatItNames(*(last = packet.sa), packet);
-      return verdict;
+    if (packet.kind != Kind::esp) return JudgeOther(worker, packet);
+    const Verdict verdict = FindEsp(worker, packet);
+    if (packet.sa != nullptr && packet.sa != last) {
+      last = packet.sa;
+      PrefetchWhatItNames(*last, packet);
     }
-    if (packet.kind == Kind::keepalive) return Verdict::keepalive;
-    if (packet.kind == Kind::icmp_error) {
-      ReadIcmpError(worker, packet);
-      return Verdict::icmp_consumed;
-    }
-    if (ToHost(worker, packet)) return kTaken;
-    return packet.kind == Kind::clear ? JudgeClear(worker, packet) : Verdict::cleartext_denied;
+    return verdict;
   });
 }
 

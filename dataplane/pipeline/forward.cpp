@@ -32,13 +32,12 @@ const NextHop* RouteTo(Worker& worker, const Address& destination, bool to_wire)
 }
 
 // The route of an inner packet that was admitted. The flow is known from now on.
-const NextHop* RouteInner(Worker& worker, const Packet& packet) noexcept {
+__rte_noinline const NextHop* RouteInner(Worker& worker, const Packet& packet) noexcept {
   const NextHop* hop = RouteTo(worker, packet.flow.destination, false);
   if (hop == nullptr || packet.sa == nullptr || !FlowCache::Holds(packet.flow)) return hop;
-  worker.flows()
-      .BucketOf(packet.flow, packet.sa->serial)
-      .Place()
-      .Set(packet.flow, packet.sa->serial, worker.view(), *hop);
+  Sa& sa = *packet.sa;
+  sa.last.Set(packet.flow, sa.serial, worker.view(), *hop);
+  worker.flows().BucketOf(packet.flow, sa.serial).Place() = sa.last;
   return hop;
 }
 

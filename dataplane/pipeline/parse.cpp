@@ -9,7 +9,7 @@
 #include <optional>
 
 #include "dataplane/esp/header.hpp"
-#include "dataplane/packet/rewrite.hpp"
+#include "dataplane/packet/ipv4.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/pipeline/reassemble.hpp"
 #include "dataplane/worker.hpp"
@@ -177,32 +177,24 @@ bool ParsePlainEsp(Packet& packet) noexcept {
   constexpr uint16_t kEspAt = kIpAt + sizeof(rte_ipv4_hdr);
   const uint16_t size = rte_pktmbuf_data_len(packet.mbuf);
   if (packet.mbuf->nb_segs != 1 || size < kEspAt + sizeof(EspHeader)) return false;
-  // Type, version and header length, one load; fragment bits, TTL and protocol, another.
-  uint32_t kind = 0;
-  uint32_t rest = 0;
-  std::memcpy(&kind, packet.At(offsetof(rte_ether_hdr, ether_type)), sizeof(kind));
-  std::memcpy(&rest, packet.At(kIpAt + offsetof(rte_ipv4_hdr, fragment_offset)), sizeof(rest));
-  constexpr uint32_t kKindMask = RTE_BE32(0xffffff00);
-  constexpr uint32_t kPlainIpv4 = RTE_BE32(RTE_ETHER_TYPE_IPV4 << 16U | RTE_IPV4_VHL_DEF << 8U);
-  constexpr uint32_t kRestMask =
-      RTE_BE32((RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK) << 16U | 0xffU);
-  const auto* ip = reinterpret_cast<const rte_ipv4_hdr*>(packet.At(kIpAt));
-  const uint16_t length = rte_be_to_cpu_16(ip->total_length);
-  if ((kind & kKindMask) != kPlainIpv4 || (rest & kRestMask) != RTE_BE32(IPPROTO_ESP) ||
-      length < sizeof(*ip) + sizeof(EspHeader) || length > size - kIpAt ||
-      !Ipv4ChecksumValid(packet.At(kIpAt))) {
+  const auto* ether = reinterpret_cast<const rte_ether_hdr*>(packet.data);
+  const PlainIpv4 ip(packet.At(kIpAt));
+  const uint16_t length = ip.length();
+  if (ether->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV4) || !ip.IsPlain() ||
+      ip.protocol() != IPPROTO_ESP || length < sizeof(rte_ipv4_hdr) + sizeof(EspHeader) ||
+      length > size - kIpAt || !ip.ChecksumValid()) {
     return false;
   }
   packet.kind = Kind::esp;
   packet.l3 = kIpAt;
   packet.esp = kEspAt;
-  packet.esp_length = static_cast<uint16_t>(length - sizeof(*ip));
-  packet.outer_traffic_class = ip->type_of_service;
+  packet.esp_length = static_cast<uint16_t>(length - sizeof(rte_ipv4_hdr));
+  packet.outer_traffic_class = ip.traffic_class();
   return true;
 }
 
 // All the others.
-Verdict ParseAny(Worker& worker, Packet& packet) noexcept {
+__rte_noinline Verdict ParseAny(Worker& worker, Packet& packet) noexcept {
   if (rte_pktmbuf_linearize(packet.mbuf) != 0) return Verdict::no_buffer;
   packet.kind = Kind::not_ip;
   const uint8_t version = FindIp(packet);
@@ -234,8 +226,7 @@ void ParseOutbound(Worker& worker, Burst& burst) noexcept {
     if (version == 0) return Verdict::accepted;
     packet.kind = Kind::clear;
     if (!HasVersion(packet.From(packet.l3), version) ||
-        ReadFlow(packet.From(packet.l3), packet.flow) != Verdict::accepted ||
-        (packet.flow.is_v4 && !Ipv4ChecksumValid(packet.At(packet.l3)))) {
+        ReadFlow(packet.From(packet.l3), packet.flow) != Verdict::accepted) {
       return Verdict::malformed;
     }
     // Ethernet pads short frames; the packet ends where its header says.

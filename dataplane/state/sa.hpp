@@ -18,6 +18,7 @@
 #include "dataplane/state/auth_budget.hpp"
 #include "dataplane/state/counters.hpp"
 #include "dataplane/state/endpoint.hpp"
+#include "dataplane/state/flow_cache.hpp"
 #include "dataplane/state/policer.hpp"
 #include "dataplane/state/selector.hpp"
 
@@ -109,6 +110,7 @@ struct Sa {
   uint64_t hard_packets = 0;      // spec.hard; 0: unlimited
   uint64_t hard_bytes = 0;
   Counters counters;
+  FlowCache::Entry last;  // inbound: the flow that was judged last, so that most need no table
   alignas(64) Path path;  // outbound
 
   // ---- read when needed
