@@ -25,6 +25,7 @@
   X(crl_stale, "no revocation list of the issuer that is fresh enough")                          \
   X(psk_unknown, "the pre-shared key's identity is unknown, or the key is wrong")                \
   X(peer_unknown, "the authenticated identity belongs to no peer in policy")                     \
+  X(peer_revoked, "the peer was revoked or disabled by an operator")                             \
   X(spki_reuse, "the same public key was seen under another identity")                           \
   X(token_missing, "no access token in the request")                                             \
   X(token_malformed, "the access token is not a well-formed JWT of type at+jwt")                 \
@@ -37,9 +38,14 @@
   X(token_claims_fail, "a claim that RFC 9068 requires is missing or has the wrong form")        \
   X(token_scope_fail, "the access token's scope admits nothing here")                            \
   X(token_binding_fail, "the access token is bound to another key than the one that was shown")  \
+  X(token_client_fail, "the access token was issued to another client than this peer's")         \
   X(token_revoked, "the access token, its key or its issuer was revoked")                        \
   X(token_replay, "a proof or token that was used before")                                       \
-  X(dpop_fail, "the proof of possession is missing, wrong or without the gate's nonce")
+  X(dpop_fail, "the proof of possession is missing, wrong or without the gate's nonce")          \
+  X(request_malformed, "a request that the session interface does not know or cannot read")      \
+  X(policy_denied, "policy gives this peer nothing on this interface")                           \
+  X(session_conflict, "the peer has a session already, or this one is none of its own")          \
+  X(gate_unavailable, "control or the dataplane cannot take the session now")
 
 namespace portcullis::identity {
 

@@ -162,10 +162,8 @@ struct Outbound : ::testing::Test {
 TEST_F(Outbound, NumbersGrowByOneAndOpenAgain) {
   gate.Policy();
   const Bytes key = gate.AddSa("out", Direction::outbound, kSpi, {});
-  std::vector<Bytes> frames;
-  for (int i = 0; i < 40; ++i) {
-    frames.push_back(WithEthernet(InnerPacket(100, "10.2.0.10", "10.1.0.2", 8080, 40000)));
-  }
+  const std::vector<Bytes> frames(
+      40, WithEthernet(InnerPacket(100, "10.2.0.10", "10.1.0.2", 8080, 40000)));
   const auto sealed = gate.Run(kCore, frames, kWire);
   ASSERT_EQ(sealed.size(), frames.size());
   uint32_t number = 0;
