@@ -67,6 +67,7 @@ Result<void> Supervisor::Hello(const steer::Hello& request, steer::HelloReply& r
   reply.set_generation(policy == nullptr ? 0 : policy->generation);
   reply.set_lab(parts_.config.lab);
   reply.set_instance(parts_.config.instance);
+  reply.set_sa_capacity(parts_.state.capacity());
   spdlog::info("{} connected", request.client());
   return {};
 }
@@ -143,12 +144,19 @@ Result<void> Supervisor::RemoveSas(const steer::RemoveSas& request, steer::Remov
 Result<void> Supervisor::ListSas(const steer::ListSas& request, steer::ListSasReply& reply) {
   const uint32_t limit = request.limit() == 0 ? kPage : request.limit();
   const auto& sas = parts_.state.sas();
+  const auto add = [&](const Sa& sa) {
+    *reply.add_sas() = steer::ToMessage(sa, request.with_keys(), rte_rdtsc(), BootNs());
+  };
+  for (const std::string& id : request.ids()) {
+    if (const auto at = sas.find(id); at != sas.end()) add(*at->second);
+  }
+  if (request.ids_size() != 0) return {};
   for (auto at = sas.upper_bound(request.after()); at != sas.end(); ++at) {
     if (static_cast<uint32_t>(reply.sas_size()) == limit) {
       reply.set_more(true);
       break;
     }
-    *reply.add_sas() = steer::ToMessage(*at->second, request.with_keys(), rte_rdtsc(), BootNs());
+    add(*at->second);
   }
   return {};
 }

@@ -60,6 +60,12 @@ class Gate {
   Changed InstallSa(model::Sa sa, std::string replaces, Wish wish);
   Changed RemoveSa(std::string id, Wish wish);
 
+  /// The dataplane's view of these, as far as it has them.
+  boost::asio::awaitable<Result<std::vector<steer::SaState>>> LiveSas(std::vector<std::string> ids);
+  /// An SPI for an inbound SA: unpredictable, in a slot of its own beside those in use and those
+  /// that `reserved` names. kExhausted when there is no slot, kUnavailable without a dataplane.
+  Result<uint32_t> ChooseSpi(const std::set<uint32_t>& reserved) const;
+
   /// For DataplaneLink::Run.
   boost::asio::awaitable<Result<void>> Reconcile(const steer::HelloReply& hello);
 

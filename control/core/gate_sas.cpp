@@ -1,7 +1,9 @@
-// Security associations with keys installed by hand. Their keys live in locked memory here and in
-// the dataplane, nowhere else; so they are installed only while the dataplane is there. The
-// fingerprint is remembered before the key goes out: a crash in between errs towards refusing it.
+// Security associations, with keys from sessions or, in a laboratory, by hand. The keys live in
+// locked memory here and in the dataplane, nowhere else; so they are installed only while the
+// dataplane is there. The fingerprint is remembered before the key goes out: a crash in between
+// errs towards refusing it.
 #include <algorithm>
+#include <random>
 
 #include "control/core/gate.hpp"
 #include "control/model/difference.hpp"
@@ -113,15 +115,47 @@ Gate::Changed Gate::InstallSa(model::Sa sa, std::string replaces, Wish wish) {
     co_return tl::unexpected(*refused);
   }
   const std::string peer = sa.spec.peer();
+  const bool lab = sa.spec.lab();
   Drop(replaces);
   Hold(std::move(sa));
   change.in_force = true;
-  events_.Tell("operator",
+  events_.Tell(lab ? "operator" : "session",
                replaces.empty()
-                   ? fmt::format("security association '{}' installed by hand", id)
+                   ? fmt::format("security association '{}' installed {}", id,
+                                 lab ? "by hand" : "for a session")
                    : fmt::format("security association '{}' replaced by '{}'", replaces, id),
                wish.operator_name, peer, id);
   co_return change;
+}
+
+boost::asio::awaitable<Result<std::vector<steer::SaState>>> Gate::LiveSas(
+    std::vector<std::string> ids) {
+  steer::Request request;
+  for (std::string& id : ids) request.mutable_list_sas()->add_ids(std::move(id));
+  auto answer = co_await link_.Call(std::move(request));
+  if (!answer) co_return tl::unexpected(answer.error());
+  auto& listed = *answer->mutable_list_sas()->mutable_sas();
+  co_return std::vector<steer::SaState>(std::make_move_iterator(listed.begin()),
+                                        std::make_move_iterator(listed.end()));
+}
+
+Result<uint32_t> Gate::ChooseSpi(const std::set<uint32_t>& reserved) const {
+  const uint32_t capacity = link_.ready() ? link_.hello()->sa_capacity() : 0;
+  if (capacity == 0) return Fail(ErrorKind::kUnavailable, "the dataplane is away");
+  std::set<uint32_t> slots;
+  for (const auto& [spi, id] : inbound_) slots.insert(spi % capacity);
+  for (const uint32_t spi : reserved) slots.insert(spi % capacity);
+  if (slots.size() >= capacity) {
+    return Fail(ErrorKind::kExhausted,
+                fmt::format("all {} security associations of the dataplane are in use", capacity));
+  }
+  constexpr uint32_t kLeastSpi = 256;  // RFC 4303 2.1
+  std::random_device random;           // the kernel's
+  // A free slot, not just a free number: few attempts while most slots are free, one pass if not.
+  std::uniform_int_distribution<uint32_t> any(kLeastSpi, UINT32_MAX);
+  uint32_t spi = any(random);
+  while (slots.contains(spi % capacity)) spi = spi == UINT32_MAX ? kLeastSpi : spi + 1;
+  return spi;
 }
 
 Gate::Changed Gate::RemoveSa(std::string id, Wish wish) {
@@ -142,8 +176,8 @@ Gate::Changed Gate::RemoveSa(std::string id, Wish wish) {
   const std::string peer = sa->second.spec.peer();
   Drop(id);
   change.in_force = true;
-  events_.Tell("operator", fmt::format("security association '{}' removed", id), wish.operator_name,
-               peer, id);
+  events_.Tell(wish.operator_name.empty() ? "session" : "operator",
+               fmt::format("security association '{}' removed", id), wish.operator_name, peer, id);
   co_return change;
 }
 

@@ -41,18 +41,16 @@ Ends EndsOf(const Interface& interface, const Peer& peer) {
   return ends;
 }
 
-// One rule per pair of prefixes of the same family. `services` name the ports of the servers, or
-// with `callback` those of the clients.
-void AddRules(const std::string& policy, const Ends& ends,
-              const std::vector<ServicePorts>& services, bool callback, steer::Peer& out) {
+// One per pair of prefixes of the same family. `services` name the ports of the servers, or with
+// `callback` those of the clients.
+void AddSelectors(const Ends& ends, const std::vector<ServicePorts>& services, bool callback,
+                  std::vector<steer::Selector>& out) {
   const bool ports_local = ends.servers_local != callback;
   for (const auto& local : ends.local) {
     for (const auto& remote : ends.remote) {
       if (local.IsV4() != remote.IsV4()) continue;
       for (const auto& service : services) {
-        steer::Rule& rule = *out.add_rules();
-        rule.set_policy(policy);
-        steer::Selector& selector = *rule.mutable_selector();
+        steer::Selector& selector = out.emplace_back();
         *selector.mutable_local() = ToMessage(local);
         *selector.mutable_remote() = ToMessage(remote);
         selector.set_protocol(static_cast<uint32_t>(service.protocol));
@@ -81,10 +79,12 @@ steer::Peer CompilePeer(const Document& d, const Peer& peer) {
   for (const auto& policy : d.policies) {
     if (policy.role != peer.role) continue;
     for (const auto& interface : d.interfaces) {
-      if (interface.name != policy.interface || !DataplaneAdmits(interface)) continue;
-      const Ends ends = EndsOf(interface, peer);
-      AddRules(policy.name, ends, interface.ports, false, out);
-      AddRules(policy.name, ends, policy.callback_ports, true, out);
+      if (interface.name != policy.interface) continue;
+      for (auto& selector : SelectorsOf(interface, peer, policy)) {
+        steer::Rule& rule = *out.add_rules();
+        rule.set_policy(policy.name);
+        *rule.mutable_selector() = std::move(selector);
+      }
     }
   }
   return out;
@@ -122,6 +122,16 @@ void CompileInterfaces(const Document& d, steer::ApplySnapshot& out) {
 }
 
 }  // namespace
+
+std::vector<steer::Selector> SelectorsOf(const Interface& interface, const Peer& peer,
+                                         const Policy& policy) {
+  std::vector<steer::Selector> out;
+  if (!DataplaneAdmits(interface)) return out;
+  const Ends ends = EndsOf(interface, peer);
+  AddSelectors(ends, interface.ports, false, out);
+  AddSelectors(ends, policy.callback_ports, true, out);
+  return out;
+}
 
 steer::Rate ToMessage(const Rate& rate) {
   steer::Rate out;

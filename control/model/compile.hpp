@@ -3,6 +3,8 @@
 // peer's.
 #pragma once
 
+#include <vector>
+
 #include "control/model/types.hpp"
 #include "dataplane/steer/steer.pb.h"
 
@@ -15,6 +17,11 @@ steer::ApplySnapshot CompileFull(const Document& document, uint64_t generation);
 /// force.
 steer::ApplySnapshot CompileChange(const Document& before, uint64_t base, const Document& after,
                                    uint64_t generation);
+
+/// What one policy gives one peer on its interface, both directions. Nothing where the interface
+/// asks for TLS alone.
+std::vector<steer::Selector> SelectorsOf(const Interface& interface, const Peer& peer,
+                                         const Policy& policy);
 
 steer::Rate ToMessage(const Rate& rate);
 

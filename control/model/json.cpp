@@ -1,5 +1,6 @@
 #include "control/model/json.hpp"
 
+#include <algorithm>
 #include <limits>
 
 #include "control/model/fields.hpp"
@@ -15,6 +16,8 @@ constexpr uint64_t kMostPort = 65535;
 // JSON numbers beyond 2^53 do not survive every reader.
 constexpr uint64_t kMostRate = uint64_t{1} << 53U;
 constexpr uint64_t kMostBurstMs = 10000;
+constexpr uint64_t kLeastGrant = 60;  // seconds
+constexpr uint64_t kMostGrant = 86400;
 
 ServicePorts ReadServicePorts(const json& value, const std::string& where,
                               std::optional<Error>& error) {
@@ -59,6 +62,33 @@ json PrefixesJson(const std::vector<Prefix>& prefixes) {
   json all = json::array();
   for (const auto& p : prefixes) all.push_back(p.Text());
   return all;
+}
+
+// base64url of a SHA-256, as RFC 7638 3 and RFC 8705 3.1 write it.
+constexpr size_t kThumbprintLength = 43;
+
+TokenClient ReadTokenClient(const json& value, const std::string& where, Authentication by,
+                            std::optional<Error>& error) {
+  constexpr size_t kLongestIssuer = 1024;
+  constexpr size_t kLongestClient = 255;
+  Fields fields(value, where, error);
+  TokenClient client;
+  client.issuer = fields.Text("issuer", kLongestIssuer);
+  client.client_id = fields.Text("client_id", kLongestClient);
+  const bool psk = by == Authentication::psk;
+  client.key_thumbprint =
+      fields.Text("key_thumbprint", kThumbprintLength, psk ? required : optional);
+  if (!client.key_thumbprint.empty() && !psk) {
+    fields.Refuse("key_thumbprint",
+                  "only a peer with a pre-shared key proves with a key of its own",
+                  "none: the token is bound to the certificate", "a thumbprint");
+  } else if (psk && client.key_thumbprint.size() != kThumbprintLength) {
+    fields.Refuse("key_thumbprint", "not a thumbprint (RFC 7638)",
+                  fmt::format("{} characters of base64url", kThumbprintLength),
+                  fmt::format("{} characters", client.key_thumbprint.size()));
+  }
+  fields.RefuseOthers();
+  return client;
 }
 
 template <class T>
@@ -110,6 +140,11 @@ Result<Peer> ParsePeer(const json& value, const std::string& where) {
   Peer p;
   p.name = fields.Name("name");
   p.identity = fields.Text("identity", kLongestIdentity);
+  p.authentication =
+      fields.Choice("authentication", kAuthentications, std::optional(Authentication::certificate));
+  if (const json* token = fields.Object("token", optional); token != nullptr) {
+    p.token = ReadTokenClient(*token, fields.Pointer("token"), p.authentication, error);
+  }
   p.role = fields.Name("role");
   p.tenant = fields.Text("tenant", kLongestTenant, optional);
   p.endpoint = fields.Ip("endpoint", optional);
@@ -120,6 +155,23 @@ Result<Peer> ParsePeer(const json& value, const std::string& where) {
   return Checked(std::move(p), error);
 }
 
+namespace {
+
+// RFC 6749 3.3: printable ASCII but space, quote and backslash.
+std::string ReadScope(Fields& fields) {
+  constexpr size_t kLongestScope = 255;
+  std::string scope = fields.Text("scope", kLongestScope, optional);
+  const bool fits = std::ranges::all_of(
+      scope, [](char c) { return c > ' ' && c <= '~' && c != '"' && c != '\\'; });
+  if (!fits) {
+    fields.Refuse("scope", "not one scope (RFC 6749 3.3)",
+                  "printable ASCII without space, quote and backslash", "\"" + scope + "\"");
+  }
+  return scope;
+}
+
+}  // namespace
+
 Result<Policy> ParsePolicy(const json& value, const std::string& where) {
   std::optional<Error> error;
   Fields fields(value, where, error);
@@ -128,6 +180,9 @@ Result<Policy> ParsePolicy(const json& value, const std::string& where) {
   p.role = fields.Name("role");
   p.interface = fields.Name("interface");
   p.callback_ports = ReadServices(fields, "callback_ports", optional, error);
+  p.scope = ReadScope(fields);
+  p.grant_seconds =
+      static_cast<uint32_t>(fields.Number("grant_seconds", kLeastGrant, kMostGrant, kGrantSeconds));
   fields.RefuseOthers();
   return Checked(std::move(p), error);
 }
@@ -182,6 +237,15 @@ json ToJson(const Peer& p) {
               {"role", p.role},
               {"prefixes", PrefixesJson(p.prefixes)},
               {"enabled", p.enabled}};
+  if (p.authentication != Authentication::certificate) {
+    out["authentication"] = TextOf(kAuthentications, p.authentication);
+  }
+  if (p.token) {
+    out["token"] = {{"issuer", p.token->issuer}, {"client_id", p.token->client_id}};
+    if (!p.token->key_thumbprint.empty()) {
+      out["token"]["key_thumbprint"] = p.token->key_thumbprint;
+    }
+  }
   if (!p.tenant.empty()) out["tenant"] = p.tenant;
   if (p.endpoint) out["endpoint"] = p.endpoint->Text();
   if (json rate = ToJson(p.rate); !rate.empty()) out["rate"] = std::move(rate);
@@ -191,6 +255,8 @@ json ToJson(const Peer& p) {
 json ToJson(const Policy& p) {
   json out = {{"name", p.name}, {"role", p.role}, {"interface", p.interface}};
   if (!p.callback_ports.empty()) out["callback_ports"] = ServicesJson(p.callback_ports);
+  if (!p.scope.empty()) out["scope"] = p.scope;
+  if (p.grant_seconds != kGrantSeconds) out["grant_seconds"] = p.grant_seconds;
   return out;
 }
 

@@ -25,11 +25,13 @@ json Good() {
     "peers": [
       {"name":"csmf-1","identity":"csmf-1.example","role":"csmf","tenant":"a",
        "endpoint":"192.0.2.2","prefixes":["10.1.0.0/24","2001:db8:1::/64"],
-       "rate":{"packets_per_second":1000},"enabled":true},
+       "rate":{"packets_per_second":1000},"enabled":true,
+       "token":{"issuer":"https://as.example","client_id":"csmf-1"}},
       {"name":"csmf-2","identity":"csmf-2.example","role":"csmf","prefixes":["10.1.1.0/24"]}],
     "policies": [
       {"name":"csmf-may-manage","role":"csmf","interface":"nsmf",
-       "callback_ports":[{"protocol":"tcp","first":9090,"last":9099}]},
+       "callback_ports":[{"protocol":"tcp","first":9090,"last":9099}],
+       "scope":"nsi:manage","grant_seconds":600},
       {"name":"nobody-yet","role":"vnfm","interface":"oam"}]})");
 }
 
@@ -116,6 +118,22 @@ INSTANTIATE_TEST_SUITE_P(
                 "/peers/1/prefixes/0", "10.1.0.0/24 of peer 'csmf-1'"},
         Refusal{"PeerBehindTheGate", "/peers/1/prefixes/0", "\"10.2.0.0/24\"", kConflict,
                 "/peers/1/prefixes/0", "interface 'nsmf'"},
+        Refusal{"SameTokenClient", "/peers/1/token",
+                R"({"issuer":"https://as.example","client_id":"csmf-1"})", kConflict,
+                "/peers/1/token/client_id", "'csmf-1'"},
+        Refusal{"PskPinsItsKey", "/peers/0/authentication", "\"psk\"", kInvalid,
+                "/peers/0/token/key_thumbprint", "missing"},
+        Refusal{"NoThumbprint", "/peers/1",
+                R"({"name":"gw","identity":"gw","role":"csmf","prefixes":["10.1.1.0/24"],
+                    "authentication":"psk",
+                    "token":{"issuer":"i","client_id":"c","key_thumbprint":"AA"}})",
+                kInvalid, "/peers/1/token/key_thumbprint", "43"},
+        Refusal{"CertificateNeedsNoProofKey", "/peers/0/token/key_thumbprint", "\"AA\"", kInvalid,
+                "/peers/0/token/key_thumbprint", "bound to the certificate"},
+        Refusal{"TwoScopes", "/policies/0/scope", "\"nsi:read nsi:create\"", kInvalid,
+                "/policies/0/scope", "RFC 6749"},
+        Refusal{"GrantOfNoTime", "/policies/0/grant_seconds", "0", kInvalid,
+                "/policies/0/grant_seconds", "60"},
         Refusal{"UnknownInterface", "/policies/0/interface", "\"nsfm\"", kInvalid,
                 "/policies/0/interface", "nsfm"},
         Refusal{"InterfacesOverlap", "/interfaces/1",

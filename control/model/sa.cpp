@@ -47,12 +47,6 @@ std::string Bytes(const Address& a) {
   return {reinterpret_cast<const char*>(wire.data()), wire.size()};
 }
 
-Result<Address> FromBytes(const std::string& bytes) {
-  if (bytes.size() == 4) return Address::V4(bytes.data());
-  if (bytes.size() == 16) return Address::V6(bytes.data());
-  return Invalid("", "not an address", "4 or 16 bytes", std::to_string(bytes.size()));
-}
-
 uint32_t ReadSpi(Fields& fields) {
   const json* value = fields.Find("spi", required);
   if (value == nullptr) return 0;
@@ -235,8 +229,8 @@ json TunnelJson(const steer::Tunnel& t) {
               {"follow_nat", t.follow_nat()},
               {"df", TextOf(kDf, t.df())},
               {"copy_dscp", t.copy_dscp()}};
-  if (const auto local = FromBytes(t.local())) out["local"] = local->Text();
-  if (const auto remote = FromBytes(t.remote())) out["remote"] = remote->Text();
+  if (const auto local = steer::FromBytes(t.local())) out["local"] = local->Text();
+  if (const auto remote = steer::FromBytes(t.remote())) out["remote"] = remote->Text();
   if (t.udp_encap() && t.local_port() != 0) out["local_port"] = t.local_port();
   if (t.udp_encap() && t.remote_port() != 0) out["remote_port"] = t.remote_port();
   return out;
@@ -267,7 +261,7 @@ json LiveJson(const steer::SaState& s) {
               {"age_seconds", s.age_seconds()},
               {"pmtu", s.pmtu()},
               {"remote_port", s.remote_port()}};
-  if (const auto remote = FromBytes(s.remote())) out["remote"] = remote->Text();
+  if (const auto remote = steer::FromBytes(s.remote())) out["remote"] = remote->Text();
   return out;
 }
 

@@ -106,9 +106,23 @@ struct Interface {
   std::vector<Prefix> clients;  // side remote: ours
 };
 
+/// How a peer proves who it is. The two never mix: what admits by one does not admit by the other.
+enum class Authentication : uint8_t { certificate, psk };
+inline constexpr Choices<Authentication, 2> kAuthentications = {
+    {{"certificate", Authentication::certificate}, {"psk", Authentication::psk}}};
+
+/// Whose access tokens are the peer's own.
+struct TokenClient {
+  std::string issuer;          // `iss`
+  std::string client_id;       // unique with the issuer
+  std::string key_thumbprint;  // RFC 7638, base64url; psk: of the one key that proves possession
+};
+
 struct Peer {
   std::string name;
-  std::string identity;
+  std::string identity;  // certificate: its alternative name; psk: for people
+  Authentication authentication = Authentication::certificate;
+  std::optional<TokenClient> token;  // absent: it cannot open sessions
   std::string role;
   std::string tenant;
   std::optional<Address> endpoint;
@@ -117,11 +131,16 @@ struct Peer {
   bool enabled = true;
 };
 
+/// 15 minutes, unless a policy says otherwise.
+inline constexpr uint32_t kGrantSeconds = 900;
+
 struct Policy {
   std::string name;
   std::string role;
   std::string interface;
   std::vector<ServicePorts> callback_ports;  // of the clients, for connections from the servers
+  std::string scope;                         // of the token that opens it; empty: none does
+  uint32_t grant_seconds = kGrantSeconds;    // what a session gets at most
 };
 
 struct Document {

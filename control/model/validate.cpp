@@ -115,6 +115,7 @@ Result<void> CheckPeers(const Document& d) {
   };
   std::vector<Claim> claims;
   std::map<std::string, size_t> identities;
+  std::map<std::pair<std::string, std::string>, size_t> clients;
   for (size_t n = 0; n < d.peers.size(); ++n) {
     const Peer& p = d.peers[n];
     const auto [first, fresh] = identities.emplace(p.identity, n);
@@ -123,6 +124,17 @@ Result<void> CheckPeers(const Document& d) {
                       fmt::format("peers '{}' and '{}' have the same identity", p.name,
                                   d.peers[first->second].name),
                       "an identity of its own", "\"" + p.identity + "\"");
+    }
+    if (p.token) {
+      // A token is one peer's; if it were two peers', either could be the other.
+      const auto [other, unused] =
+          clients.emplace(std::pair(p.token->issuer, p.token->client_id), n);
+      if (!unused) {
+        return Conflict(At("peers", n, "/token/client_id"),
+                        fmt::format("peers '{}' and '{}' have the same tokens", p.name,
+                                    d.peers[other->second].name),
+                        "a client of its own", "\"" + p.token->client_id + "\"");
+      }
     }
     for (size_t k = 0; k < p.prefixes.size(); ++k) claims.push_back({p.prefixes[k], n, k});
     for (const Interface& i : d.interfaces) {

@@ -76,8 +76,7 @@ Result<PeerPolicy> ToPeer(const Peer& message, const std::string& where) {
 }
 
 Result<Address> ToAddress(const std::string& bytes, const std::string& where) {
-  if (bytes.size() == 4) return Address::V4(bytes.data());
-  if (bytes.size() == 16) return Address::V6(bytes.data());
+  if (const auto address = FromBytes(bytes)) return *address;
   return Invalid(where, "not an address", "4 or 16 bytes", fmt::format("{} bytes", bytes.size()));
 }
 
@@ -141,10 +140,6 @@ void Fill(Selector& message, const portcullis::Selector& selector) {
   ports(selector.remote_ports, [&] { return message.mutable_remote_ports(); });
 }
 
-std::string Wire(const Address& address) {
-  return {reinterpret_cast<const char*>(address.wire().data()), address.wire().size()};
-}
-
 void Fill(SaSpec& message, const portcullis::SaSpec& spec) {
   message.set_id(spec.id);
   message.set_peer(spec.peer);
@@ -157,8 +152,8 @@ void Fill(SaSpec& message, const portcullis::SaSpec& spec) {
     Fill(*message.add_selectors(), selector);
   }
   Tunnel& tunnel = *message.mutable_tunnel();
-  tunnel.set_local(Wire(spec.tunnel.local));
-  if (spec.tunnel.remote != Address()) tunnel.set_remote(Wire(spec.tunnel.remote));
+  tunnel.set_local(ToBytes(spec.tunnel.local));
+  if (spec.tunnel.remote != Address()) tunnel.set_remote(ToBytes(spec.tunnel.remote));
   tunnel.set_udp_encap(spec.tunnel.udp_encap);
   tunnel.set_local_port(spec.tunnel.local_port);
   tunnel.set_remote_port(spec.tunnel.remote_port);
@@ -293,7 +288,7 @@ SaState ToMessage(const Sa& sa, bool with_key, uint64_t now_tsc, uint64_t boot_n
   state.set_suspect(sa.auth.Suspect(now_tsc));
   state.set_age_seconds((boot_ns - record.born_boot_ns) / 1'000'000'000);
   state.set_pmtu(sa.pmtu.load(std::memory_order_relaxed));
-  state.set_remote(Wire(sa.endpoint.address()));
+  state.set_remote(ToBytes(sa.endpoint.address()));
   state.set_remote_port(sa.endpoint.port());
   return state;
 }

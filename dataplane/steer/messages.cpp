@@ -53,6 +53,16 @@ Result<portcullis::Prefix> FromMessage(const Prefix& message, const std::string&
   return prefix;
 }
 
+std::string ToBytes(const Address& address) {
+  return {reinterpret_cast<const char*>(address.wire().data()), address.wire().size()};
+}
+
+std::optional<Address> FromBytes(std::string_view bytes) {
+  if (bytes.size() == 4) return Address::V4(bytes.data());
+  if (bytes.size() == 16) return Address::V6(bytes.data());
+  return {};
+}
+
 void WipeKeys(Request& request) {
   if (!request.has_add_sas()) return;
   for (SaSpec& sa : *request.mutable_add_sas()->mutable_sas()) {

@@ -2,25 +2,19 @@
 // order; while its answers pile up unread, its requests are not read either.
 #include "dataplane/steer/server.hpp"
 
-#include <fcntl.h>
-#include <pwd.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
-#include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <deque>
-#include <filesystem>
 #include <list>
 #include <system_error>
 #include <utility>
 
+#include "base/unix_socket.hpp"
 #include "dataplane/steer/frame.hpp"
 #include "dataplane/steer/messages.hpp"
 
@@ -31,25 +25,6 @@ constexpr size_t kMaxClients = 64;
 constexpr size_t kReadBytes = 64U << 10U;      // at once
 constexpr int kReadsPerPoll = 8;               // so that one client cannot starve the others
 constexpr size_t kMaxUnsentBytes = 1U << 20U;  // of answers, before reading pauses
-
-class Fd {
- public:
-  explicit Fd(int fd = -1) : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  ~Fd() {
-    if (fd_ >= 0) close(fd_);
-  }
-  [[nodiscard]] int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 std::string Reason(int error) {
   return std::generic_category().message(error);
@@ -75,81 +50,11 @@ struct Client {
   [[nodiscard]] bool Paused() const { return unsent_bytes > kMaxUnsentBytes; }
 };
 
-Result<sockaddr_un> SocketAddress(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof address.sun_path) {
-    return Invalid("steering.socket", "the path of the steering socket cannot be used",
-                   fmt::format("1 to {} characters", sizeof address.sun_path - 1),
-                   fmt::format("{} characters in '{}'", path.size(), path));
-  }
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  return address;
-}
-
-Result<Fd> TakeLock(const std::string& path) {
-  const std::string lock = path + ".lock";
-  Fd fd(open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (fd.get() < 0) {
-    return Fail(ErrorKind::kInternal, fmt::format("cannot open {}: {}", lock, Reason(errno)));
-  }
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    return Fail(ErrorKind::kConflict,
-                fmt::format("another process serves the steering socket {} (it holds {}); stop it, "
-                            "or give this instance another name",
-                            path, lock));
-  }
-  return fd;
-}
-
-// Removes what a crash left at `path`; the lock is held.
-Result<void> RemoveStale(const std::string& path, const sockaddr_un& address) {
-  struct stat info {};
-  if (lstat(path.c_str(), &info) != 0) return {};
-  if (!S_ISSOCK(info.st_mode)) {
-    return tl::unexpected(Error{ErrorKind::kConflict, "something else is in the socket's place",
-                                path, "a socket or nothing", "another kind of file"});
-  }
-  const Fd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
-      errno == EAGAIN) {
-    return Fail(ErrorKind::kConflict,
-                fmt::format("another process listens on the steering socket {}", path));
-  }
-  if (unlink(path.c_str()) != 0) {
-    return Fail(ErrorKind::kInternal,
-                fmt::format("cannot remove the stale socket {}: {}", path, Reason(errno)));
-  }
-  return {};
-}
-
-Result<Fd> Bind(const std::string& path, const sockaddr_un& address,
-                const std::vector<uid_t>& users) {
-  Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  constexpr mode_t kMode = 0660;
-  // The mode before bind() is the one the file is born with, so there is no moment of 0777.
-  if (fd.get() < 0 || fchmod(fd.get(), kMode) != 0 ||
-      bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      chmod(path.c_str(), kMode) != 0 || listen(fd.get(), SOMAXCONN) != 0) {
-    return Fail(ErrorKind::kInternal, fmt::format("cannot listen on {}: {}", path, Reason(errno)));
-  }
-  const auto user = std::find_if(users.begin(), users.end(), [](uid_t u) { return u != 0; });
-  const passwd* entry = user == users.end() ? nullptr : getpwuid(*user);
-  if (entry != nullptr && chown(path.c_str(), static_cast<uid_t>(-1), entry->pw_gid) != 0) {
-    spdlog::warn("steering: {} cannot be given to the group of user {}: {}", path, entry->pw_name,
-                 Reason(errno));
-  }
-  return fd;
-}
-
 }  // namespace
 
 struct SteerServer::Impl {
-  std::string path;
-  std::vector<uid_t> users;
+  UnixListener listener;
   Handler handler;
-  Fd lock;
-  Fd listener;
   Fd epoll;
   std::list<Client> clients;  // stable addresses, for epoll
 
@@ -161,24 +66,23 @@ struct SteerServer::Impl {
 
   void Accept() {
     while (true) {
-      Fd fd(accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      Fd fd(accept4(listener.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
       if (fd.get() < 0) return;
-      ucred peer{};
-      socklen_t length = sizeof peer;
-      if (getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) continue;
-      if (peer.uid != 0 && std::find(users.begin(), users.end(), peer.uid) == users.end()) {
-        spdlog::warn("steering: refused process {} of user {}: not among steering.users", peer.pid,
-                     peer.uid);
+      const auto peer = listener.PeerOf(fd.get());
+      if (!peer) continue;
+      if (!peer->admitted) {
+        spdlog::warn("steering: refused process {} of user {}: not among steering.users", peer->pid,
+                     peer->uid);
         continue;
       }
       if (clients.size() >= kMaxClients) {
-        spdlog::warn("steering: refused process {}: {} clients are connected already", peer.pid,
+        spdlog::warn("steering: refused process {}: {} clients are connected already", peer->pid,
                      clients.size());
         continue;
       }
       Client& client = clients.emplace_back();
       client.fd = std::move(fd);
-      client.pid = peer.pid;
+      client.pid = peer->pid;
       epoll_event event{.events = client.interest, .data = {.ptr = &client}};
       if (epoll_ctl(epoll.get(), EPOLL_CTL_ADD, client.fd.get(), &event) != 0) {
         HangUp(client, Reason(errno));
@@ -262,42 +166,21 @@ struct SteerServer::Impl {
     }
     client.interest = wanted;
   }
-
-  ~Impl() {
-    // Only what we bound ourselves: a failed Listen must leave another's socket alone.
-    if (listener.get() >= 0) unlink(path.c_str());
-  }
 };
 
 Result<SteerServer> SteerServer::Listen(std::string path, std::vector<uid_t> users,
                                         Handler handler) {
-  const Result<sockaddr_un> address = SocketAddress(path);
-  if (!address) return tl::unexpected(address.error());
-  std::error_code error;
-  const auto folder = std::filesystem::path(path).parent_path();
-  if (!folder.empty()) std::filesystem::create_directories(folder, error);
-  if (error) {
-    return Fail(ErrorKind::kInternal,
-                fmt::format("cannot create the folder of {}: {}", path, error.message()));
-  }
-  auto impl = std::make_unique<Impl>();
-  Result<Fd> lock = TakeLock(path);
-  if (!lock) return tl::unexpected(lock.error());
-  impl->lock = std::move(*lock);
-  if (const auto removed = RemoveStale(path, *address); !removed) {
-    return tl::unexpected(removed.error());
-  }
-  Result<Fd> listener = Bind(path, *address, users);
+  auto listener = UnixListener::Listen(std::move(path), std::move(users), "steering.socket");
   if (!listener) return tl::unexpected(listener.error());
-  impl->listener = std::move(*listener);
-  impl->epoll = Fd(epoll_create1(EPOLL_CLOEXEC));
+  if (!listener->note().empty()) spdlog::warn("steering: {}", listener->note());
+  Fd epoll(epoll_create1(EPOLL_CLOEXEC));
   epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
-  if (epoll_ctl(impl->epoll.get(), EPOLL_CTL_ADD, impl->listener.get(), &event) != 0) {
-    return Fail(ErrorKind::kInternal, fmt::format("cannot watch {}: {}", path, Reason(errno)));
+  if (epoll_ctl(epoll.get(), EPOLL_CTL_ADD, listener->fd(), &event) != 0) {
+    return Fail(ErrorKind::kInternal,
+                fmt::format("cannot watch {}: {}", listener->path(), Reason(errno)));
   }
-  impl->path = std::move(path);
-  impl->users = std::move(users);
-  impl->handler = std::move(handler);
+  auto impl =
+      std::make_unique<Impl>(Impl{std::move(*listener), std::move(handler), std::move(epoll), {}});
   return SteerServer(std::move(impl));
 }
 

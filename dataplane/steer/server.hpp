@@ -21,11 +21,7 @@ class SteerServer {
   /// every worker was quiescent. Subscribe never gets here: the server answers it.
   using Handler = std::function<void(const steer::Request&, steer::Response&)>;
 
-  /// Listens on `path`, whose folder is created. The socket has mode 0660 and, where the process
-  /// may, the group of the first listed user other than root; root and `users` are served, by
-  /// SO_PEERCRED, and others are hung up on. A socket file that a crash left behind is replaced,
-  /// one that somebody serves is not (kConflict); `path`.lock decides between two that start at
-  /// once.
+  /// Listens on `path` (see UnixListener). Root and `users` are served, others are hung up on.
   static Result<SteerServer> Listen(std::string path, std::vector<uid_t> users, Handler handler);
 
   SteerServer(SteerServer&&) noexcept;

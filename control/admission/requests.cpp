@@ -1,0 +1,153 @@
+// What each request of the guard does.
+#include <fmt/format.h>
+
+#include "control/admission/server.hpp"
+#include "dataplane/steer/messages.hpp"
+
+namespace portcullis::admission {
+
+namespace asio = boost::asio;
+using identity::Reason;
+using Wrong = tl::unexpected<identity::Refusal>;
+
+namespace {
+
+constexpr uint32_t kProtocol = 1;
+
+Wrong Malformed(std::string detail) {
+  return Wrong(identity::Refusal{Reason::request_malformed, std::move(detail)});
+}
+
+std::chrono::system_clock::time_point FromUnix(uint64_t seconds) {
+  // Far enough for anybody, and no overflow on the way to nanoseconds.
+  constexpr uint64_t kLatest = uint64_t{1} << 33U;
+  return std::chrono::system_clock::time_point(std::chrono::seconds(std::min(seconds, kLatest)));
+}
+
+Applicant ApplicantOf(const Identity& identity, const Token& token, std::string interface) {
+  Applicant who;
+  if (identity.mode() == PSK) {
+    who.by = model::Authentication::psk;
+    who.psk_peer = identity.psk_peer();
+  } else {
+    who.names.assign(identity.names().begin(), identity.names().end());
+    who.certificate_expiry = FromUnix(identity.certificate_not_after());
+  }
+  who.issuer = token.issuer();
+  who.client_id = token.client_id();
+  who.proof_key_thumbprint = token.proof_key_thumbprint();
+  who.scopes.insert(token.scopes().begin(), token.scopes().end());
+  who.token_expiry = FromUnix(token.expiry());
+  who.interface = std::move(interface);
+  return who;
+}
+
+void Fill(const steer::Selector& from, Selector& to) {
+  const auto prefix = [](const steer::Prefix& p, Prefix& out) {
+    out.set_address(p.address());
+    out.set_length(p.length());
+  };
+  const auto ports = [](const steer::Ports& p, Ports& out) {
+    out.set_first(p.first());
+    out.set_last(p.last());
+  };
+  if (from.has_local()) prefix(from.local(), *to.mutable_gate());
+  if (from.has_remote()) prefix(from.remote(), *to.mutable_peer());
+  to.set_protocol(from.protocol());
+  if (from.has_local_ports()) ports(from.local_ports(), *to.mutable_gate_ports());
+  if (from.has_remote_ports()) ports(from.remote_ports(), *to.mutable_peer_ports());
+}
+
+tl::expected<void, identity::Refusal> DoAdmit(Sessions& sessions, const Admit& request,
+                                              Admitted& reply) {
+  const auto peer_outer = steer::FromBytes(request.peer_outer());
+  const auto gate_outer = steer::FromBytes(request.gate_outer());
+  if (!peer_outer || !gate_outer || peer_outer->IsV4() != gate_outer->IsV4()) {
+    return Malformed("peer_outer and gate_outer are addresses of one family");
+  }
+  Wanted wanted;
+  wanted.session = request.session();
+  wanted.peer_spi = request.peer_spi();
+  for (const int a : request.algorithms()) {
+    if (steer::Algorithm_IsValid(a)) wanted.algorithms.push_back(static_cast<steer::Algorithm>(a));
+  }
+  wanted.initial_contact = request.initial_contact();
+  wanted.udp_encap = request.udp_encap();
+  wanted.peer_outer = *peer_outer;
+  wanted.gate_outer = *gate_outer;
+  const auto terms =
+      sessions.Admit(ApplicantOf(request.identity(), request.token(), request.interface()), wanted);
+  if (!terms) return tl::unexpected(terms.error());
+  reply.set_session(terms->session);
+  reply.set_generation(terms->generation);
+  reply.set_peer(terms->peer);
+  reply.set_gate_spi(terms->gate_spi);
+  reply.set_algorithm(static_cast<Algorithm>(terms->algorithm));
+  reply.set_esn(true);
+  reply.set_replay_window(kReplayWindow);
+  for (const auto& selector : terms->selectors) Fill(selector, *reply.add_selectors());
+  reply.set_seconds(static_cast<uint32_t>(terms->life.count()));
+  return {};
+}
+
+Secret Take(std::string& key) {
+  Secret secret(std::span(reinterpret_cast<const uint8_t*>(key.data()), key.size()));
+  Wipe(key);
+  return secret;
+}
+
+void TellRefusal(Events& events, const Refusal& refusal, const std::string& about) {
+  events.Tell("refused", fmt::format("{}{}: {}", refusal.reason(), about, refusal.detail()));
+}
+
+}  // namespace
+
+asio::awaitable<Response> Answer(Sessions& sessions, Events& events, Request request) {
+  using Kind = Request::KindCase;
+  Response response;
+  response.set_id(request.id());
+  tl::expected<void, identity::Refusal> done;
+  switch (request.kind_case()) {
+    case Kind::kHello:
+      if (request.hello().protocol() == kProtocol) {
+        response.mutable_hello()->set_protocol(kProtocol);
+      } else {
+        done = Malformed(fmt::format("protocol {}; this control speaks {}",
+                                     request.hello().protocol(), kProtocol));
+      }
+      break;
+    case Kind::kAdmit:
+      done = DoAdmit(sessions, request.admit(), *response.mutable_admitted());
+      break;
+    case Kind::kInstall: {
+      Install& install = *request.mutable_install();
+      Secret to_gate = Take(*install.mutable_inbound_key());
+      Secret to_peer = Take(*install.mutable_outbound_key());
+      done = co_await sessions.Install(install.session(), install.generation(), std::move(to_gate),
+                                       std::move(to_peer));
+      break;
+    }
+    case Kind::kConfirm:
+      done = co_await sessions.Confirm(request.confirm().session(), request.confirm().generation());
+      break;
+    case Kind::kEnd:
+      done = co_await sessions.End(ApplicantOf(request.end().identity(), request.end().token(), ""),
+                                   request.end().session());
+      break;
+    case Kind::kRefused:
+      TellRefusal(events, request.refused().refusal(), "");
+      break;
+    case Kind::KIND_NOT_SET:
+      done = Malformed("no such request: the guard speaks a later protocol");
+      break;
+  }
+  if (!done) {
+    response.clear_kind();
+    response.mutable_refusal()->set_reason(std::string(Info(done.error().reason).name));
+    response.mutable_refusal()->set_detail(done.error().detail);
+    TellRefusal(events, response.refusal(), "");
+  }
+  co_return response;
+}
+
+}  // namespace portcullis::admission

@@ -1,0 +1,134 @@
+// Sessions: who was admitted, under which keys, until when (design: Sessions). A session has
+// generations of two SAs each; only the peer begins one.
+//
+//   Admit    decides, reserves an SPI; nothing is in force yet
+//   Install  decides again, installs inbound; the peer may send
+//   Confirm  installs outbound; so does the first valid packet. The generation before goes:
+//            outbound at once, inbound after a grace time, since packets are under way to it
+//
+// What is not installed or confirmed within 30 s is taken back. The dataplane itself ends a
+// session's SAs at their deadline, also while control is stopped; here they are only tidied up.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/ip.hpp"
+#include "base/secret.hpp"
+#include "control/admission/grant.hpp"
+#include "control/core/gate.hpp"
+
+namespace portcullis::admission {
+
+/// What a peer asks for, beside who it is.
+struct Wanted {
+  std::string session;  // empty: a new one
+  uint32_t peer_spi = 0;
+  std::vector<steer::Algorithm> algorithms;  // that it offers
+  bool initial_contact = false;
+  bool udp_encap = false;
+  Address peer_outer;
+  Address gate_outer;
+};
+
+struct Terms {
+  std::string session;
+  uint64_t generation = 0;
+  std::string peer;
+  uint32_t gate_spi = 0;
+  steer::Algorithm algorithm{};
+  std::vector<steer::Selector> selectors;
+  std::chrono::seconds life{};
+};
+
+inline constexpr uint32_t kReplayWindow = 1024;  // packets
+
+/// Where a session stands, for operators.
+struct SessionState {
+  std::string id;
+  std::string peer;
+  std::string interface;
+  uint64_t generation = 0;  // the newest
+  bool confirmed = false;
+  std::chrono::seconds left{};
+};
+
+class Sessions {
+ public:
+  using Done = boost::asio::awaitable<tl::expected<void, identity::Refusal>>;
+  static constexpr std::chrono::seconds kTimeToConfirm{30};
+  static constexpr std::chrono::seconds kGrace{30};
+
+  Sessions(const boost::asio::any_io_executor& executor, Gate& gate);
+
+  tl::expected<Terms, identity::Refusal> Admit(const Applicant& who, const Wanted& wanted);
+  /// `to_gate`, `to_peer`: Info(algorithm).key_bytes long, as both ends derived them.
+  Done Install(std::string session, uint64_t generation, Secret to_gate, Secret to_peer);
+  Done Confirm(std::string session, uint64_t generation);
+  Done End(Applicant who, std::string session);
+
+  /// Takes back what is not confirmed, notices first packets, tidies up. Until Stop().
+  boost::asio::awaitable<void> Run();
+  void Stop();
+
+  [[nodiscard]] std::vector<SessionState> List() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Generation {
+    enum class State : uint8_t { reserved, installed, confirmed };
+
+    uint64_t number = 0;
+    State state = State::reserved;
+    bool busy = false;  // the dataplane is being asked
+    Applicant who;
+    Wanted wanted;
+    std::chrono::system_clock::time_point decided;
+    uint32_t gate_spi = 0;
+    steer::Algorithm algorithm{};
+    std::vector<steer::Selector> selectors;
+    Clock::time_point take_back;  // unless confirmed by then
+    Clock::time_point ends;
+    Secret to_peer;  // until it is installed
+  };
+  struct Session {
+    std::string id;
+    std::string peer;
+    std::string interface;
+    std::optional<Generation> current;  // confirmed
+    std::optional<Generation> next;
+
+    [[nodiscard]] std::string SaName(uint64_t generation, steer::Direction direction) const;
+    [[nodiscard]] model::Sa Make(const Generation& g, steer::Direction direction, Secret key) const;
+  };
+  struct Leaving {  // an SA of a generation that was
+    std::string sa;
+    Clock::time_point at;
+  };
+
+  tl::expected<Session*, identity::Refusal> SessionFor(const Grant& grant, const Wanted& wanted);
+  Session* Find(const std::string& id, uint64_t generation);
+  Done InForce(Session& session);
+  boost::asio::awaitable<void> Drop(std::string id, std::string why);
+  boost::asio::awaitable<void> RemoveLeaving();
+  boost::asio::awaitable<void> NoticeFirstPackets();
+  boost::asio::awaitable<void> TidyUp();
+
+  Gate& gate_;
+  boost::asio::steady_timer pause_;
+  bool stopping_ = false;
+  std::map<std::string, Session> sessions_;
+  std::vector<Leaving> leaving_;
+  uint64_t judged_generation_ = 0;  // of the policy that all sessions were last held against
+  std::set<std::string> judged_revoked_;
+};
+
+}  // namespace portcullis::admission
