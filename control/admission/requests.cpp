@@ -130,10 +130,12 @@ asio::awaitable<Response> Answer(Sessions& sessions, Events& events, Request req
     case Kind::kConfirm:
       done = co_await sessions.Confirm(request.confirm().session(), request.confirm().generation());
       break;
-    case Kind::kEnd:
-      done = co_await sessions.End(ApplicantOf(request.end().identity(), request.end().token(), ""),
-                                   request.end().session());
+    case Kind::kEnd: {
+      // A name of its own: see sessions.cpp about GCC.
+      Applicant who = ApplicantOf(request.end().identity(), request.end().token(), "");
+      done = co_await sessions.End(std::move(who), request.end().session());
       break;
+    }
     case Kind::kRefused:
       TellRefusal(events, request.refused().refusal(), "");
       break;

@@ -64,10 +64,14 @@ struct SessionState {
 class Sessions {
  public:
   using Done = boost::asio::awaitable<tl::expected<void, identity::Refusal>>;
-  static constexpr std::chrono::seconds kTimeToConfirm{30};
-  static constexpr std::chrono::seconds kGrace{30};
+  struct Times {
+    std::chrono::milliseconds to_confirm{30'000};  // also from Admit to Install
+    std::chrono::milliseconds grace{30'000};       // of an inbound SA whose successor is in force
+  };
 
-  Sessions(const boost::asio::any_io_executor& executor, Gate& gate);
+  Sessions(const boost::asio::any_io_executor& executor, Gate& gate)
+      : Sessions(executor, gate, Times{}) {}
+  Sessions(const boost::asio::any_io_executor& executor, Gate& gate, Times times);
 
   tl::expected<Terms, identity::Refusal> Admit(const Applicant& who, const Wanted& wanted);
   /// `to_gate`, `to_peer`: Info(algorithm).key_bytes long, as both ends derived them.
@@ -123,6 +127,7 @@ class Sessions {
   boost::asio::awaitable<void> TidyUp();
 
   Gate& gate_;
+  const Times times_;
   boost::asio::steady_timer pause_;
   bool stopping_ = false;
   std::map<std::string, Session> sessions_;

@@ -1,0 +1,439 @@
+// Sessions over the real core, store and steering socket; only the dataplane behind the socket is a
+// stand-in, which keeps what it is given and says what it is told to.
+#include "control/admission/sessions.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <filesystem>
+#include <mutex>
+#include <thread>
+
+#include "control/model/json.hpp"
+#include "dataplane/steer/messages.hpp"
+#include "dataplane/steer/server.hpp"
+
+namespace portcullis::admission {
+namespace {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using identity::Reason;
+
+class Dataplane {
+ public:
+  explicit Dataplane(const std::string& path) {
+    auto server = SteerServer::Listen(path, {}, [this](const auto& request, auto& response) {
+      const std::lock_guard lock(mutex_);
+      Handle(request, response);
+    });
+    EXPECT_TRUE(server) << server.error().Text();
+    thread_ = std::thread([this, server = std::move(*server)]() mutable {
+      while (!stop_) server.Poll(2ms);
+    });
+  }
+  ~Dataplane() {
+    stop_ = true;
+    thread_.join();
+  }
+  Dataplane(const Dataplane&) = delete;
+  Dataplane& operator=(const Dataplane&) = delete;
+
+  [[nodiscard]] std::vector<steer::SaSpec> Sas() const {
+    const std::lock_guard lock(mutex_);
+    std::vector<steer::SaSpec> all;
+    for (const auto& [id, sa] : sas_) all.push_back(sa);
+    return all;
+  }
+  [[nodiscard]] std::optional<steer::SaSpec> Sa(steer::Direction direction) const {
+    for (const auto& sa : Sas()) {
+      if (sa.direction() == direction) return sa;
+    }
+    return {};
+  }
+  /// Every inbound SA has accepted so many.
+  void Receive(uint64_t packets) { packets_ = packets; }
+  void RefuseSas(bool refuse) { refuse_ = refuse; }
+
+ private:
+  void Handle(const steer::Request& request, steer::Response& response) {
+    if (request.has_hello()) {
+      response.mutable_hello()->set_protocol(1);
+      response.mutable_hello()->set_incarnation("one");
+      response.mutable_hello()->set_sa_capacity(16);
+      response.mutable_hello()->set_generation(generation_);
+    } else if (request.has_apply_snapshot()) {
+      generation_ = request.apply_snapshot().generation();
+      response.mutable_apply_snapshot()->set_generation(generation_);
+    } else if (request.has_add_sas()) {
+      for (const auto& sa : request.add_sas().sas()) {
+        auto& result = *response.mutable_add_sas()->add_results();
+        result.set_id(sa.id());
+        if (refuse_) {
+          result.mutable_failure()->set_message("no room");
+        } else {
+          sas_[sa.id()] = sa;
+        }
+      }
+    } else if (request.has_remove_sas()) {
+      for (const auto& id : request.remove_sas().ids()) sas_.erase(id);
+      response.mutable_remove_sas();
+    } else if (request.has_list_sas()) {
+      auto& listed = *response.mutable_list_sas();
+      for (const auto& id : request.list_sas().ids()) {
+        if (!sas_.contains(id)) continue;
+        auto& state = *listed.add_sas();
+        *state.mutable_spec() = sas_[id];
+        state.set_packets(packets_);
+      }
+    } else if (request.has_revoke()) {
+      // nothing to say
+    }
+  }
+
+  mutable std::mutex mutex_;
+  std::map<std::string, steer::SaSpec> sas_;
+  uint64_t generation_ = 0;
+  std::atomic<uint64_t> packets_ = 0;
+  std::atomic<bool> refuse_ = false;
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;
+};
+
+class SessionsTest : public testing::Test {
+ protected:
+  static constexpr auto kLongest = 60s;  // on a machine that is busy with something else
+
+  SessionsTest()
+      : folder_(MakeFolder()),
+        dataplane_(folder_ / "steer.sock"),
+        link_(io_.get_executor(), folder_ / "steer.sock", events_),
+        gate_(io_.get_executor(), false, std::move(*Store::Open(folder_ / "store.db")), events_,
+              link_) {
+    asio::co_spawn(io_, link_.Run([this](const auto& hello) { return gate_.Reconcile(hello); }),
+                   asio::detached);
+    Start({});
+    Await([this] { return gate_.InSync(); });
+    Edit([](model::Document& d) { d = Policy(); });
+  }
+  ~SessionsTest() override {
+    sessions_->Stop();
+    link_.Stop();
+    io_.run_for(1s);
+    std::filesystem::remove_all(folder_);
+  }
+
+  static std::filesystem::path MakeFolder() {
+    std::string pattern = std::filesystem::temp_directory_path() / "sessions-XXXXXX";
+    return mkdtemp(pattern.data());
+  }
+  static model::Document Policy() {
+    return *model::ParseDocument(nlohmann::json::parse(R"({
+      "interfaces": [
+        {"name":"nsmf","type":"other","side":"local","prefixes":["10.2.0.10/32"],
+         "ports":[{"protocol":"tcp","first":8080,"last":8080}],"zone":"external",
+         "protection":"esp"}],
+      "peers": [
+        {"name":"csmf-1","identity":"csmf-1.example","role":"csmf","prefixes":["10.1.0.0/24"],
+         "token":{"issuer":"i","client_id":"csmf-1"}},
+        {"name":"csmf-2","identity":"csmf-2.example","role":"csmf","prefixes":["10.1.1.0/24"],
+         "token":{"issuer":"i","client_id":"csmf-2"}}],
+      "policies": [{"name":"manage","role":"csmf","interface":"nsmf","scope":"nsi"}]})"));
+  }
+
+  void Start(Sessions::Times times) {
+    sessions_ = std::make_unique<Sessions>(io_.get_executor(), gate_, times);
+    asio::co_spawn(io_, sessions_->Run(), asio::detached);
+  }
+  /// With other times, and none of what was before.
+  void Restart(Sessions::Times times) {
+    sessions_->Stop();
+    while (io_.poll_one() != 0) {
+    }
+    Start(times);
+  }
+
+  template <class Condition>
+  void Await(Condition condition) {
+    const auto give_up = std::chrono::steady_clock::now() + kLongest;
+    while (!condition()) {
+      ASSERT_LT(std::chrono::steady_clock::now(), give_up);
+      io_.run_one_for(10ms);
+    }
+  }
+  template <class T>
+  T Run(asio::awaitable<T> work) {
+    std::optional<T> result;
+    asio::co_spawn(io_, std::move(work), [&](const std::exception_ptr& failed, T value) {
+      ASSERT_FALSE(failed);
+      result = std::move(value);
+    });
+    Await([&] { return result.has_value(); });
+    return std::move(*result);
+  }
+  void Edit(const std::function<void(model::Document&)>& change) {
+    const auto applied = Run(gate_.Apply(
+        [&](model::Document d) -> Result<model::Document> {
+          change(d);
+          return d;
+        },
+        {}));
+    ASSERT_TRUE(applied) << applied.error().Text();
+  }
+
+  static Applicant Csmf(int number = 1) {
+    Applicant who;
+    who.names = {fmt::format("csmf-{}.example", number)};
+    who.issuer = "i";
+    who.client_id = fmt::format("csmf-{}", number);
+    who.scopes = {"nsi"};
+    who.token_expiry = std::chrono::system_clock::now() + 1h;
+    who.interface = "nsmf";
+    return who;
+  }
+  static Wanted Ask(const std::string& session = "") {
+    Wanted wanted;
+    wanted.session = session;
+    wanted.peer_spi = 0x5001;
+    wanted.algorithms = {steer::AES_128_GCM_16};
+    wanted.peer_outer = *Address::Parse("192.0.2.2");
+    wanted.gate_outer = *Address::Parse("192.0.2.1");
+    return wanted;
+  }
+  static Wanted AskFirst() {
+    Wanted wanted = Ask();
+    wanted.initial_contact = true;
+    return wanted;
+  }
+  Secret Key() {
+    std::array<uint8_t, 20> key{};
+    key[0] = ++keys_;
+    return Secret(key);
+  }
+  tl::expected<void, identity::Refusal> Install(const Terms& terms) {
+    return Run(sessions_->Install(terms.session, terms.generation, Key(), Key()));
+  }
+  tl::expected<void, identity::Refusal> Confirm(const Terms& terms) {
+    return Run(sessions_->Confirm(terms.session, terms.generation));
+  }
+  /// All the way.
+  Terms Open(const Applicant& who, const Wanted& wanted) {
+    const auto terms = sessions_->Admit(who, wanted);
+    EXPECT_TRUE(terms) << terms.error().Text();
+    if (!terms) return {};
+    const auto installed = Install(*terms);
+    EXPECT_TRUE(installed) << installed.error().Text();
+    const auto confirmed = Confirm(*terms);
+    EXPECT_TRUE(confirmed) << confirmed.error().Text();
+    return *terms;
+  }
+  void AwaitSas(size_t count) {
+    Await([&] { return dataplane_.Sas().size() == count; });
+  }
+
+  std::filesystem::path folder_;
+  Dataplane dataplane_;
+  asio::io_context io_{1};
+  Events events_;
+  DataplaneLink link_;
+  Gate gate_;
+  std::unique_ptr<Sessions> sessions_;
+  uint8_t keys_ = 0;
+};
+
+TEST_F(SessionsTest, InboundFirstOutboundWhenConfirmed) {
+  const auto terms = sessions_->Admit(Csmf(), Ask());
+  ASSERT_TRUE(terms) << terms.error().Text();
+  EXPECT_EQ(terms->generation, 1U);
+  EXPECT_TRUE(dataplane_.Sas().empty());
+  ASSERT_TRUE(Install(*terms));
+  ASSERT_EQ(dataplane_.Sas().size(), 1U);
+  const auto in = dataplane_.Sa(steer::INBOUND);
+  ASSERT_TRUE(in);
+  EXPECT_EQ(in->spi(), terms->gate_spi);
+  EXPECT_EQ(in->peer(), "csmf-1");
+  EXPECT_EQ(in->replay_window(), kReplayWindow);
+  EXPECT_FALSE(in->lab());
+  EXPECT_NEAR(static_cast<double>(in->lifetime().hard_seconds()), 900, 60);
+  ASSERT_EQ(in->selectors_size(), 1);
+  ASSERT_TRUE(Confirm(*terms));
+  ASSERT_EQ(dataplane_.Sas().size(), 2U);
+  const auto out = dataplane_.Sa(steer::OUTBOUND);
+  ASSERT_TRUE(out);
+  EXPECT_EQ(out->spi(), 0x5001U);
+  EXPECT_NE(out->key(), in->key());
+  EXPECT_TRUE(Confirm(*terms));  // said twice
+  ASSERT_EQ(sessions_->List().size(), 1U);
+  EXPECT_TRUE(sessions_->List()[0].confirmed);
+}
+
+TEST_F(SessionsTest, TheFirstPacketConfirms) {
+  const auto terms = sessions_->Admit(Csmf(), Ask());
+  ASSERT_TRUE(terms && Install(*terms));
+  dataplane_.Receive(1);
+  AwaitSas(2);
+}
+
+TEST_F(SessionsTest, WhatIsNotConfirmedIsTakenBack) {
+  Restart({.to_confirm = 500ms, .grace = 100ms});
+  const auto terms = sessions_->Admit(Csmf(), Ask());
+  ASSERT_TRUE(terms && Install(*terms));
+  EXPECT_EQ(dataplane_.Sas().size(), 1U);
+  AwaitSas(0);
+  const auto late = Confirm(*terms);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().reason, Reason::session_conflict);
+  Open(Csmf(), Ask());  // and once more, in time
+  EXPECT_EQ(dataplane_.Sas().size(), 2U);
+}
+
+TEST_F(SessionsTest, ARenewalTakesOverAndTheOldOnesGo) {
+  Restart({.to_confirm = 30s, .grace = 600ms});
+  const Terms first = Open(Csmf(), Ask());
+  const Terms second = Open(Csmf(), Ask(first.session));
+  EXPECT_EQ(second.session, first.session);
+  EXPECT_EQ(second.generation, 2U);
+  EXPECT_NE(second.gate_spi, first.gate_spi);
+  AwaitSas(3);  // the old inbound one stays for what is under way
+  AwaitSas(2);
+  for (const auto& sa : dataplane_.Sas()) EXPECT_TRUE(sa.id().find("-2-") != std::string::npos);
+}
+
+TEST_F(SessionsTest, OnlyThePeerItselfRenewsOrEnds) {
+  const Terms terms = Open(Csmf(), Ask());
+  const auto other = sessions_->Admit(Csmf(2), Ask(terms.session));
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error().reason, Reason::session_conflict);
+  const auto end = Run(sessions_->End(Csmf(2), terms.session));
+  ASSERT_FALSE(end);
+  EXPECT_EQ(end.error().reason, Reason::session_conflict);
+  EXPECT_EQ(dataplane_.Sas().size(), 2U);
+  EXPECT_TRUE(Run(sessions_->End(Csmf(1), terms.session)));
+  AwaitSas(0);
+}
+
+TEST_F(SessionsTest, ASecondPlaceIsRefusedUnlessThePeerKnowsOfNone) {
+  const Terms first = Open(Csmf(), Ask());
+  const auto second = sessions_->Admit(Csmf(), Ask());
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().reason, Reason::session_conflict);
+  const Terms again = Open(Csmf(), AskFirst());
+  EXPECT_NE(again.session, first.session);
+  AwaitSas(2);
+  ASSERT_EQ(sessions_->List().size(), 1U);
+  EXPECT_EQ(sessions_->List()[0].id, again.session);
+}
+
+TEST_F(SessionsTest, WhatARestartForgotGoesAtInitialContact) {
+  Open(Csmf(), Ask());
+  Restart({});
+  EXPECT_TRUE(sessions_->List().empty());
+  EXPECT_EQ(dataplane_.Sas().size(), 2U);
+  const Terms again = Open(Csmf(), AskFirst());
+  AwaitSas(2);
+  for (const auto& sa : dataplane_.Sas()) {
+    EXPECT_TRUE(sa.id().find(again.session) != std::string::npos);
+  }
+}
+
+// A handshake that began before a revocation must not finish after it.
+TEST_F(SessionsTest, WhoIsRevokedInBetweenIsNotLetIn) {
+  const auto terms = sessions_->Admit(Csmf(), Ask());
+  const auto untouched = sessions_->Admit(Csmf(2), Ask());
+  ASSERT_TRUE(terms && untouched);
+  ASSERT_TRUE(Run(gate_.Revoke("csmf-1", true, {})));
+  const auto installed = Install(*terms);
+  ASSERT_FALSE(installed);
+  EXPECT_EQ(installed.error().reason, Reason::peer_revoked);
+  EXPECT_TRUE(dataplane_.Sas().empty());
+  EXPECT_TRUE(Install(*untouched));
+  ASSERT_TRUE(Run(gate_.Revoke("csmf-1", false, {})));
+  Open(Csmf(), Ask());
+}
+
+TEST_F(SessionsTest, RevocationEndsWhatIsInForce) {
+  Open(Csmf(1), Ask());
+  const Terms other = Open(Csmf(2), Ask());
+  ASSERT_EQ(dataplane_.Sas().size(), 4U);
+  ASSERT_TRUE(Run(gate_.Revoke("csmf-1", true, {})));
+  AwaitSas(2);
+  ASSERT_EQ(sessions_->List().size(), 1U);
+  EXPECT_EQ(sessions_->List()[0].id, other.session);
+}
+
+TEST_F(SessionsTest, APolicyThatNoLongerAdmitsEndsASession) {
+  const auto pending = sessions_->Admit(Csmf(2), Ask());
+  ASSERT_TRUE(pending);
+  Open(Csmf(), Ask());
+  Edit([](model::Document& d) { d.policies[0].scope = "something:else"; });
+  AwaitSas(0);
+  const auto installed = Install(*pending);
+  ASSERT_FALSE(installed);
+  EXPECT_EQ(installed.error().reason, Reason::token_scope_fail);
+  Edit([](model::Document& d) { d.policies[0].scope = "nsi"; });
+  Open(Csmf(), Ask());
+}
+
+TEST_F(SessionsTest, TermsThatChangedBetweenAreNotInstalled) {
+  const auto terms = sessions_->Admit(Csmf(), Ask());
+  ASSERT_TRUE(terms);
+  Edit([](model::Document& d) { d.interfaces[0].ports[0].last = 8081; });
+  const auto installed = Install(*terms);
+  ASSERT_FALSE(installed);
+  EXPECT_EQ(installed.error().reason, Reason::policy_denied);
+  Open(Csmf(), Ask());
+}
+
+TEST_F(SessionsTest, AnSaThatTheDataplaneRefusesLeavesNothingBehind) {
+  const auto terms = sessions_->Admit(Csmf(), Ask());
+  ASSERT_TRUE(terms);
+  dataplane_.RefuseSas(true);
+  const auto refused = Install(*terms);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason, Reason::gate_unavailable);
+  dataplane_.RefuseSas(false);
+  const auto again = sessions_->Admit(Csmf(), Ask());
+  ASSERT_TRUE(again && Install(*again));
+  dataplane_.RefuseSas(true);
+  EXPECT_FALSE(Confirm(*again));
+  dataplane_.RefuseSas(false);
+  AwaitSas(0);
+  Open(Csmf(), Ask());
+}
+
+TEST_F(SessionsTest, EverySlotOnceAndThenNoMore) {
+  std::set<uint32_t> slots;
+  for (int i = 0; i < 4; ++i) {
+    for (const int peer : {1, 2}) {
+      const auto terms = sessions_->Admit(Csmf(peer), Ask());
+      ASSERT_TRUE(terms) << terms.error().Text();
+      EXPECT_TRUE(slots.insert(terms->gate_spi % 16).second);
+    }
+  }
+  const auto fifth = sessions_->Admit(Csmf(), Ask());
+  ASSERT_FALSE(fifth);
+  EXPECT_EQ(fifth.error().reason, Reason::session_conflict);
+}
+
+TEST_F(SessionsTest, KeysOfTheWrongLengthAndReservedSpisAreRefused) {
+  Wanted reserved = Ask();
+  reserved.peer_spi = 255;
+  EXPECT_EQ(sessions_->Admit(Csmf(), reserved).error().reason, Reason::request_malformed);
+  Wanted weak = Ask();
+  weak.algorithms = {steer::AES_128_CBC_HMAC_SHA_256_128};
+  EXPECT_EQ(sessions_->Admit(Csmf(), weak).error().reason, Reason::weak_alg_refused);
+  const auto terms = sessions_->Admit(Csmf(), Ask());
+  ASSERT_TRUE(terms);
+  const std::array<uint8_t, 16> too_short{1};
+  const auto refused =
+      Run(sessions_->Install(terms->session, terms->generation, Secret(too_short), Key()));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason, Reason::request_malformed);
+  EXPECT_TRUE(Install(*terms));
+}
+
+}  // namespace
+}  // namespace portcullis::admission
