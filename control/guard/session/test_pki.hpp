@@ -79,7 +79,7 @@ class TestFolder {
   TestFolder& operator=(const TestFolder&) = delete;
 
   std::string Write(const std::string& name, const std::string& content, mode_t mode = 0600) const {
-    const std::string path = path_ / name;
+    std::string path = path_ / name;
     std::ofstream(path, std::ios::binary) << content;
     EXPECT_EQ(chmod(path.c_str(), mode), 0);
     return path;
