@@ -152,7 +152,8 @@ asio::awaitable<void> Serve(std::shared_ptr<ListenerState> listener, tcp::socket
 
 }  // namespace
 
-Result<Listener> Listener::Listen(asio::any_io_executor executor, const ListenerSettings& settings,
+Result<Listener> Listener::Listen(const asio::any_io_executor& executor,
+                                  const ListenerSettings& settings,
                                   std::shared_ptr<const TlsServer> tls, ConnectionHandler handler,
                                   identity::RefusalCounters& counters, RefusalObserver observer,
                                   const std::string& where) {

@@ -87,7 +87,7 @@ class Listener {
  public:
   /// Binds and listens. `counters` outlives the listener's last connection. `where` is the
   /// listener's place in the configuration, for messages.
-  static Result<Listener> Listen(boost::asio::any_io_executor executor,
+  static Result<Listener> Listen(const boost::asio::any_io_executor& executor,
                                  const ListenerSettings& settings,
                                  std::shared_ptr<const TlsServer> tls, ConnectionHandler handler,
                                  identity::RefusalCounters& counters, RefusalObserver observer,
