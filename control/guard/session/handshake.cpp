@@ -12,7 +12,7 @@
 #include <exception>
 #include <new>
 #include <optional>
-#include <span>
+#include <stdexcept>
 #include <string_view>
 
 #include "control/identity/private_file.hpp"
@@ -215,7 +215,7 @@ TlsServer::TlsServer(bool tls_1_2) : context_(SSL_CTX_new(TLS_server_method())) 
   SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION);
   SSL_CTX_set_options(c, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                              SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_CLEANSE_PLAINTEXT);
-  SSL_CTX_clear_options(c, SSL_OP_ALLOW_NO_DHE_KEX | SSL_OP_LEGACY_SERVER_CONNECT);
+  SSL_CTX_clear_options(c, SSL_OP_ALLOW_NO_DHE_KEX);  // whatever the host's openssl.cnf says
   SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(c, 0);
   SSL_CTX_set_max_cert_list(c, kMostChainBytes);

@@ -7,6 +7,7 @@
 #include <openssl/sha.h>
 #include <openssl/ssl.h>
 
+#include <cstring>
 #include <memory>
 #include <span>
 #include <type_traits>
@@ -123,7 +124,9 @@ Result<MasterKey> MasterKey::Export(SSL* connection, const KeyContext& context) 
     return Fail(ErrorKind::kConflict,
                 "this connection has given its keys; a new generation needs a new handshake");
   }
-  SSL_set_ex_data(connection, ExportedIndex(), connection);
+  if (SSL_set_ex_data(connection, ExportedIndex(), connection) != 1) {
+    return Fail(ErrorKind::kInternal, "the connection cannot be marked as one that gave its keys");
+  }
 
   const auto encoded = Encode(context);
   std::array<uint8_t, SHA256_DIGEST_LENGTH> hash{};

@@ -1,6 +1,5 @@
 #include "control/guard/session/listener.hpp"
 
-#include <openssl/err.h>
 #include <spdlog/spdlog.h>
 
 #include <array>
@@ -11,6 +10,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/error.hpp>
 #include <exception>
+#include <new>
 #include <utility>
 
 #include "control/guard/session/crowd.hpp"
