@@ -120,13 +120,13 @@ class TestServer {
       if (error) continue;
       if (!tls_) {
         Speak(socket);
-        kept_.push_back(std::move(socket));
       } else {
         asio::ssl::stream<asio::ip::tcp::socket&> stream(socket, *tls_);
         stream.handshake(asio::ssl::stream_base::server, error);
         if (!error) Speak(stream);
       }
-      while (kept_.size() > 4) kept_.pop_front();
+      kept_.push_back(std::move(socket));
+      if (kept_.size() > kMostKept) kept_.pop_front();
     }
   }
 
@@ -151,6 +151,8 @@ class TestServer {
     }
     if (answer) asio::write(stream, asio::buffer(*answer), error);
   }
+
+  static constexpr size_t kMostKept = 4;
 
   asio::io_context io_;
   std::optional<asio::ssl::context> tls_;
