@@ -18,6 +18,7 @@ Result<KeySet> Parse(const std::vector<json>& keys, const std::vector<Algorithm>
 }
 
 TEST(EncodingTest, OnlyTheCanonicalSpellingIsDecoded) {
+  int canonical = 0;
   EXPECT_EQ(DecodeBase64Url(""), "");
   EXPECT_EQ(DecodeBase64Url("Zg"), "f");
   EXPECT_EQ(DecodeBase64Url("Zm9vYg"), "foob");
@@ -26,6 +27,21 @@ TEST(EncodingTest, OnlyTheCanonicalSpellingIsDecoded) {
     EXPECT_FALSE(DecodeBase64Url(wrong)) << wrong;
   }
   EXPECT_FALSE(DecodeBase64Url(std::string_view("Zm9v\0", 5)));
+  // Of all texts of two characters, those decode that encode to themselves.
+  for (int i = 0; i < 256 * 256; ++i) {
+    const std::string text = {static_cast<char>(i / 256), static_cast<char>(i % 256)};
+    const auto decoded = DecodeBase64Url(text);
+    if (decoded) {
+      ASSERT_EQ(EncodeBase64Url(Bytes(*decoded)), text);
+      ++canonical;
+    }
+  }
+  EXPECT_EQ(canonical, 256);
+  std::string bytes;
+  for (int i = 0; i < 256; ++i) {
+    EXPECT_EQ(DecodeBase64Url(EncodeBase64Url(Bytes(bytes))), bytes);
+    bytes.push_back(static_cast<char>(i * 37));
+  }
 }
 
 TEST(PublicKeyTest, ThumbprintsOfTheRfcs) {
