@@ -16,8 +16,6 @@ namespace {
 
 constexpr size_t kLongestName = 256;  // sub, client_id, jti, acr
 constexpr size_t kLongestScope = 4096;
-constexpr uint64_t kLastSecond =
-    253'402'300'799;  // of the year 9999; adding leeway cannot overflow
 
 tl::unexpected<Refusal> Refuse(Reason reason, std::string detail) {
   return tl::unexpected(Refusal{reason, std::move(detail)});
@@ -160,8 +158,7 @@ tl::expected<void, Refusal> CheckCertificate(const AccessToken& token,
                                              std::span<const uint8_t> der) {
   if (token.binding.to != Binding::To::certificate) {
     return Refuse(Reason::token_binding_fail,
-                  "the token is bound to a proof key (jkt), not to a "
-                  "certificate");
+                  "the token is bound to a proof key (jkt), not to a certificate");
   }
   const Sha256 shown = DigestOf({reinterpret_cast<const char*>(der.data()), der.size()});
   if (EqualInConstantTime(shown, token.binding.thumbprint)) return {};

@@ -11,6 +11,7 @@
 
 namespace portcullis::identity {
 
+// NOLINTNEXTLINE(bugprone-exception-escape): json asserts where it moves, and does not throw
 struct CompactJws {
   nlohmann::json header;           // an object with the texts `alg` and `typ`, and without `crit`
   nlohmann::json payload;          // an object

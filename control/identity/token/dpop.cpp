@@ -25,7 +25,6 @@ constexpr size_t kLongestNonce = 64;
 constexpr size_t kLongestUrl = 2048;
 constexpr size_t kLongestMethod = 32;
 constexpr size_t kLongestDigest = 64;
-constexpr uint64_t kLastSecond = 253'402'300'799;  // of the year 9999
 
 tl::unexpected<Refusal> Refuse(Reason reason, std::string detail) {
   return tl::unexpected(Refusal{reason, "proof: " + std::move(detail)});

@@ -28,7 +28,8 @@ struct IntrospectionConfig {
   size_t at_once_most = 32;
 };
 
-/// All calls on one thread or strand, that of the executor of the callers.
+/// All calls on one thread or strand, that of the executor of the callers. Stays where it is, and
+/// alive, while a call is under way.
 class Introspector {
  public:
   /// `denied` outlives this. `where` is the configuration's own name for this issuer, in errors.

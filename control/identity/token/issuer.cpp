@@ -15,8 +15,9 @@ Result<void> Check(const ClaimRules& rules, const std::string& where) {
   std::set<std::string> seen;
   for (const auto& [interface, audience] : rules.audiences) {
     if (audience.empty() || !seen.insert(audience).second) {
-      return Invalid(where + ".audiences." + interface, "empty, or the same as another interface's",
-                     "one audience for each interface", audience);
+      return Invalid(fmt::format("{}.audiences.{}", where, interface),
+                     "empty, or the same as another interface's", "one audience for each interface",
+                     audience);
     }
   }
   constexpr std::chrono::seconds kMostLeeway{30};  // TS 33.122 C.2.2

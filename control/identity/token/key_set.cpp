@@ -60,7 +60,7 @@ Result<KeySet> KeySet::Parse(std::string_view text, const std::vector<Algorithm>
     if (!kids.insert(kid).second) return Invalid(where, "two keys have the same kid", "one each");
 
     const auto leave_out = [&](const std::string& why) {
-      result.notes_.push_back(where + ": left out, " + why);
+      result.notes_.push_back(fmt::format("{}: left out, {}", where, why));
     };
     auto key = PublicKey::FromJwk(jwk, where);
     if (!key && key.error().kind == ErrorKind::kInvalid) return tl::unexpected(key.error());

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 
 namespace portcullis::identity {
 
@@ -15,5 +16,9 @@ struct Moment {
     return {std::chrono::system_clock::now(), std::chrono::steady_clock::now()};
   }
 };
+
+/// The last NumericDate (RFC 7519 2) that is admitted, in the year 2255: the system clock counts
+/// nanoseconds in 64 bits, and leeway must still fit.
+inline constexpr uint64_t kLastSecond = 9'000'000'000;
 
 }  // namespace portcullis::identity
