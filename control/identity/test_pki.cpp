@@ -38,15 +38,18 @@ KeyPtr RsaKey(int bits, unsigned long exponent) {  // NOLINT: OpenSSL's type
   return KeyPtr(key);
 }
 
-KeyPtr EcKey(const char* curve, int encoding = OPENSSL_EC_NAMED_CURVE) {
-  const KeyContextPtr context(EVP_PKEY_CTX_new_from_name(nullptr, "EC", nullptr));
-  EVP_PKEY* key = nullptr;
-  Must(EVP_PKEY_keygen_init(context.get()) == 1 &&
-           EVP_PKEY_CTX_set_group_name(context.get(), curve) == 1 &&
-           EVP_PKEY_CTX_set_ec_param_enc(context.get(), encoding) == 1 &&
-           EVP_PKEY_generate(context.get(), &key) == 1,
-       "an EC key");
-  return KeyPtr(key);
+KeyPtr EcKey(const char* curve) {
+  KeyPtr key(EVP_EC_gen(curve));
+  Must(key != nullptr, "an EC key");
+  return key;
+}
+
+KeyPtr ExplicitEcKey(const char* curve) {
+  KeyPtr key = EcKey(curve);
+  Must(EVP_PKEY_set_utf8_string_param(key.get(), OSSL_PKEY_PARAM_EC_ENCODING,
+                                      OSSL_PKEY_EC_ENCODING_EXPLICIT) == 1,
+       "an EC key with its curve written out");
+  return key;
 }
 
 NamePtr NameOf(const std::string& common_name) {
@@ -123,7 +126,7 @@ KeyPtr NewKey(KeyKind kind) {
     case KeyKind::p384:
       return EcKey("P-384");
     case KeyKind::p256_explicit:
-      return EcKey("P-256", OPENSSL_EC_EXPLICIT_CURVE);
+      return ExplicitEcKey("P-256");
     case KeyKind::secp256k1:
       return EcKey("secp256k1");
     case KeyKind::rsa2048:
@@ -205,6 +208,10 @@ Issued Issue(const CertificateSpec& spec, const Issued* issuer, EVP_PKEY* signer
                   : issuer != nullptr ? issuer->key.get()
                                       : issued.key.get();
   Must(X509_sign(certificate, key, DigestFor(key, spec.digest)) > 0, "signing " + spec.name);
+  // Read again, as whoever receives it does: this object still remembers how it was made.
+  const std::string der = InMemory([&](BIO* out) { return i2d_X509_bio(out, certificate); });
+  issued.certificate.reset(d2i_X509_bio(Reader(der).get(), nullptr));
+  Must(issued.certificate != nullptr, "reading " + spec.name);
   return issued;
 }
 
