@@ -47,7 +47,7 @@ std::string Der(Object* object, const Encode& encode) {
   unsigned char* bytes = nullptr;
   const int length = encode(object, &bytes);
   if (length < 0) return {};
-  const std::string der(reinterpret_cast<const char*>(bytes), static_cast<size_t>(length));
+  std::string der(reinterpret_cast<const char*>(bytes), static_cast<size_t>(length));
   OPENSSL_free(bytes);
   return der;
 }

@@ -9,53 +9,63 @@ namespace portcullis::identity {
 namespace asio = boost::asio;
 using std::chrono::system_clock;
 
-CrlFollower::CrlFollower(asio::any_io_executor executor, CrlFollowerSettings settings,
+CrlFollower::CrlFollower(const asio::any_io_executor& executor, CrlFollowerSettings settings,
                          std::shared_ptr<const Authorities> authorities, Revocations& revocations)
     : settings_(std::move(settings)),
       authorities_(std::move(authorities)),
       revocations_(revocations),
-      pause_(std::move(executor)),
+      pause_(executor),
       status_{.location = settings_.location.text()} {}
 
-asio::awaitable<Result<std::shared_ptr<const RevocationList>>> CrlFollower::FetchAndInstall() {
-  const auto bytes = co_await Fetch(settings_.location, settings_.limits);
-  if (!bytes) co_return tl::unexpected(bytes.error());
+asio::awaitable<void> CrlFollower::Run() {
+  std::chrono::milliseconds wait{0};  // the first time at once
+  const asio::any_io_executor executor = pause_.get_executor();
+  while (!stopping_) {
+    pause_.expires_after(wait);
+    co_await pause_.async_wait(asio::as_tuple(asio::use_awaitable));
+    if (stopping_) co_return;
+    // Not a conditional expression: GCC 12 destroys what co_await gives in one of them twice.
+    Result<std::string> bytes;
+    if (settings_.location.is_http()) {
+      bytes = co_await FetchHttp(executor, settings_.location, settings_.limits);
+    } else {
+      bytes = ReadFile(settings_.location, settings_.limits);
+    }
+    const auto list = Install(bytes);
+    Note(list);
+    wait = list ? settings_.interval : settings_.retry;
+  }
+}
+
+Result<std::shared_ptr<const RevocationList>> CrlFollower::Install(
+    const Result<std::string>& bytes) {
+  if (!bytes) return tl::unexpected(bytes.error());
   auto digest = HexSha256(*bytes);
-  if (digest == fetched_) co_return status().list;
-  const auto list = RevocationList::Read(*bytes, *authorities_, settings_.location.text());
-  if (!list) co_return tl::unexpected(list.error());
+  if (digest == fetched_) return status().list;
+  auto list = RevocationList::Read(*bytes, *authorities_, settings_.location.text());
+  if (!list) return list;
   if (const auto installed = revocations_.Install(*list, system_clock::now()); !installed) {
-    co_return tl::unexpected(installed.error());
+    return tl::unexpected(installed.error());
   }
   fetched_ = std::move(digest);
-  co_return *list;
+  return list;
 }
 
-asio::awaitable<Result<void>> CrlFollower::Refresh() {
-  const auto list = co_await FetchAndInstall();
+void CrlFollower::Note(const Result<std::shared_ptr<const RevocationList>>& list) {
   const std::lock_guard lock(mutex_);
-  status_.attempted = system_clock::now();
-  if (!list) {
-    status_.error = list.error().Text();
-    co_return tl::unexpected(list.error());
-  }
-  status_.error.clear();
-  status_.succeeded = status_.attempted;
+  ++status_.attempts;
+  status_.error = list ? "" : list.error().Text();
+  if (!list) return;
+  status_.succeeded = system_clock::now();
   status_.list = *list;
-  co_return Result<void>();
-}
-
-asio::awaitable<void> CrlFollower::Run() {
-  while (!stopping_) {
-    const auto refreshed = co_await Refresh();
-    if (stopping_) co_return;
-    pause_.expires_after(refreshed ? settings_.interval : settings_.retry);
-    co_await pause_.async_wait(asio::as_tuple(asio::use_awaitable));
-  }
 }
 
 void CrlFollower::Stop() {
   stopping_ = true;
+  pause_.cancel();
+}
+
+void CrlFollower::RefreshNow() {
   pause_.cancel();
 }
 

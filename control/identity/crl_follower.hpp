@@ -26,8 +26,8 @@ struct CrlFollowerSettings {
 
 struct CrlStatus {
   std::string location;
-  std::string error;              // of the last attempt; empty when it went well
-  std::optional<Time> attempted;  // the last time
+  std::string error;  // of the last attempt; empty when it went well
+  uint64_t attempts = 0;
   std::optional<Time> succeeded;  // the last time
   /// What was last read from here and went in force; null when nothing ever was.
   std::shared_ptr<const RevocationList> list;
@@ -36,22 +36,23 @@ struct CrlStatus {
 class CrlFollower {
  public:
   /// `revocations` outlives the follower, the follower outlives Run().
-  CrlFollower(boost::asio::any_io_executor executor, CrlFollowerSettings settings,
+  CrlFollower(const boost::asio::any_io_executor& executor, CrlFollowerSettings settings,
               std::shared_ptr<const Authorities> authorities, Revocations& revocations);
 
   /// Until Stop().
   boost::asio::awaitable<void> Run();
-  /// On the executor. A fetch that is under way ends within its own limit of time.
+  /// On the executor, as all that follows unless it says otherwise. A fetch that is under way ends
+  /// within its own limit of time.
   void Stop();
-
-  /// Once, now. The error is also in the status.
-  boost::asio::awaitable<Result<void>> Refresh();
+  /// Does not wait for the interval's end.
+  void RefreshNow();
 
   /// Any thread.
   [[nodiscard]] CrlStatus status() const;
 
  private:
-  boost::asio::awaitable<Result<std::shared_ptr<const RevocationList>>> FetchAndInstall();
+  Result<std::shared_ptr<const RevocationList>> Install(const Result<std::string>& bytes);
+  void Note(const Result<std::shared_ptr<const RevocationList>>& list);
 
   CrlFollowerSettings settings_;
   std::shared_ptr<const Authorities> authorities_;

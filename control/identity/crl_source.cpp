@@ -4,7 +4,6 @@
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
@@ -55,59 +54,6 @@ tl::unexpected<Error> TooLarge(const CrlLocation& location, const FetchLimits& l
                  fmt::format("at most {} bytes", limits.bytes), "more");
 }
 
-Result<std::string> ReadFile(const CrlLocation& location, const FetchLimits& limits) {
-  std::error_code error;
-  // Not a pipe: opening one would wait for its writer.
-  if (!std::filesystem::is_regular_file(location.text(), error)) {
-    return Unavailable(location, error ? error.message() : "not a regular file");
-  }
-  if (std::filesystem::file_size(location.text(), error) > limits.bytes) {
-    return error ? Unavailable(location, error.message()) : TooLarge(location, limits);
-  }
-  std::ifstream file(location.text(), std::ios::binary);
-  std::string bytes{std::istreambuf_iterator<char>(file), {}};
-  if (!file) return Unavailable(location, "cannot be read");
-  return bytes;
-}
-
-asio::awaitable<Result<std::string>> Get(const CrlLocation& location, const FetchLimits& limits) {
-  const auto executor = co_await asio::this_coro::executor;
-  const auto failed = [&](const beast::error_code& error, const char* during) {
-    return Unavailable(location,
-                       error == beast::error::timeout
-                           ? fmt::format("not there within {} ms ({})", limits.time.count(), during)
-                           : fmt::format("{} ({})", error.message(), during));
-  };
-  beast::tcp_stream stream(executor);
-  stream.expires_after(limits.time);  // one deadline for all steps: a server cannot dribble it away
-  tcp::resolver resolver(executor);
-  const auto [unresolved, endpoints] =
-      co_await resolver.async_resolve(location.host(), location.port(), kAwait);
-  if (unresolved) co_return failed(unresolved, "resolving the name");
-  const auto [unconnected, endpoint] = co_await stream.async_connect(endpoints, kAwait);
-  if (unconnected) co_return failed(unconnected, "connecting");
-
-  http::request<http::empty_body> request(http::verb::get, location.target(), kHttp11);
-  request.set(http::field::host, location.Authority());
-  request.set(http::field::user_agent, "portcullis");
-  request.keep_alive(false);
-  const auto [unsent, sent] = co_await http::async_write(stream, request, kAwait);
-  if (unsent) co_return failed(unsent, "asking");
-
-  http::response_parser<http::string_body> parser;
-  parser.header_limit(kMostHeaderBytes);
-  parser.body_limit(limits.bytes);
-  beast::flat_buffer buffer;
-  const auto [unread, read] = co_await http::async_read(stream, buffer, parser, kAwait);
-  if (unread == http::error::body_limit) co_return TooLarge(location, limits);
-  if (unread) co_return failed(unread, "reading the answer");
-  if (parser.get().result() != http::status::ok) {
-    co_return Unavailable(location, fmt::format("the server answers with status {}, not 200",
-                                                parser.get().result_int()));
-  }
-  co_return std::move(parser.get().body());
-}
-
 }  // namespace
 
 Result<CrlLocation> CrlLocation::Parse(const std::string& text) {
@@ -149,9 +95,58 @@ std::string CrlLocation::Authority() const {
   return fmt::format("{}{}{}:{}", v6 ? "[" : "", host_, v6 ? "]" : "", port_);
 }
 
-boost::asio::awaitable<Result<std::string>> Fetch(CrlLocation location, FetchLimits limits) {
-  if (location.is_http()) co_return co_await Get(location, limits);
-  co_return ReadFile(location, limits);
+Result<std::string> ReadFile(const CrlLocation& location, const FetchLimits& limits) {
+  std::error_code error;
+  // Not a pipe: opening one would wait for its writer.
+  if (!std::filesystem::is_regular_file(location.text(), error)) {
+    return Unavailable(location, error ? error.message() : "not a regular file");
+  }
+  if (std::filesystem::file_size(location.text(), error) > limits.bytes) {
+    return error ? Unavailable(location, error.message()) : TooLarge(location, limits);
+  }
+  std::ifstream file(location.text(), std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  if (!file) return Unavailable(location, "cannot be read");
+  return bytes;
+}
+
+asio::awaitable<Result<std::string>> FetchHttp(const asio::any_io_executor& executor,
+                                               const CrlLocation& location,
+                                               const FetchLimits& limits) {
+  const auto failed = [&](const beast::error_code& error, const char* during) {
+    return Unavailable(location,
+                       error == beast::error::timeout
+                           ? fmt::format("not there within {} ms ({})", limits.time.count(), during)
+                           : fmt::format("{} ({})", error.message(), during));
+  };
+  beast::tcp_stream stream(executor);
+  stream.expires_after(limits.time);  // one deadline for all steps: a server cannot dribble it away
+  tcp::resolver resolver(executor);
+  const auto [unresolved, endpoints] =
+      co_await resolver.async_resolve(location.host(), location.port(), kAwait);
+  if (unresolved) co_return failed(unresolved, "resolving the name");
+  const auto [unconnected, endpoint] = co_await stream.async_connect(endpoints, kAwait);
+  if (unconnected) co_return failed(unconnected, "connecting");
+
+  http::request<http::empty_body> request(http::verb::get, location.target(), kHttp11);
+  request.set(http::field::host, location.Authority());
+  request.set(http::field::user_agent, "portcullis");
+  request.keep_alive(false);
+  const auto [unsent, sent] = co_await http::async_write(stream, request, kAwait);
+  if (unsent) co_return failed(unsent, "asking");
+
+  http::response_parser<http::string_body> parser;
+  parser.header_limit(kMostHeaderBytes);
+  parser.body_limit(limits.bytes);
+  beast::flat_buffer buffer;
+  const auto [unread, read] = co_await http::async_read(stream, buffer, parser, kAwait);
+  if (unread == http::error::body_limit) co_return TooLarge(location, limits);
+  if (unread) co_return failed(unread, "reading the answer");
+  if (parser.get().result() != http::status::ok) {
+    co_return Unavailable(location, fmt::format("the server answers with status {}, not 200",
+                                                parser.get().result_int()));
+  }
+  co_return std::move(parser.get().body());
 }
 
 }  // namespace portcullis::identity

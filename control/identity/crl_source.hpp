@@ -4,6 +4,7 @@
 // right (RFC 5280 8): a list is signed, and verified by whoever reads the bytes.
 #pragma once
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <cstdint>
@@ -39,7 +40,10 @@ struct FetchLimits {
 };
 
 /// The bytes, not yet looked at. kUnavailable: not there now, or not in time; kInvalid: too many.
-/// Redirections are not followed.
-boost::asio::awaitable<Result<std::string>> Fetch(CrlLocation location, FetchLimits limits);
+Result<std::string> ReadFile(const CrlLocation& location, const FetchLimits& limits);
+/// The same from a server. Redirections are not followed. The arguments outlive the fetch.
+boost::asio::awaitable<Result<std::string>> FetchHttp(const boost::asio::any_io_executor& executor,
+                                                      const CrlLocation& location,
+                                                      const FetchLimits& limits);
 
 }  // namespace portcullis::identity

@@ -257,7 +257,9 @@ CrlPtr IssueCrl(const CrlSpec& spec, const Issued& issuer, EVP_PKEY* signer) {
   Must(X509_CRL_sort(list.get()) == 1 &&
            X509_CRL_sign(list.get(), key, DigestFor(key, spec.digest)) > 0,
        "signing a revocation list");
-  return list;
+  CrlPtr received(d2i_X509_CRL_bio(Reader(Der(list.get())).get(), nullptr));
+  Must(received != nullptr, "reading a revocation list");
+  return received;
 }
 
 ChainPtr Chain(const std::vector<const Issued*>& certificates) {
