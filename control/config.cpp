@@ -3,6 +3,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <stdexcept>
 
@@ -35,15 +36,31 @@ class Section {
     return flag;
   }
 
-  uint16_t Port(const char* field, uint16_t fallback) {
+  uint32_t Number(const char* field, uint32_t fallback, uint32_t least, uint32_t most) {
     const YAML::Node value = Find(field);
     if (!value) return fallback;
-    uint32_t port = 0;
-    constexpr uint32_t kMost = 65535;
-    if (!value.IsScalar() || !YAML::convert<uint32_t>::decode(value, port) || port > kMost) {
-      Refuse(value, field, "not a port", "a number from 0 to 65535", Shown(value));
+    uint32_t number = 0;
+    if (!value.IsScalar() || !YAML::convert<uint32_t>::decode(value, number) || number < least ||
+        number > most) {
+      Refuse(value, field, "not an admitted number",
+             fmt::format("a number from {} to {}", least, most), Shown(value));
     }
-    return static_cast<uint16_t>(port);
+    return number;
+  }
+
+  uint16_t Port(const char* field, uint16_t fallback) {
+    constexpr uint32_t kMost = 65535;
+    return static_cast<uint16_t>(Number(field, fallback, 0, kMost));
+  }
+
+  std::string Text(const char* field, const std::string& fallback) {
+    return Find(field) ? Text(field) : fallback;
+  }
+
+  std::optional<Section> OptionalInner(const char* field) {
+    const YAML::Node value = Find(field);
+    if (!value) return {};
+    return Section(file_, value, Path(field));
   }
 
   Section Inner(const char* field) {
@@ -118,6 +135,18 @@ ControlConfig Read(const std::string& path) {
   config.lab = top.Flag("lab", false);
   config.store = from_here(top.Text("store"));
   config.steering = from_here(top.Text("steering"));
+
+  // Beside the store: a folder that only control writes.
+  config.audit.file = std::filesystem::path(config.store).replace_filename("audit.log");
+  config.audit.key = std::filesystem::path(config.store).replace_filename("audit.key");
+  if (auto audit = top.OptionalInner("audit")) {
+    constexpr uint32_t kMost = 1'000'000;
+    config.audit.file = from_here(audit->Text("file", config.audit.file));
+    config.audit.key = from_here(audit->Text("key", config.audit.key));
+    config.audit.checkpoint_every = audit->Number(
+        "checkpoint_every", static_cast<uint32_t>(config.audit.checkpoint_every), 1, kMost);
+    audit->RefuseOthers();
+  }
 
   Section rest = top.Inner("rest");
   config.rest.address = rest.Text("address");

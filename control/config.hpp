@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/result.hpp"
+#include "control/registry/audit/log.hpp"
 #include "control/rest/server.hpp"
 
 namespace portcullis {
@@ -11,6 +12,7 @@ namespace portcullis {
 struct ControlConfig {
   bool lab = false;
   std::string store;
+  AuditLog::Settings audit;
   std::string steering;
   rest::ServerSettings rest;
 };

@@ -53,6 +53,19 @@ TEST_F(ConfigTest, GoodOne) {
   EXPECT_EQ(config->rest.operators.at("bob"), rest::Role::viewer);
 }
 
+TEST_F(ConfigTest, AuditLogBesideTheStoreOrWhereItSays) {
+  const auto usual = With("", "");
+  ASSERT_TRUE(usual);
+  EXPECT_EQ(usual->audit.file, folder_ / "audit.log");
+  EXPECT_EQ(usual->audit.key, folder_ / "audit.key");
+  EXPECT_EQ(usual->audit.checkpoint_every, 64U);
+  const auto own = With("lab: true", "audit: { file: a/b.log, key: /c.key, checkpoint_every: 1 }");
+  ASSERT_TRUE(own) << own.error().Text();
+  EXPECT_EQ(own->audit.file, folder_ / "a/b.log");
+  EXPECT_EQ(own->audit.key, "/c.key");
+  EXPECT_EQ(own->audit.checkpoint_every, 1U);
+}
+
 TEST_F(ConfigTest, RefusalsNameFileLineFieldExpectedAndFound) {
   struct Case {
     const char* line;
@@ -63,6 +76,8 @@ TEST_F(ConfigTest, RefusalsNameFileLineFieldExpectedAndFound) {
   for (const Case& c : {
            Case{"lab: true", "lab: perhaps", ":1: lab", "perhaps"},
            Case{"store: control.db", "stores: control.db", ": store", "nothing"},
+           Case{"lab: true", "audit: { checkpoint_every: 0 }", ":1: audit.checkpoint_every", "0"},
+           Case{"lab: true", "audit: { path: x }", ":1: audit.path", "path"},
            Case{"  port: 8443", "  port: 84430", ":6: rest.port", "84430"},
            Case{"  port: 8443", "  prot: 8443", ":6: rest.prot", "prot"},
            Case{"role: viewer", "role: admin", ":12: rest.operators[1].role", "admin"},

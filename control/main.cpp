@@ -37,13 +37,16 @@ Result<void> Run(const std::string& config_path) {
   auto store = Store::Open(config->store);
   if (!store) return tl::unexpected(store.error());
 
+  auto audit = AuditLog::Open(config->audit);
+  if (!audit) return tl::unexpected(audit.error());
+
   asio::io_context io(1);
   Events events;
   DataplaneLink link(io.get_executor(), config->steering, events);
   Gate gate(io.get_executor(), config->lab, std::move(*store), events, link);
   if (auto loaded = gate.Load(); !loaded) return loaded;
 
-  rest::Context context{gate};
+  rest::Context context{gate, *audit};
   auto server = rest::Server::Listen(io.get_executor(), config->rest, context);
   if (!server) return tl::unexpected(server.error());
 

@@ -27,7 +27,7 @@ Result<void> Gate::Load() {
     error.message = "the stored policy is not admitted by this configuration: " + error.message;
     return tl::unexpected(error);
   }
-  auto revoked = store_.ReadRevoked();
+  auto revoked = store_.ReadRevokedPeers();
   if (!revoked) return tl::unexpected(revoked.error());
   document_ = std::move(stored->document);
   generation_ = stored->generation;
@@ -186,9 +186,11 @@ Gate::Changed Gate::Revoke(std::string peer, bool revoked, Wish wish) {
   if (wish.dry_run) co_return change;
 
   // Stored first: a revocation outlives whatever happens next.
-  if (auto stored = store_.WriteRevoked(peer, revoked); !stored) {
-    co_return tl::unexpected(stored.error());
-  }
+  const model::Revocable what{model::Revocable::Kind::peer, "", peer};
+  const auto now = std::chrono::system_clock::now();
+  const auto stored =
+      revoked ? store_.Deny({what, "", wish.operator_name, now, {}}) : store_.Admit(what);
+  if (!stored) co_return tl::unexpected(stored.error());
   if (revoked) {
     revoked_.insert(peer);
   } else {

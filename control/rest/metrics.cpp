@@ -4,6 +4,7 @@
 
 #include <iterator>
 
+#include "control/registry/audit/log.hpp"
 #include "control/rest/observe.hpp"
 #include "control/rest/routes.hpp"
 
@@ -112,6 +113,10 @@ Answer GetMetrics(Context& context, Request&) {
   out.Sample("", gate.revoked().size());
   out.Family("portcullis_sas", "gauge", "Security associations known to control");
   out.Sample("", gate.sas().size());
+  out.Family("portcullis_audit_records_total", "counter", "Records in the audit log");
+  out.Sample("", context.audit.count());
+  out.Family("portcullis_audit_writable", "gauge", "0: changes are refused until control restarts");
+  out.Sample("", context.audit.Healthy() ? 1 : 0);
   if (status) Ports(out, *status);
   if (counters) Counters(out, *counters);
   co_return Response{200, "text/plain; version=0.0.4; charset=utf-8", std::move(out.text), {}, {}};
