@@ -126,6 +126,27 @@ class Section {
   std::set<std::string> known_;
 };
 
+Syslog::Settings ReadSyslog(Section& syslog) {
+  Syslog::Settings settings;
+  const YAML::Node address = syslog.Required("address", "an IP address");
+  boost::system::error_code wrong;
+  settings.address =
+      boost::asio::ip::make_address(address.IsScalar() ? address.Scalar() : "", wrong);
+  if (wrong) {
+    syslog.Refuse(address, "address", "not an IP address", "such as 192.0.2.9",
+                  Section::Shown(address));
+  }
+  settings.port = syslog.Port("port", settings.port);
+  const std::string transport = syslog.Text("transport", "udp");
+  if (transport != "udp" && transport != "tcp") {
+    syslog.Refuse(syslog.Required("transport", ""), "transport", "not a transport", "udp or tcp",
+                  "\"" + transport + "\"");
+  }
+  settings.transport = transport == "tcp" ? Syslog::Transport::tcp : Syslog::Transport::udp;
+  syslog.RefuseOthers();
+  return settings;
+}
+
 ControlConfig Read(const std::string& path) {
   const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
   const auto from_here = [&](const std::string& file) { return (folder / file).string(); };
@@ -145,6 +166,7 @@ ControlConfig Read(const std::string& path) {
     config.audit.key = from_here(audit->Text("key", config.audit.key));
     config.audit.checkpoint_every = audit->Number(
         "checkpoint_every", static_cast<uint32_t>(config.audit.checkpoint_every), 1, kMost);
+    if (auto syslog = audit->OptionalInner("syslog")) config.syslog = ReadSyslog(*syslog);
     audit->RefuseOthers();
   }
 

@@ -18,7 +18,7 @@ Gate::Gate(boost::asio::any_io_executor executor, bool lab, Store store, Events&
       link_(link),
       turn_(std::move(executor)) {}
 
-Result<void> Gate::Load() {
+Result<void> Gate::Load(const std::string& boot_id) {
   auto stored = store_.ReadPolicy();
   if (!stored) return tl::unexpected(stored.error());
   auto warnings = model::Validate(stored->document, lab_);
@@ -29,6 +29,9 @@ Result<void> Gate::Load() {
   }
   auto revoked = store_.ReadRevokedPeers();
   if (!revoked) return tl::unexpected(revoked.error());
+  auto time = store_.ReadTimeGuard();
+  if (!time) return tl::unexpected(time.error());
+  time_guard_ = TimeGuard({}, std::move(*time), boot_id);
   document_ = std::move(stored->document);
   generation_ = stored->generation;
   policy_warnings_ = std::move(*warnings);

@@ -1,25 +1,23 @@
 #include "control/model/time_guard.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace portcullis {
 
-const char* TextOf(TimeVerdict verdict) {
-  switch (verdict) {
-    case TimeVerdict::ok:
-      return "the wall clock goes with boot time";
-    case TimeVerdict::stepped_back:
-      return "the wall clock was set back";
-    case TimeVerdict::stepped_forward_in_grace:
-      return "the wall clock was set forward; who is in may renew for a while";
-    case TimeVerdict::stepped_forward:
-      return "the wall clock was set forward, and the time to renew is over";
-  }
-  return "";
+const TimeVerdictInfo& Info(TimeVerdict verdict) {
+  static constexpr std::array<TimeVerdictInfo, 4> kInfo{{
+      // in the enum's order
+      {"ok", "the wall clock goes with boot time"},
+      {"stepped_back", "the wall clock was set back"},
+      {"stepped_forward_in_grace", "the wall clock was set forward"},
+      {"stepped_forward", "the wall clock was set forward and not put right in time"},
+  }};
+  return kInfo[static_cast<size_t>(verdict)];
 }
 
-TimeGuard::TimeGuard(Settings settings, State stored, std::string boot_id)
+TimeGuard::TimeGuard(Settings settings, const State& stored, std::string boot_id)
     : settings_(settings), boot_id_(std::move(boot_id)), state_(stored), saved_(stored) {
   if (state_.boot_id != boot_id_) state_ = {stored.mark, {}, {}, {}};
 }

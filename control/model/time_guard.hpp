@@ -25,7 +25,11 @@ enum class TimeVerdict : uint8_t {
   stepped_forward_in_grace,  // too far ahead: alarm, admit nobody new, let who is in renew
   stepped_forward,           // the same, and the grace is over
 };
-const char* TextOf(TimeVerdict verdict);
+struct TimeVerdictInfo {
+  const char* name;
+  const char* text;  // for people
+};
+const TimeVerdictInfo& Info(TimeVerdict verdict);
 
 class TimeGuard {
  public:
@@ -49,7 +53,7 @@ class TimeGuard {
   };
 
   /// `stored`: as it was last saved, or State{} on the very first start. `boot_id`: of this boot.
-  TimeGuard(Settings settings, State stored, std::string boot_id);
+  TimeGuard(Settings settings, const State& stored, std::string boot_id);
 
   TimeVerdict Check(Wall wall, Boot boot);
   /// An operator says that the wall clock is right now, whatever was seen. The only way in which

@@ -104,6 +104,7 @@ Answer GetStatus(Context& context, Request& request) {
                   {"lab", gate.lab()},
                   {"ready", gate.StoreHealthy() && context.audit.Healthy() && gate.InSync()},
                   {"uptime_seconds", std::chrono::duration_cast<std::chrono::seconds>(up).count()},
+                  {"clock", Info(gate.clock()).name},
                   {"operator", request.who.name},
                   {"role", request.who.role == Role::operator_ ? "operator" : "viewer"},
                   {"policy",

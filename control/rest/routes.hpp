@@ -12,7 +12,8 @@
 
 namespace portcullis {
 class AuditLog;
-}
+class Syslog;
+}  // namespace portcullis
 
 namespace portcullis::rest {
 
@@ -22,6 +23,7 @@ class Audited;
 struct Context {
   Gate& gate;
   AuditLog& audit;
+  const Syslog* syslog = nullptr;  // null: none is configured
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 };
 

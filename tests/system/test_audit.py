@@ -1,16 +1,20 @@
 """The audit log as an operator meets it: what a change and a refusal leave in it, that nothing is
 done unrecorded, and that portcullisctl finds what somebody did to the file."""
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import resource
+import socket
+import sqlite3
 import subprocess
 
 import pytest
+import yaml
 
-from netns import Namespaces
+from netns import Namespaces, wait_until
 from processes import BIN, Control, Pki
 from rest_contract import Contract, document, peer, sa
 
@@ -251,6 +255,54 @@ def test_the_signature_is_what_the_document_says(control, verify, tmp_path):
         head = hashlib.sha256(head + text.encode()).digest()
         assert head.hex() == hexed
     assert head.hex() == checkpoint['head']
+
+
+# ---- remote log
+
+
+def test_every_record_goes_to_the_remote_log(control, namespace, rest):
+    rest.close()
+    control.stop()
+    with namespace.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as collector:
+        collector.bind(('127.0.0.1', 0))
+        collector.settimeout(30)
+        control.config['audit'] = {'syslog': {'address': '127.0.0.1',
+                                              'port': collector.getsockname()[1]}}
+        control.config_file.write_text(yaml.safe_dump(control.config), encoding='ascii')
+        before = len(control.log_file.read_text(encoding='utf-8').splitlines())
+        control.start(ready=False)
+        rest.ok('PUT', '/v1/policy', document())
+        lines = control.log_file.read_text(encoding='utf-8').splitlines()[before + 1:]
+        assert len(lines) == 2
+        for line in lines:
+            got = collector.recv(65536).decode()
+            assert re.match(r'<109>1 \d{4}-\d\d-\d\dT[\d:.]+Z \S+ portcullis-control \d+ audit - ', got)
+            assert got.endswith(' ' + line)
+    assert 'portcullis_audit_syslog_lost_total 0' in rest.ok('GET', '/metrics')
+
+
+# ---- the clock
+
+
+def test_a_clock_below_what_was_seen_is_not_believed(control, rest):
+    assert rest.ok('GET', '/v1/status')['clock'] == 'ok'
+    rest.close()
+    control.stop()
+
+    def set_mark(change):
+        with contextlib.closing(sqlite3.connect(control.store)) as store, store:
+            store.execute(f'UPDATE time_guard SET mark = mark {change}')
+    set_mark('+ 3600000')  # as if the clock had been an hour later when control last saw it
+    control.start(ready=False)
+    assert wait_until(lambda: rest.ok('GET', '/v1/status')['clock'] == 'stepped_back', 30)
+    assert 'event: time_step' in rest.ok('GET', '/v1/events?follow=false')
+    assert 'portcullis_clock_ok 0' in rest.ok('GET', '/metrics')
+    rest.close()
+    control.stop()
+    set_mark('- 3600000')
+    control.start(ready=False)  # the twin
+    assert rest.ok('GET', '/v1/status')['clock'] == 'ok'
+    assert 'portcullis_clock_ok 1' in rest.ok('GET', '/metrics')
 
 
 # ---- restarts

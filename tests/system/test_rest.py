@@ -108,15 +108,16 @@ def test_errors_of_control_and_its_document_are_the_same(rest):
 
 def test_viewers_read_and_operators_write(rest, viewer):
     rest.ok('PUT', '/v1/policy', document())
-    for method, path in operations():
+    for (method, path), operation in operations().items():
         target = path.replace('{name}', 'csmf-1').replace('{id}', 'csmf-1')
-        if method == 'GET':
+        if operation['x-role'] == 'viewer':
             if path != '/v1/events':
                 assert viewer.request(method, target).status in (200, 404), path
             continue
         body = {} if method in ('POST', 'PUT') else None
         viewer.problem(method, target, body, status=403, detail='bob', expected='operator')
-        viewer.problem(method, f'{target}?dryRun=true', body, status=403)
+        if method != 'GET':
+            viewer.problem(method, f'{target}?dryRun=true', body, status=403)
     assert viewer.ok('GET', '/v1/status')['role'] == 'viewer'
     assert rest.ok('GET', '/v1/status')['role'] == 'operator'
     assert rest.ok('GET', '/v1/policy')['peers'][0]['name'] == 'csmf-1'

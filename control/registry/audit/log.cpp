@@ -158,7 +158,7 @@ Result<uint64_t> AuditLog::Write(const Entry& entry, const Stamp& when) {
   offsets_.push_back(size_);
   size_ += line.size();
   head_ = hash;
-  if (sink_) sink_(when, text);
+  if (sink_) sink_(when, line.substr(0, line.size() - 1));
   return number;
 }
 

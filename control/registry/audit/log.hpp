@@ -52,8 +52,9 @@ class AuditLog {
   [[nodiscard]] bool Healthy() const { return !broken_; }
   [[nodiscard]] audit::PublicKey Key() const { return key_.Public(); }
 
-  /// Calls `sink` with each record's time and JSON after it was written.
-  using Sink = std::function<void(const audit::Stamp& when, const std::string& json)>;
+  /// Calls `sink` with each line after it was written, without its newline: what a remote log
+  /// collects can be verified, too.
+  using Sink = std::function<void(const audit::Stamp& when, const std::string& line)>;
   void Forward(Sink sink) { sink_ = std::move(sink); }
 
  private:
