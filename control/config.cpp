@@ -3,6 +3,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <stdexcept>
 
@@ -35,15 +36,31 @@ class Section {
     return flag;
   }
 
-  uint16_t Port(const char* field, uint16_t fallback) {
+  uint32_t Number(const char* field, uint32_t fallback, uint32_t least, uint32_t most) {
     const YAML::Node value = Find(field);
     if (!value) return fallback;
-    uint32_t port = 0;
-    constexpr uint32_t kMost = 65535;
-    if (!value.IsScalar() || !YAML::convert<uint32_t>::decode(value, port) || port > kMost) {
-      Refuse(value, field, "not a port", "a number from 0 to 65535", Shown(value));
+    uint32_t number = 0;
+    if (!value.IsScalar() || !YAML::convert<uint32_t>::decode(value, number) || number < least ||
+        number > most) {
+      Refuse(value, field, "not an admitted number",
+             fmt::format("a number from {} to {}", least, most), Shown(value));
     }
-    return static_cast<uint16_t>(port);
+    return number;
+  }
+
+  uint16_t Port(const char* field, uint16_t fallback) {
+    constexpr uint32_t kMost = 65535;
+    return static_cast<uint16_t>(Number(field, fallback, 0, kMost));
+  }
+
+  std::string Text(const char* field, const std::string& fallback) {
+    return Find(field) ? Text(field) : fallback;
+  }
+
+  std::optional<Section> OptionalInner(const char* field) {
+    const YAML::Node value = Find(field);
+    if (!value) return {};
+    return Section(file_, value, Path(field));
   }
 
   Section Inner(const char* field) {
@@ -109,6 +126,27 @@ class Section {
   std::set<std::string> known_;
 };
 
+Syslog::Settings ReadSyslog(Section& syslog) {
+  Syslog::Settings settings;
+  const YAML::Node address = syslog.Required("address", "an IP address");
+  boost::system::error_code wrong;
+  settings.address =
+      boost::asio::ip::make_address(address.IsScalar() ? address.Scalar() : "", wrong);
+  if (wrong) {
+    syslog.Refuse(address, "address", "not an IP address", "such as 192.0.2.9",
+                  Section::Shown(address));
+  }
+  settings.port = syslog.Port("port", settings.port);
+  const std::string transport = syslog.Text("transport", "udp");
+  if (transport != "udp" && transport != "tcp") {
+    syslog.Refuse(syslog.Required("transport", ""), "transport", "not a transport", "udp or tcp",
+                  "\"" + transport + "\"");
+  }
+  settings.transport = transport == "tcp" ? Syslog::Transport::tcp : Syslog::Transport::udp;
+  syslog.RefuseOthers();
+  return settings;
+}
+
 ControlConfig Read(const std::string& path) {
   const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
   const auto from_here = [&](const std::string& file) { return (folder / file).string(); };
@@ -118,6 +156,19 @@ ControlConfig Read(const std::string& path) {
   config.lab = top.Flag("lab", false);
   config.store = from_here(top.Text("store"));
   config.steering = from_here(top.Text("steering"));
+
+  // Beside the store: a folder that only control writes.
+  config.audit.file = std::filesystem::path(config.store).replace_filename("audit.log");
+  config.audit.key = std::filesystem::path(config.store).replace_filename("audit.key");
+  if (auto audit = top.OptionalInner("audit")) {
+    constexpr uint32_t kMost = 1'000'000;
+    config.audit.file = from_here(audit->Text("file", config.audit.file));
+    config.audit.key = from_here(audit->Text("key", config.audit.key));
+    config.audit.checkpoint_every = audit->Number(
+        "checkpoint_every", static_cast<uint32_t>(config.audit.checkpoint_every), 1, kMost);
+    if (auto syslog = audit->OptionalInner("syslog")) config.syslog = ReadSyslog(*syslog);
+    audit->RefuseOthers();
+  }
 
   Section rest = top.Inner("rest");
   config.rest.address = rest.Text("address");

@@ -1,17 +1,22 @@
 // control.yaml: what it may say and what is wrong with it, by file, line and field.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "base/result.hpp"
+#include "control/registry/audit/log.hpp"
 #include "control/rest/server.hpp"
+#include "control/syslog/syslog.hpp"
 
 namespace portcullis {
 
 struct ControlConfig {
   bool lab = false;
   std::string store;
+  AuditLog::Settings audit;
   std::string steering;
+  std::optional<Syslog::Settings> syslog;
   rest::ServerSettings rest;
 };
 

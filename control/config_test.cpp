@@ -53,6 +53,27 @@ TEST_F(ConfigTest, GoodOne) {
   EXPECT_EQ(config->rest.operators.at("bob"), rest::Role::viewer);
 }
 
+TEST_F(ConfigTest, AuditLogBesideTheStoreOrWhereItSays) {
+  const auto usual = With("", "");
+  ASSERT_TRUE(usual);
+  EXPECT_EQ(usual->audit.file, folder_ / "audit.log");
+  EXPECT_EQ(usual->audit.key, folder_ / "audit.key");
+  EXPECT_EQ(usual->audit.checkpoint_every, 64U);
+  const auto own = With("lab: true", "audit: { file: a/b.log, key: /c.key, checkpoint_every: 1 }");
+  ASSERT_TRUE(own) << own.error().Text();
+  EXPECT_EQ(own->audit.file, folder_ / "a/b.log");
+  EXPECT_EQ(own->audit.key, "/c.key");
+  EXPECT_EQ(own->audit.checkpoint_every, 1U);
+  EXPECT_FALSE(own->syslog);
+  const auto remote =
+      With("lab: true", "audit: { syslog: { address: 192.0.2.9, port: 6514, transport: tcp } }");
+  ASSERT_TRUE(remote) << remote.error().Text();
+  ASSERT_TRUE(remote->syslog);
+  EXPECT_EQ(remote->syslog->address.to_string(), "192.0.2.9");
+  EXPECT_EQ(remote->syslog->port, 6514);
+  EXPECT_EQ(remote->syslog->transport, Syslog::Transport::tcp);
+}
+
 TEST_F(ConfigTest, RefusalsNameFileLineFieldExpectedAndFound) {
   struct Case {
     const char* line;
@@ -63,6 +84,11 @@ TEST_F(ConfigTest, RefusalsNameFileLineFieldExpectedAndFound) {
   for (const Case& c : {
            Case{"lab: true", "lab: perhaps", ":1: lab", "perhaps"},
            Case{"store: control.db", "stores: control.db", ": store", "nothing"},
+           Case{"lab: true", "audit: { checkpoint_every: 0 }", ":1: audit.checkpoint_every", "0"},
+           Case{"lab: true", "audit: { syslog: { address: x } }", ":1: audit.syslog.address", "x"},
+           Case{"lab: true", "audit: { syslog: { address: 127.0.0.1, transport: tls } }",
+                ":1: audit.syslog.transport", "tls"},
+           Case{"lab: true", "audit: { path: x }", ":1: audit.path", "path"},
            Case{"  port: 8443", "  port: 84430", ":6: rest.port", "84430"},
            Case{"  port: 8443", "  prot: 8443", ":6: rest.prot", "prot"},
            Case{"role: viewer", "role: admin", ":12: rest.operators[1].role", "admin"},

@@ -4,14 +4,18 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 
 #include "control/config.hpp"
 #include "control/core/gate.hpp"
@@ -30,6 +34,17 @@ void Rethrow(const std::exception_ptr& failure) {
   if (failure) std::rethrow_exception(failure);
 }
 
+// Until the timer is cancelled.
+asio::awaitable<void> WatchTime(Gate& gate, asio::steady_timer& each_second) {
+  for (;;) {
+    const auto now = audit::Stamp::Now();
+    gate.CheckTime(std::chrono::floor<std::chrono::milliseconds>(now.wall), now.boot);
+    each_second.expires_after(std::chrono::seconds(1));
+    const auto [ended] = co_await each_second.async_wait(asio::as_tuple(asio::use_awaitable));
+    if (ended) co_return;
+  }
+}
+
 Result<void> Run(const std::string& config_path) {
   auto config = LoadControlConfig(config_path);
   if (!config) return tl::unexpected(config.error());
@@ -37,13 +52,26 @@ Result<void> Run(const std::string& config_path) {
   auto store = Store::Open(config->store);
   if (!store) return tl::unexpected(store.error());
 
+  auto audit = AuditLog::Open(config->audit);
+  if (!audit) return tl::unexpected(audit.error());
+
   asio::io_context io(1);
   Events events;
   DataplaneLink link(io.get_executor(), config->steering, events);
   Gate gate(io.get_executor(), config->lab, std::move(*store), events, link);
-  if (auto loaded = gate.Load(); !loaded) return loaded;
+  if (auto loaded = gate.Load(audit::BootId()); !loaded) return loaded;
 
-  rest::Context context{gate};
+  std::optional<Syslog> syslog;
+  if (config->syslog) {
+    syslog.emplace(io.get_executor(), *config->syslog);
+    audit->Forward(
+        [&](const audit::Stamp& when, const std::string& line) { syslog->Send(when.wall, line); });
+    asio::co_spawn(io, syslog->Run(), Rethrow);
+  }
+  asio::steady_timer each_second(io);
+  asio::co_spawn(io, WatchTime(gate, each_second), Rethrow);
+
+  rest::Context context{gate, *audit, syslog ? &*syslog : nullptr};
   auto server = rest::Server::Listen(io.get_executor(), config->rest, context);
   if (!server) return tl::unexpected(server.error());
 
@@ -63,6 +91,8 @@ Result<void> Run(const std::string& config_path) {
   // What still runs refers to the objects above, so it ends before they do.
   server->Stop();
   link.Stop();
+  each_second.cancel();
+  if (syslog) syslog->Stop();
   io.restart();
   io.run_for(kTimeToEnd);
   if (!io.stopped()) {

@@ -41,6 +41,7 @@ Cli::Cli(std::ostream& out, std::ostream& err)
   AddObserveCommands(*this);
   AddPolicyCommands(*this);
   AddResourceCommands(*this);
+  AddAuditCommands(*this);
   AddHostCommands(*this);
   AddReferenceCommands(*this);
 }

@@ -28,7 +28,9 @@ struct ExitCodeText {
 };
 inline constexpr auto kExitCodes = std::to_array<ExitCodeText>({
     {ExitCode::kOk, "done; policy diff: no difference; check-host: this host can run the gate"},
-    {ExitCode::kRefused, "control refused the request (4xx); check-host: something is missing"},
+    {ExitCode::kRefused,
+     "control refused the request (4xx); check-host: something is missing; audit verify: not "
+     "intact"},
     {ExitCode::kUsage, "wrong command line, configuration or file"},
     {ExitCode::kUnreachable, "control cannot be reached"},
     {ExitCode::kNotAllowed, "not authenticated, in either direction, or not authorised"},

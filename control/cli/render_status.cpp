@@ -106,6 +106,9 @@ std::string RenderStatus(const json& status) {
                                   Duration(Number(status, "uptime_seconds")),
                                   Flag(status, "lab") ? ", LAB: keys by hand are admitted" : "",
                                   Text(status, "operator"), Text(status, "role")));
+  if (const std::string clock = Text(status, "clock"); !clock.empty() && clock != "ok") {
+    text += Line("clock", "NOT TO BE BELIEVED: " + clock);
+  }
   text += Line("policy", fmt::format("generation {}, {}: {}, {}, {}", Number(policy, "generation"),
                                      Flag(policy, "in_force") ? "in force" : "NOT IN FORCE",
                                      Count(Number(policy, "interfaces"), "interface"),

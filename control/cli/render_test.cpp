@@ -92,6 +92,7 @@ TEST(RenderTest, StatusShoutsWhatIsWrong) {
   json status = {{"version", "1"},
                  {"ready", true},
                  {"lab", false},
+                 {"clock", "ok"},
                  {"operator", "alice"},
                  {"role", "viewer"},
                  {"policy", {{"generation", 7}, {"in_force", true}}},
@@ -100,11 +101,13 @@ TEST(RenderTest, StatusShoutsWhatIsWrong) {
   EXPECT_FALSE(Contains(RenderStatus(status), "LAB"));
   EXPECT_FALSE(Contains(RenderStatus(status), "CLEARTEXT"));
   status["lab"] = true;
+  status["clock"] = "stepped_back";
   status["bypasses"] = {"dns"};
   status["policy"]["in_force"] = false;
   status["dataplane"] = {{"connected", false}, {"error", "no such file"}};
   const std::string text = RenderStatus(status);
   EXPECT_TRUE(Contains(text, "LAB"));
+  EXPECT_TRUE(Contains(text, "NOT TO BE BELIEVED: stepped_back"));
   EXPECT_TRUE(Contains(text, "CLEARTEXT  passes to dns"));
   EXPECT_TRUE(Contains(text, "NOT IN FORCE"));
   EXPECT_TRUE(Contains(text, "NOT CONNECTED: no such file"));

@@ -4,6 +4,7 @@
 //
 //   gate_policy.cpp     changes of the policy, revocation
 //   gate_sas.cpp        security associations
+//   gate_time.cpp       is the clock right
 //   gate_reconcile.cpp  agreement after either side restarted
 #pragma once
 
@@ -32,8 +33,14 @@ class Gate {
   Gate(boost::asio::any_io_executor executor, bool lab, Store store, Events& events,
        DataplaneLink& link);
 
-  /// Takes the stored policy. Refuses one that this configuration no longer admits.
-  Result<void> Load();
+  /// Takes what is stored. Refuses a policy that this configuration no longer admits. `boot_id`: of
+  /// this boot, for the time guard.
+  Result<void> Load(const std::string& boot_id);
+
+  /// To be called each second, with both clocks.
+  void CheckTime(TimeGuard::Wall wall, TimeGuard::Boot boot);
+  /// What the last CheckTime() said.
+  [[nodiscard]] TimeVerdict clock() const { return clock_; }
 
   /// What a change did, or with a dry run would do.
   struct Change {
@@ -104,6 +111,9 @@ class Gate {
   Events& events_;
   DataplaneLink& link_;
   Turn turn_;
+  TimeGuard time_guard_{{}, {}, {}};
+  TimeVerdict clock_ = TimeVerdict::ok;
+  TimeGuard::Boot pruned_{0};  // when revocations were last forgotten
 
   model::Document document_;
   uint64_t generation_ = 0;

@@ -18,7 +18,7 @@ Gate::Gate(boost::asio::any_io_executor executor, bool lab, Store store, Events&
       link_(link),
       turn_(std::move(executor)) {}
 
-Result<void> Gate::Load() {
+Result<void> Gate::Load(const std::string& boot_id) {
   auto stored = store_.ReadPolicy();
   if (!stored) return tl::unexpected(stored.error());
   auto warnings = model::Validate(stored->document, lab_);
@@ -27,8 +27,11 @@ Result<void> Gate::Load() {
     error.message = "the stored policy is not admitted by this configuration: " + error.message;
     return tl::unexpected(error);
   }
-  auto revoked = store_.ReadRevoked();
+  auto revoked = store_.ReadRevokedPeers();
   if (!revoked) return tl::unexpected(revoked.error());
+  auto time = store_.ReadTimeGuard();
+  if (!time) return tl::unexpected(time.error());
+  time_guard_ = TimeGuard({}, std::move(*time), boot_id);
   document_ = std::move(stored->document);
   generation_ = stored->generation;
   policy_warnings_ = std::move(*warnings);
@@ -186,9 +189,11 @@ Gate::Changed Gate::Revoke(std::string peer, bool revoked, Wish wish) {
   if (wish.dry_run) co_return change;
 
   // Stored first: a revocation outlives whatever happens next.
-  if (auto stored = store_.WriteRevoked(peer, revoked); !stored) {
-    co_return tl::unexpected(stored.error());
-  }
+  const model::Revocable what{model::Revocable::Kind::peer, "", peer};
+  const auto now = std::chrono::system_clock::now();
+  const auto stored =
+      revoked ? store_.Deny({what, "", wish.operator_name, now, {}}) : store_.Admit(what);
+  if (!stored) co_return tl::unexpected(stored.error());
   if (revoked) {
     revoked_.insert(peer);
   } else {

@@ -13,6 +13,7 @@
 
 #include "control/model/json.hpp"
 #include "control/model/validate.hpp"
+#include "control/registry/statement.hpp"
 
 namespace portcullis {
 
@@ -20,10 +21,10 @@ using nlohmann::json;
 
 namespace {
 constexpr int64_t kApplicationId = 0x50637463;  // "Pctc", in the file's header
-constexpr int64_t kSchemaVersion = 1;
 
-// STRICT makes a wrong type an error; generation and in_force have one row each.
-constexpr const char* kSchema = R"(
+// Each makes its version of the one before, so that an older store is taken along; never changed
+// once it was released. STRICT makes a wrong type an error; what has a column `one` has one row.
+constexpr const char* kVersion1 = R"(
   CREATE TABLE resource (
     kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL,
     PRIMARY KEY (kind, name)) STRICT, WITHOUT ROWID;
@@ -38,64 +39,27 @@ constexpr const char* kSchema = R"(
   CREATE TABLE used_key (
     fingerprint TEXT PRIMARY KEY, sa TEXT NOT NULL, since INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 )";
-
-Error Broken(sqlite3* db, const std::string& doing) {
-  return {ErrorKind::kInternal,
-          fmt::format("the store failed at {}: {}", doing, sqlite3_errmsg(db)),
-          {},
-          {},
-          {}};
-}
+// Not only peers can be revoked; and the high-water mark of time.
+constexpr const char* kVersion2 = R"(
+  CREATE TABLE denied (
+    kind TEXT NOT NULL, issuer TEXT NOT NULL, id TEXT NOT NULL,
+    reason TEXT NOT NULL, who TEXT NOT NULL, since INTEGER NOT NULL, until INTEGER,
+    PRIMARY KEY (kind, issuer, id)) STRICT, WITHOUT ROWID;
+  INSERT INTO denied SELECT 'peer', '', peer, '', '', since, NULL FROM revoked;
+  DROP TABLE revoked;
+  CREATE TABLE revocation_epoch (
+    one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL) STRICT;
+  INSERT INTO revocation_epoch VALUES (1, (SELECT count(*) FROM denied));
+  CREATE TRIGGER epoch_only_grows BEFORE UPDATE ON revocation_epoch
+    WHEN new.epoch <= old.epoch
+    BEGIN SELECT raise(ABORT, 'the revocation epoch may only grow'); END;
+  CREATE TABLE time_guard (
+    one INTEGER PRIMARY KEY CHECK (one = 1), mark INTEGER NOT NULL, boot_id TEXT NOT NULL,
+    time_offset INTEGER NOT NULL, forward_since INTEGER) STRICT;
+)";
+constexpr std::array kVersions{kVersion1, kVersion2};
+constexpr auto kSchemaVersion = static_cast<int64_t>(kVersions.size());
 }  // namespace
-
-// One prepared statement: bind in order, step, read columns.
-class Store::Statement {
- public:
-  Statement(sqlite3* db, const char* sql) : db_(db), sql_(sql) {
-    sqlite3_prepare_v2(db, sql, -1, &statement_, nullptr);
-  }
-  ~Statement() { sqlite3_finalize(statement_); }
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
-
-  Statement& Bind(const std::string& text) {
-    sqlite3_bind_text(statement_, ++bound_, text.data(), static_cast<int>(text.size()),
-                      SQLITE_TRANSIENT);
-    return *this;
-  }
-  Statement& Bind(uint64_t number) {
-    sqlite3_bind_int64(statement_, ++bound_, static_cast<int64_t>(number));
-    return *this;
-  }
-  /// True: there is a row.
-  Result<bool> Step() {
-    if (statement_ == nullptr) return tl::unexpected(Broken(db_, sql_));
-    const int outcome = sqlite3_step(statement_);
-    if (outcome == SQLITE_ROW) return true;
-    if (outcome == SQLITE_DONE) return false;
-    return tl::unexpected(Broken(db_, sql_));
-  }
-  Result<void> Run() {
-    const auto row = Step();
-    if (!row) return tl::unexpected(row.error());
-    return {};
-  }
-  [[nodiscard]] std::string Text(int column) const {
-    const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
-    return text == nullptr
-               ? std::string()
-               : std::string(text, static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
-  }
-  [[nodiscard]] uint64_t Number(int column) const {
-    return static_cast<uint64_t>(sqlite3_column_int64(statement_, column));
-  }
-
- private:
-  sqlite3* db_;
-  const char* sql_;
-  sqlite3_stmt* statement_ = nullptr;
-  int bound_ = 0;
-};
 
 void Store::Close::operator()(sqlite3* db) const {
   sqlite3_close(db);
@@ -151,6 +115,7 @@ Result<void> Store::Prepare(const std::string& path, bool fresh) {
   // Exclusive: a second control on the same file would break the one rule, generations that grow.
   // Checked before the first write, so that a file which is not ours stays as it was.
   if (auto r = Run("PRAGMA locking_mode = EXCLUSIVE"); !r) return r;
+  int64_t version = 0;
   if (!fresh) {
     const auto number = [&](const char* pragma) -> Result<int64_t> {
       Statement s(db_.get(), pragma);
@@ -163,12 +128,13 @@ Result<void> Store::Prepare(const std::string& path, bool fresh) {
     if (*id != kApplicationId) {
       return Fail(ErrorKind::kInvalid, "it is another application's database");
     }
-    const auto version = number("PRAGMA user_version");
-    if (!version) return tl::unexpected(version.error());
-    if (*version != kSchemaVersion) {
-      return Fail(
-          ErrorKind::kInvalid,
-          fmt::format("it has schema version {}, this program knows {}", *version, kSchemaVersion));
+    const auto stored = number("PRAGMA user_version");
+    if (!stored) return tl::unexpected(stored.error());
+    version = *stored;
+    if (version < 1 || version > kSchemaVersion) {
+      return Fail(ErrorKind::kInvalid,
+                  fmt::format("it has schema version {}, this program knows 1 to {}", version,
+                              kSchemaVersion));
     }
     Statement check(db_.get(), "PRAGMA integrity_check(1)");
     const auto row = check.Step();
@@ -181,13 +147,17 @@ Result<void> Store::Prepare(const std::string& path, bool fresh) {
                              "PRAGMA secure_delete = ON", "PRAGMA trusted_schema = OFF"}) {
     if (auto r = Run(pragma); !r) return r;
   }
-  if (!fresh) return {};
-  const std::string create =
+  if (version == kSchemaVersion) return {};
+  std::string steps;
+  for (int64_t step = version; step < kSchemaVersion; ++step) {
+    steps += kVersions[static_cast<size_t>(step)];
+  }
+  const std::string all =
       fmt::format("BEGIN; PRAGMA application_id = {}; PRAGMA user_version = {}; {} COMMIT;",
-                  kApplicationId, kSchemaVersion, kSchema);
-  auto created = Run(create.c_str());
-  if (!created) unlink(path.c_str());  // it was empty or absent before
-  return created;
+                  kApplicationId, kSchemaVersion, steps);
+  auto made = Run(all.c_str());
+  if (!made && fresh) unlink(path.c_str());  // it was empty or absent before
+  return made;
 }
 
 Result<Store::Policy> Store::ReadPolicy() {
@@ -281,23 +251,6 @@ Result<Store::InForce> Store::ReadInForce() {
 Result<void> Store::WriteInForce(const InForce& in_force) {
   Statement s(db_.get(), "INSERT OR REPLACE INTO in_force VALUES (1, ?, ?)");
   return s.Bind(in_force.incarnation).Bind(in_force.generation).Run();
-}
-
-Result<std::set<std::string>> Store::ReadRevoked() {
-  std::set<std::string> all;
-  Statement s(db_.get(), "SELECT peer FROM revoked");
-  for (;;) {
-    const auto row = s.Step();
-    if (!row) return tl::unexpected(row.error());
-    if (!*row) return all;
-    all.insert(s.Text(0));
-  }
-}
-
-Result<void> Store::WriteRevoked(const std::string& peer, bool revoked) {
-  Statement s(db_.get(), revoked ? "INSERT OR IGNORE INTO revoked VALUES (?, unixepoch())"
-                                 : "DELETE FROM revoked WHERE peer = ?");
-  return s.Bind(peer).Run();
 }
 
 Result<bool> Store::KnowsKey(const std::string& fingerprint) {

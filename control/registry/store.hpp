@@ -1,7 +1,7 @@
-// What control must not forget: the policy and its generation, which peers are revoked, and the
-// fingerprint of every key that was ever used (the same key twice would repeat AES-GCM nonces).
-// Never a key itself. One SQLite file in WAL mode, 0600, held exclusively while control runs.
-// Everything here is called from one thread.
+// What control must not forget: the policy and its generation, what is revoked, until when time was
+// seen to go, and the fingerprint of every key that was ever used (the same key twice would repeat
+// AES-GCM nonces). Never a key itself. One SQLite file in WAL mode, 0600, held exclusively while
+// control runs. Everything here is called from one thread.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +12,15 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "control/model/denial.hpp"
+#include "control/model/time_guard.hpp"
 #include "control/model/types.hpp"
 
 struct sqlite3;
 
 namespace portcullis {
+
+class Statement;
 
 class Store {
  public:
@@ -44,8 +48,27 @@ class Store {
   Result<InForce> ReadInForce();
   Result<void> WriteInForce(const InForce& in_force);
 
-  Result<std::set<std::string>> ReadRevoked();
-  Result<void> WriteRevoked(const std::string& peer, bool revoked);
+  // ---- what is revoked (store_denied.cpp)
+
+  /// Grows with each change of what is denied, over restarts: whoever decided under an older one
+  /// decides again before he acts. What Prune() forgets has expired anyway and changes nothing.
+  Result<uint64_t> RevocationEpoch();
+  /// Denying what is denied already can make it last longer, never shorter. The new epoch.
+  Result<uint64_t> Deny(const model::Denial& denial);
+  /// Takes a revocation back, where there is one. The new epoch.
+  Result<uint64_t> Admit(const model::Revocable& what);
+  /// In order of kind, issuer, id.
+  Result<std::vector<model::Denial>> ReadDenied();
+  Result<bool> IsDenied(const model::Revocable& what);
+  /// Names of the peers among them.
+  Result<std::set<std::string>> ReadRevokedPeers();
+  /// Forgets what has expired by `now`, and how many that were; nothing unless the time guard says
+  /// that the clock is right: set forward, it would forget what is still valid.
+  Result<size_t> Prune(TimeVerdict clock, TimeGuard::Wall now);
+
+  /// TimeGuard::State{} when none was ever written.
+  Result<TimeGuard::State> ReadTimeGuard();
+  Result<void> WriteTimeGuard(const TimeGuard::State& state);
 
   /// kConflict when a key with this fingerprint was used before, ever.
   Result<void> RememberKey(const std::string& fingerprint, const std::string& sa);
@@ -61,13 +84,13 @@ class Store {
   [[nodiscard]] bool Healthy();
 
  private:
-  class Statement;
   struct Close {
     void operator()(sqlite3* db) const;
   };
   explicit Store(sqlite3* db) : db_(db) {}
   Result<void> Run(const char* sql);
   Result<void> Prepare(const std::string& path, bool fresh);
+  Result<uint64_t> WithNextEpoch(Statement& change);
   Result<void> WriteResources(const model::Document& document);
   /// COMMIT when `written` is a success, else ROLLBACK.
   Result<void> End(Result<void> written);

@@ -3,6 +3,7 @@
 
 #include "control/model/fields.hpp"
 #include "control/model/json.hpp"
+#include "control/registry/audit/log.hpp"
 #include "control/rest/observe.hpp"
 #include "control/rest/openapi.hpp"
 #include "control/rest/routes.hpp"
@@ -101,8 +102,9 @@ Answer GetStatus(Context& context, Request& request) {
   co_return Json(200,
                  {{"version", kVersion},
                   {"lab", gate.lab()},
-                  {"ready", gate.StoreHealthy() && gate.InSync()},
+                  {"ready", gate.StoreHealthy() && context.audit.Healthy() && gate.InSync()},
                   {"uptime_seconds", std::chrono::duration_cast<std::chrono::seconds>(up).count()},
+                  {"clock", Info(gate.clock()).name},
                   {"operator", request.who.name},
                   {"role", request.who.role == Role::operator_ ? "operator" : "viewer"},
                   {"policy",
@@ -170,9 +172,11 @@ Answer GetHealth(Context&, Request&) {
 Answer GetReadiness(Context& context, Request&) {
   Gate& gate = context.gate;
   const bool store = gate.StoreHealthy();
-  const bool ready = store && gate.InSync();
+  const bool audit = context.audit.Healthy();
+  const bool ready = store && audit && gate.InSync();
   co_return Json(ready ? 200 : 503, {{"ready", ready},
                                      {"store", store},
+                                     {"audit", audit},
                                      {"dataplane_connected", gate.link().ready()},
                                      {"in_sync", gate.InSync()}});
 }

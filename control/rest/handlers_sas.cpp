@@ -1,5 +1,4 @@
 // Security associations: keys go in and never come out.
-#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "control/model/fields.hpp"
@@ -74,25 +73,18 @@ Answer Install(Context& context, Request& request, std::string replaces) {
 }  // namespace
 
 Answer ListSas(Context& context, Request& request) {
-  const auto wrong = [&](const char* parameter, const char* expected) {
-    return Problem(kMalformed,
-                   {ErrorKind::kInvalid, "not an admitted value", parameter, expected,
-                    "\"" + request.query.at(parameter).substr(0, 63) + "\""},
-                   request.path);
-  };
-  uint32_t limit = kMostPerPage;
-  if (const auto given = request.query.find("limit"); given != request.query.end()) {
-    const std::string& text = given->second;
-    const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), limit);
-    if (failed != std::errc() || end != text.data() + text.size() || limit < 1 ||
-        limit > kMostPerPage) {
-      co_return wrong("limit", "a number from 1 to 1000");
-    }
-  }
+  const auto limit_given = Number(request, "limit", kMostPerPage, kMostPerPage);
+  if (!limit_given) co_return Problem(kMalformed, limit_given.error(), request.path);
+  const auto limit = static_cast<uint32_t>(*limit_given);
   std::string after;
   if (const auto given = request.query.find("after"); given != request.query.end()) {
     after = given->second;
-    if (!model::IsName(after)) co_return wrong("after", "an id");
+    if (!model::IsName(after)) {
+      co_return Problem(kMalformed,
+                        {ErrorKind::kInvalid, "not an admitted value", "after", "an id",
+                         "\"" + after.substr(0, 63) + "\""},
+                        request.path);
+    }
   }
   json items = json::array();
   bool more = false;

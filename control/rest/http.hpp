@@ -12,11 +12,12 @@
 
 namespace portcullis::rest {
 
-enum class Role { viewer, operator_ };
+enum class Role { none, viewer, operator_ };
 
 struct Operator {
   std::string name;  // subject CN of the client certificate
-  Role role = Role::viewer;
+  Role role = Role::none;
+  std::string certificate;  // its SHA-256, hex
 };
 
 struct Request {

@@ -4,8 +4,10 @@
 
 #include <iterator>
 
+#include "control/registry/audit/log.hpp"
 #include "control/rest/observe.hpp"
 #include "control/rest/routes.hpp"
+#include "control/syslog/syslog.hpp"
 
 namespace portcullis::rest {
 
@@ -112,6 +114,17 @@ Answer GetMetrics(Context& context, Request&) {
   out.Sample("", gate.revoked().size());
   out.Family("portcullis_sas", "gauge", "Security associations known to control");
   out.Sample("", gate.sas().size());
+  out.Family("portcullis_audit_records_total", "counter", "Records in the audit log");
+  out.Sample("", context.audit.count());
+  out.Family("portcullis_audit_writable", "gauge", "0: changes are refused until control restarts");
+  out.Sample("", context.audit.Healthy() ? 1 : 0);
+  if (context.syslog != nullptr) {
+    out.Family("portcullis_audit_syslog_lost_total", "counter",
+               "Records that the remote log did not get");
+    out.Sample("", context.syslog->lost());
+  }
+  out.Family("portcullis_clock_ok", "gauge", "Whether the wall clock can be believed");
+  out.Sample("", gate.clock() == TimeVerdict::ok ? 1 : 0);
   if (status) Ports(out, *status);
   if (counters) Counters(out, *counters);
   co_return Response{200, "text/plain; version=0.0.4; charset=utf-8", std::move(out.text), {}, {}};

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "control/model/fields.hpp"
 #include "control/model/json.hpp"
+#include "control/rest/audited.hpp"
 
 namespace portcullis::rest {
 
@@ -44,6 +46,9 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"PUT", "/v1/sas/{id}", kOperator, ReplaceSa},
     {"DELETE", "/v1/sas/{id}", kOperator, DeleteSa},
 
+    {"GET", "/v1/audit", kOperator, ListAudit},
+    {"GET", "/v1/audit/checkpoint", kOperator, GetAuditCheckpoint},
+
     {"GET", "/v1/status", kViewer, GetStatus},
     {"GET", "/v1/counters", kViewer, GetCounters},
     {"GET", "/v1/pipeline", kViewer, GetPipeline},
@@ -73,10 +78,15 @@ bool Matches(std::string_view pattern, std::string_view path, std::string& name)
   return pattern.empty() && path.empty();
 }
 
+bool Changes(const Route& route) {
+  return std::string_view(route.method) != "GET";
+}
+
 // Which query parameters a route takes is decided by what it is.
 bool Takes(const Route& route, const std::string& parameter) {
   const std::string_view path = route.path;
-  if (route.role == kOperator) return parameter == "dryRun";
+  if (Changes(route)) return parameter == "dryRun";
+  if (path == "/v1/audit") return parameter == "from" || parameter == "count";
   if (path == "/v1/sas") return parameter == "after" || parameter == "limit";
   if (path == "/v1/counters") return parameter == "by";
   if (path == "/v1/events") return parameter == "follow";
@@ -114,7 +124,7 @@ std::span<const Route> Routes() {
   return kRoutes;
 }
 
-Answer Dispatch(Context& context, Request& request) {
+Answer Dispatch(Context& context, Request& request, Audited& audited) {
   std::string allow;
   const Route* found = nullptr;
   for (const Route& route : kRoutes) {
@@ -156,12 +166,32 @@ Answer Dispatch(Context& context, Request& request) {
          request.content_type.empty() ? "none" : request.content_type.substr(0, 63)},
         request.path);
   }
+  if (Changes(*found) && !Flag(request, "dryRun", false)) {
+    if (const auto begun = audited.Begin(); !begun) {
+      context.gate.events().Tell("audit_failed", begun.error().Text(), request.who.name);
+      co_return Problem(begun.error(), request.path);
+    }
+  }
   co_return co_await found->handler(context, request);
 }
 
 bool Flag(const Request& request, const char* parameter, bool fallback) {
   const auto found = request.query.find(parameter);
   return found == request.query.end() ? fallback : found->second == "true";
+}
+
+Result<uint64_t> Number(const Request& request, const char* parameter, uint64_t fallback,
+                        uint64_t most) {
+  const auto given = request.query.find(parameter);
+  if (given == request.query.end()) return fallback;
+  const std::string& text = given->second;
+  uint64_t number = 0;
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (failed != std::errc() || end != text.data() + text.size() || number < 1 || number > most) {
+    return Invalid(parameter, "not an admitted value", fmt::format("a number from 1 to {}", most),
+                   "\"" + text.substr(0, 63) + "\"");
+  }
+  return number;
 }
 
 Gate::Wish WishOf(const Request& request) {

@@ -10,11 +10,20 @@
 #include "control/core/gate.hpp"
 #include "control/rest/http.hpp"
 
+namespace portcullis {
+class AuditLog;
+class Syslog;
+}  // namespace portcullis
+
 namespace portcullis::rest {
+
+class Audited;
 
 /// What handlers work on.
 struct Context {
   Gate& gate;
+  AuditLog& audit;
+  const Syslog* syslog = nullptr;  // null: none is configured
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 };
 
@@ -31,8 +40,9 @@ struct Route {
 std::span<const Route> Routes();
 
 /// Finds the route and calls its handler, or says why not: 404, 405 with Allow, 403 by role, 400
-/// for a query parameter, 415 and 400 for a body.
-Answer Dispatch(Context& context, Request& request);
+/// for a query parameter, 415 and 400 for a body. A change is begun in the audit log first; 503
+/// when that cannot be written.
+Answer Dispatch(Context& context, Request& request, Audited& audited);
 
 // handlers_policy.cpp
 Answer ListInterfaces(Context&, Request&);
@@ -59,6 +69,9 @@ Answer CreateSa(Context&, Request&);
 Answer GetSa(Context&, Request&);
 Answer ReplaceSa(Context&, Request&);
 Answer DeleteSa(Context&, Request&);
+// handlers_audit.cpp
+Answer ListAudit(Context&, Request&);
+Answer GetAuditCheckpoint(Context&, Request&);
 // handlers_observe.cpp
 Answer GetStatus(Context&, Request&);
 Answer GetCounters(Context&, Request&);
@@ -74,6 +87,9 @@ Answer GetMetrics(Context&, Request&);
 
 /// "true" or "false"; absent: `fallback`. The value was checked by Dispatch.
 bool Flag(const Request& request, const char* parameter, bool fallback);
+/// A parameter from 1 to `most`; absent: `fallback`. The error names the parameter.
+Result<uint64_t> Number(const Request& request, const char* parameter, uint64_t fallback,
+                        uint64_t most);
 Gate::Wish WishOf(const Request& request);
 /// The answer to a change: its difference as `would` or `changes`.
 nlohmann::json ToJson(const Gate::Change& change, bool dry_run);

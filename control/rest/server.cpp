@@ -21,6 +21,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "control/rest/audited.hpp"
+
 namespace portcullis::rest {
 
 namespace asio = boost::asio;
@@ -139,8 +141,8 @@ class Session {
     }
     who_.name = OperatorName(stream_.native_handle());
     const auto known = shared_->settings.operators.find(who_.name);
-    known_ = known != shared_->settings.operators.end();
-    if (known_) who_.role = known->second;
+    if (known != shared_->settings.operators.end()) who_.role = known->second;
+    who_.certificate = CertificateDigest(stream_.native_handle());
     while (co_await ServeOne()) {
     }
     beast::get_lowest_layer(stream_).expires_after(kHandshakeTime);
@@ -176,8 +178,10 @@ class Session {
     request.body = std::move(message.body());
     request.who = who_;
     const bool split = SplitTarget(message.target(), request);
-    const Response response = co_await Answered(request, split);
+    Audited audited(shared_->context, request);
+    const Response response = co_await Answered(request, split, audited);
     Wipe(request.body);
+    audited.End(response);
     if (request.method != "GET") {
       spdlog::info("{} {} by {}: {}", request.method, request.path, who_.name, response.status);
     }
@@ -188,8 +192,8 @@ class Session {
     co_return co_await Send(response, keep_alive);
   }
 
-  asio::awaitable<Response> Answered(Request& request, bool split) {
-    if (!known_) {
+  asio::awaitable<Response> Answered(Request& request, bool split, Audited& audited) {
+    if (who_.role == Role::none) {
       co_return Problem(
           kForbidden,
           {ErrorKind::kForbidden, "the certificate's subject is not one of the operators", "",
@@ -201,7 +205,7 @@ class Session {
           kMalformed, {ErrorKind::kInvalid, "a query parameter appears twice", "", "once", "twice"},
           request.path);
     }
-    Response response = co_await Dispatch(shared_->context, request);
+    Response response = co_await Dispatch(shared_->context, request, audited);
     if (response.stream && shared_->streams >= kMostStreams) {
       co_return Problem(kUnavailable,
                         {ErrorKind::kUnavailable, "too many event streams are open", "",
@@ -228,6 +232,7 @@ class Session {
           {ErrorKind::kInvalid, body ? "the body is too large" : "the header is too large", "",
            fmt::format("at most {} bytes", body ? kMostBodyBytes : kMostHeaderBytes), "more"},
           path);
+      if (body) Refused(message, path, response);
     } else {
       response = Problem(
           kMalformed, {ErrorKind::kInvalid, "not an HTTP request: " + error.message(), "", "", ""},
@@ -246,6 +251,16 @@ class Session {
     }
     OPENSSL_cleanse(away.data(), away.size());
     co_return false;
+  }
+
+  // Whose body nobody read to its end was refused all the same.
+  template <class Message>
+  void Refused(const Message& message, const std::string& path, const Response& response) {
+    Request request;
+    request.method = std::string(message.method_string());
+    request.path = path;
+    request.who = who_;
+    Audited(shared_->context, request).End(response);
   }
 
   static void Common(http::response<http::string_body>& message, const Response& response) {
@@ -335,7 +350,6 @@ class Session {
   Listed listed_;
   beast::flat_buffer buffer_;
   Operator who_;
-  bool known_ = false;
   uint64_t seen_ = 0;  // number of the last event that was sent
 };
 

@@ -1,5 +1,6 @@
 #include "control/rest/tls.hpp"
 
+#include <fmt/ranges.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <span>
 
 namespace portcullis::rest {
 
@@ -86,6 +88,17 @@ std::string OperatorName(SSL* connection) {
   const bool plain =
       std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < ' ' || c == 127; });
   return plain ? name : std::string();
+}
+
+std::string CertificateDigest(SSL* connection) {
+  const std::unique_ptr<X509, decltype(&X509_free)> certificate(
+      SSL_get1_peer_certificate(connection), X509_free);
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned length = 0;
+  if (!certificate || X509_digest(certificate.get(), EVP_sha256(), digest.data(), &length) != 1) {
+    return {};
+  }
+  return fmt::format("{:02x}", fmt::join(std::span(digest).first(length), ""));
 }
 
 }  // namespace portcullis::rest

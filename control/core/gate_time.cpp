@@ -1,0 +1,18 @@
+// Is the wall clock right? Asked each second; what changes is told, what must survive is stored,
+// and revocations of things that have expired by a right clock are forgotten.
+#include "control/core/gate.hpp"
+
+namespace portcullis {
+
+void Gate::CheckTime(TimeGuard::Wall wall, TimeGuard::Boot boot) {
+  constexpr std::chrono::hours kPruneEvery{1};
+  const TimeVerdict before = clock_;
+  clock_ = time_guard_.Check(wall, boot);
+  if (clock_ != before) events_.Tell("time_step", Info(clock_).text);
+  // What cannot be stored now is stored the next time; /readyz tells of a store that does not
+  // write.
+  if (time_guard_.Due() && store_.WriteTimeGuard(time_guard_.state())) time_guard_.Saved();
+  if (boot - pruned_ >= kPruneEvery && store_.Prune(clock_, wall)) pruned_ = boot;
+}
+
+}  // namespace portcullis

@@ -1,0 +1,81 @@
+// One prepared statement of SQLite: bind in order, step, read columns. For the store's own files.
+#pragma once
+
+#include <fmt/format.h>
+#include <sqlite3.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/result.hpp"
+
+namespace portcullis {
+
+inline Error Broken(sqlite3* db, const std::string& doing) {
+  return {ErrorKind::kInternal,
+          fmt::format("the store failed at {}: {}", doing, sqlite3_errmsg(db)),
+          {},
+          {},
+          {}};
+}
+
+class Statement {
+ public:
+  Statement(sqlite3* db, const char* sql) : db_(db), sql_(sql) {
+    sqlite3_prepare_v2(db, sql, -1, &statement_, nullptr);
+  }
+  ~Statement() { sqlite3_finalize(statement_); }
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+
+  Statement& Bind(const std::string& text) {
+    sqlite3_bind_text(statement_, ++bound_, text.data(), static_cast<int>(text.size()),
+                      SQLITE_TRANSIENT);
+    return *this;
+  }
+  Statement& Bind(uint64_t number) {
+    sqlite3_bind_int64(statement_, ++bound_, static_cast<int64_t>(number));
+    return *this;
+  }
+  /// NULL where there is none.
+  Statement& Bind(std::optional<int64_t> number) {
+    ++bound_;
+    if (number) sqlite3_bind_int64(statement_, bound_, *number);
+    return *this;
+  }
+  /// True: there is a row.
+  Result<bool> Step() {
+    if (statement_ == nullptr) return tl::unexpected(Broken(db_, sql_));
+    const int outcome = sqlite3_step(statement_);
+    if (outcome == SQLITE_ROW) return true;
+    if (outcome == SQLITE_DONE) return false;
+    return tl::unexpected(Broken(db_, sql_));
+  }
+  Result<void> Run() {
+    const auto row = Step();
+    if (!row) return tl::unexpected(row.error());
+    return {};
+  }
+  [[nodiscard]] std::string Text(int column) const {
+    const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
+    return text == nullptr
+               ? std::string()
+               : std::string(text, static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
+  }
+  [[nodiscard]] uint64_t Number(int column) const {
+    return static_cast<uint64_t>(sqlite3_column_int64(statement_, column));
+  }
+  [[nodiscard]] std::optional<int64_t> MaybeNumber(int column) const {
+    if (sqlite3_column_type(statement_, column) == SQLITE_NULL) return {};
+    return sqlite3_column_int64(statement_, column);
+  }
+
+ private:
+  sqlite3* db_;
+  const char* sql_;
+  sqlite3_stmt* statement_ = nullptr;
+  int bound_ = 0;
+};
+
+}  // namespace portcullis

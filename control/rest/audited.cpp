@@ -1,0 +1,65 @@
+#include "control/rest/audited.hpp"
+
+#include <algorithm>
+
+namespace portcullis::rest {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr unsigned kFirstError = 400;
+constexpr unsigned kFirstServerError = 500;
+// Whatever a client sends as a path or a method, a record stays short.
+constexpr size_t kMostText = 256;
+
+const char* RoleName(Role role) {
+  switch (role) {
+    case Role::none:
+      return "none";
+    case Role::viewer:
+      return "viewer";
+    case Role::operator_:
+      return "operator";
+  }
+  return "";
+}
+
+const char* OutcomeOf(unsigned status) {
+  if (status < kFirstError) return audit::kDone;
+  return status < kFirstServerError ? audit::kRefused : audit::kFailed;
+}
+
+}  // namespace
+
+Audited::Audited(Context& context, const Request& request)
+    : context_(context), reads_(request.method == "GET") {
+  entry_.who = request.who.name;
+  entry_.action = request.method.substr(0, kMostText);
+  entry_.subject = request.path.substr(0, kMostText);
+  if (!request.body.empty()) entry_.digest = audit::Hex(audit::Sha256({request.body}));
+  entry_.detail = {{"role", RoleName(request.who.role)}, {"certificate", request.who.certificate}};
+}
+
+Result<void> Audited::Begin() {
+  entry_.outcome = audit::kBegun;
+  const auto number = context_.audit.Append(entry_);
+  if (!number) return tl::unexpected(number.error());
+  entry_.detail["begun"] = *number;
+  begun_ = true;
+  return {};
+}
+
+void Audited::End(const Response& response) {
+  const bool refused =
+      response.status >= kFirstError && (!reads_ || response.status == kForbidden.status);
+  if (!begun_ && !refused) return;
+  entry_.outcome = OutcomeOf(response.status);
+  entry_.detail["status"] = response.status;
+  const auto number = context_.audit.Append(entry_);
+  if (number) return;
+  // The answer stands, since what it tells has happened; that it was begun is recorded.
+  context_.gate.events().Tell("audit_failed", number.error().Text(), entry_.who);
+}
+
+}  // namespace portcullis::rest
