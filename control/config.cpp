@@ -1,5 +1,6 @@
 #include "control/config.hpp"
 
+#include <pwd.h>
 #include <yaml-cpp/yaml.h>
 
 #include <filesystem>
@@ -147,6 +148,21 @@ Syslog::Settings ReadSyslog(Section& syslog) {
   return settings;
 }
 
+// By name, as in the dataplane's configuration.
+std::vector<uid_t> ReadUsers(Section& section) {
+  std::vector<uid_t> users;
+  const YAML::Node names = section.List("users");
+  for (const YAML::Node& name : names) {
+    const passwd* entry = name.IsScalar() ? getpwnam(name.Scalar().c_str()) : nullptr;
+    if (entry == nullptr) {
+      section.Refuse(name, "users", "there is no such user", "users of this host",
+                     Section::Shown(name));
+    }
+    users.push_back(entry->pw_uid);
+  }
+  return users;
+}
+
 ControlConfig Read(const std::string& path) {
   const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
   const auto from_here = [&](const std::string& file) { return (folder / file).string(); };
@@ -168,6 +184,13 @@ ControlConfig Read(const std::string& path) {
         "checkpoint_every", static_cast<uint32_t>(config.audit.checkpoint_every), 1, kMost);
     if (auto syslog = audit->OptionalInner("syslog")) config.syslog = ReadSyslog(*syslog);
     audit->RefuseOthers();
+  }
+
+  if (auto guard = top.OptionalInner("guard")) {
+    config.guard.emplace();
+    config.guard->path = from_here(guard->Text("socket"));
+    config.guard->users = ReadUsers(*guard);
+    guard->RefuseOthers();
   }
 
   Section rest = top.Inner("rest");

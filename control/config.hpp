@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/result.hpp"
+#include "control/admission/server.hpp"
 #include "control/registry/audit/log.hpp"
 #include "control/rest/server.hpp"
 #include "control/syslog/syslog.hpp"
@@ -17,6 +18,7 @@ struct ControlConfig {
   AuditLog::Settings audit;
   std::string steering;
   std::optional<Syslog::Settings> syslog;
+  std::optional<admission::ServerSettings> guard;  // none: nobody opens sessions
   rest::ServerSettings rest;
 };
 

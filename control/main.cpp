@@ -71,7 +71,17 @@ Result<void> Run(const std::string& config_path) {
   asio::steady_timer each_second(io);
   asio::co_spawn(io, WatchTime(gate, each_second), Rethrow);
 
-  rest::Context context{gate, *audit, syslog ? &*syslog : nullptr};
+  admission::Sessions sessions(io.get_executor(), gate);
+  asio::co_spawn(io, sessions.Run(), Rethrow);
+  std::optional<admission::Server> guard;
+  if (config->guard) {
+    auto listening = admission::Server::Listen(io.get_executor(), *config->guard, sessions, events);
+    if (!listening) return tl::unexpected(listening.error());
+    guard.emplace(std::move(*listening));
+    asio::co_spawn(io, guard->Run(), Rethrow);
+  }
+
+  rest::Context context{gate, *audit, sessions, syslog ? &*syslog : nullptr};
   auto server = rest::Server::Listen(io.get_executor(), config->rest, context);
   if (!server) return tl::unexpected(server.error());
 
@@ -91,6 +101,8 @@ Result<void> Run(const std::string& config_path) {
   // What still runs refers to the objects above, so it ends before they do.
   server->Stop();
   link.Stop();
+  if (guard) guard->Stop();
+  sessions.Stop();
   each_second.cancel();
   if (syslog) syslog->Stop();
   io.restart();

@@ -96,6 +96,14 @@ model::Sa Sessions::Session::Make(const Generation& g, steer::Direction directio
 Sessions::Sessions(const asio::any_io_executor& executor, Gate& gate, Times times)
     : gate_(gate), times_(times), pause_(executor) {}
 
+// Expiry is judged by a clock that may be wrong (model/time_guard.hpp).
+tl::expected<void, Refusal> Sessions::ClockAdmits(bool renewal) const {
+  const TimeVerdict clock = gate_.clock();
+  if (clock == TimeVerdict::ok) return {};
+  if (clock == TimeVerdict::stepped_forward_in_grace && renewal) return {};
+  return Refuse(Reason::clock_wrong, Info(clock).text);
+}
+
 tl::expected<Sessions::Session*, Refusal> Sessions::SessionFor(const Grant& grant,
                                                                const Wanted& wanted) {
   if (!wanted.session.empty()) {
@@ -137,6 +145,9 @@ tl::expected<Sessions::Session*, Refusal> Sessions::SessionFor(const Grant& gran
 }
 
 tl::expected<Terms, Refusal> Sessions::Admit(const Applicant& who, const Wanted& wanted) {
+  if (auto admits = ClockAdmits(!wanted.session.empty()); !admits) {
+    return tl::unexpected(admits.error());
+  }
   const auto now = WallClock::now();
   auto grant = Decide(gate_.document(), gate_.revoked(), who, now);
   if (!grant) return tl::unexpected(grant.error());

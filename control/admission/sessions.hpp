@@ -118,6 +118,7 @@ class Sessions {
     Clock::time_point at;
   };
 
+  [[nodiscard]] tl::expected<void, identity::Refusal> ClockAdmits(bool renewal) const;
   tl::expected<Session*, identity::Refusal> SessionFor(const Grant& grant, const Wanted& wanted);
   Session* Find(const std::string& id, uint64_t generation);
   Done InForce(Session& session);

@@ -134,4 +134,18 @@ Answer DeleteSa(Context& context, Request& request) {
   co_return Json(200, ToJson(*change, wish.dry_run));
 }
 
+Answer ListSessions(Context& context, Request&) {
+  json items = json::array();
+  for (const admission::SessionState& s : context.sessions.List()) {
+    items.push_back({{"id", s.id},
+                     {"peer", s.peer},
+                     {"interface", s.interface},
+                     {"generation", s.generation},
+                     {"confirmed", s.confirmed},
+                     {"expires_in", s.left.count()}});
+  }
+  json body = {{"items", std::move(items)}};
+  co_return Json(200, body);
+}
+
 }  // namespace portcullis::rest

@@ -46,6 +46,8 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"PUT", "/v1/sas/{id}", kOperator, ReplaceSa},
     {"DELETE", "/v1/sas/{id}", kOperator, DeleteSa},
 
+    {"GET", "/v1/sessions", kViewer, ListSessions},
+
     {"GET", "/v1/audit", kOperator, ListAudit},
     {"GET", "/v1/audit/checkpoint", kOperator, GetAuditCheckpoint},
 

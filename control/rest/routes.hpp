@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "control/admission/sessions.hpp"
 #include "control/core/gate.hpp"
 #include "control/rest/http.hpp"
 
@@ -23,6 +24,7 @@ class Audited;
 struct Context {
   Gate& gate;
   AuditLog& audit;
+  const admission::Sessions& sessions;
   const Syslog* syslog = nullptr;  // null: none is configured
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 };
@@ -69,6 +71,7 @@ Answer CreateSa(Context&, Request&);
 Answer GetSa(Context&, Request&);
 Answer ReplaceSa(Context&, Request&);
 Answer DeleteSa(Context&, Request&);
+Answer ListSessions(Context&, Request&);
 // handlers_audit.cpp
 Answer ListAudit(Context&, Request&);
 Answer GetAuditCheckpoint(Context&, Request&);

@@ -61,6 +61,7 @@ def test_every_operation_answers_as_documented(rest):
     assert [one['id'] for one in rest.ok('GET', '/v1/sas')['items']] == ['in-2']
     assert replaced['changes']['removed'] == [{'kind': 'sa', 'name': 'in'}]
 
+    assert rest.ok('GET', '/v1/sessions') == {'items': []}  # nobody came by the guard
     assert rest.ok('GET', '/v1/audit')['items'][0]['action'] == 'open'
     assert rest.ok('GET', '/v1/audit/checkpoint')['count'] > 1
 
