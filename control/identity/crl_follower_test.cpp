@@ -112,7 +112,11 @@ class CrlFollowerTest : public testing::Test {
     Write("root.pem", Pem(root_.certificate.get()));
     authorities_ = *Authorities::Load({{{directory_ / "root.pem"}}, {}});
   }
-  void TearDown() override { fs::remove_all(directory_); }
+  void TearDown() override {
+    for (const auto& follower : followers_) follower->Stop();
+    io_.run();  // ends, since nothing is left to do
+    fs::remove_all(directory_);
+  }
 
   void Write(const char* name, const std::string& content) const {
     std::ofstream(directory_ / name, std::ios::binary) << content;
@@ -121,8 +125,9 @@ class CrlFollowerTest : public testing::Test {
     return Der(IssueCrl({.number = number}, root_).get());
   }
   // Runs until the test ends; looks again when it is told to.
-  CrlFollower& Follow(const CrlLocation& location, FetchLimits limits = {}) {
-    CrlFollowerSettings settings{location, limits, 24h, 24h};
+  CrlFollower& Follow(const CrlLocation& location, FetchLimits limits = {},
+                      std::chrono::milliseconds interval = 24h) {
+    CrlFollowerSettings settings{location, limits, interval, interval};
     followers_.push_back(std::make_unique<CrlFollower>(io_.get_executor(), std::move(settings),
                                                        authorities_, revocations_));
     return *followers_.back();
@@ -150,8 +155,8 @@ class CrlFollowerTest : public testing::Test {
   Issued root_ = Issue(CaSpec("root"));
   std::shared_ptr<const Authorities> authorities_;
   Revocations revocations_{0s};
+  asio::io_context io_;
   std::vector<std::unique_ptr<CrlFollower>> followers_;
-  asio::io_context io_;  // last: goes first, and what runs on it with it
 };
 
 void ExpectWords(const std::string& text, const std::string& words) {
@@ -259,8 +264,7 @@ TEST_F(CrlFollowerTest, FollowsUntilItIsStopped) {
       [](auto& socket) { Say(socket, Ok("garbage")); },
       [&](auto& socket) { Say(socket, Ok(lists[2])); },
   });
-  CrlFollower follower(io_.get_executor(), {server.Location(), {}, 1ms, 1ms}, authorities_,
-                       revocations_);
+  auto& follower = Follow(server.Location(), {}, 1ms);
   asio::co_spawn(io_, follower.Run(), asio::detached);
   while (InForce() != "03") ASSERT_NE(io_.run_one_for(60s), 0U) << follower.status().error;
   follower.Stop();
