@@ -86,9 +86,9 @@ TEST_F(ListenerTest, RequestHasADeadlineToo) {
 }
 
 TEST_F(ListenerTest, HandlerMayGiveMoreTime) {
-  const ConnectionHandler patient = [](Connection& c) -> boost::asio::awaitable<void> {
+  const ConnectionHandler patient = [](Connection& c) {
     c.stream.next_layer().expires_after(kLongest);
-    co_await Echo(c);
+    return Echo(c);
   };
   TestGate gate(server_, {.request_time = 50ms}, patient);
   Client client(gate.port(), context_.get());
@@ -192,9 +192,9 @@ TEST_F(ListenerTest, AuthenticatedOnesAreBoundedPerSource) {
 
 TEST_F(ListenerTest, HandlerThatThrowsEndsItsConnectionOnly) {
   int calls = 0;
-  const ConnectionHandler handler = [&](Connection& c) -> boost::asio::awaitable<void> {
+  const ConnectionHandler handler = [&](Connection& c) {
     if (++calls == 1) throw std::runtime_error("a mistake");
-    co_await Echo(c);
+    return Echo(c);
   };
   TestGate gate(server_, {}, handler);
   Client first(gate.port(), context_.get());
