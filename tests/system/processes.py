@@ -271,11 +271,13 @@ class Control(Process):
         self.pki = pki
         self.port = port
         self.store = folder / 'control.db'
+        self.guard_socket = folder / 'admission.sock'
         certificate, key = pki.server
         self.config = {
             'lab': lab,
             'store': str(self.store),
             'steering': str(steering),
+            'guard': {'socket': str(self.guard_socket), 'users': ['root']},
             'rest': {'address': '127.0.0.1', 'port': port, 'certificate': str(certificate),
                      'key': str(key), 'client_ca': str(pki.ca), 'operators': pki.operators},
         }
@@ -308,6 +310,44 @@ class Control(Process):
 
     def rest(self, operator='alice'):
         return Rest(self.namespace, self.port, self.pki.context(operator))
+
+
+class Guard(Process):
+    """portcullis-guard with one listener for certificates, on all addresses of the namespace.
+    authorities: session_peer.Authorities, whose issuer's tokens serve for interface nsmf."""
+
+    def __init__(self, namespace, folder, control, authorities, port=4433):
+        # Imported by the few who need pyOpenSSL.
+        from session_peer import ISSUER, SERVER
+        folder = pathlib.Path(folder)
+        self.authorities = authorities
+        certificate, key = authorities.credentials('gate.example', SERVER)
+        ca = authorities.ca
+        self.config = {
+            'identity': 'gate.example',
+            'control': {'socket': str(control), 'user': 'root'},
+            'listeners': {'certificate': [{
+                'address': '0.0.0.0', 'port': port,
+                'certificates': [{'chain': str(certificate), 'key': str(key)}]}]},
+            'anchors': [{'path': str(ca.anchor)}],
+            'intermediates': [],
+            'crls': {'locations': [str(ca.crl)], 'grace_seconds': 0},
+            'interfaces': [{'name': 'nsmf', 'audience': 'https://gate.example/nsmf'}],
+            'issuers': [{'issuer': ISSUER, 'keys': str(authorities.jwks), 'algorithms': ['ES256']}],
+        }
+        self.config_file = folder / 'guard.yaml'
+        self.config_file.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding='ascii')
+        super().__init__(namespace, [BIN / 'portcullis-guard', '--config', self.config_file],
+                         folder / 'guard.log')
+        self.port = port
+
+    def start(self):
+        self.launch()
+        self.require(self._listening, 'listening')
+
+    def _listening(self):
+        with self.namespace.entered(), socket.socket() as probe:
+            return probe.connect_ex(('127.0.0.1', self.port)) == 0
 
 
 # ---- packets

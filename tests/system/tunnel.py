@@ -107,7 +107,8 @@ class Tunnel:
             {'name': 'core', 'role': 'trusted', 'device': {'interface': 'core0'}}],
             prefix=prefix, **settings)
         self.closing.append(self.dataplane.forget)
-        self.control = Control(self.gate, self.folder, self.dataplane.socket, self.pki)
+        self.control = Control(self.gate, self.folder, self.dataplane.socket, self.pki,
+                               lab=settings.get('lab', True))
         self.dataplane.start()
         self.control.start()
         self.rest = self.control.rest()
@@ -120,6 +121,9 @@ class Tunnel:
         self.peer_mac = self.peer.mac('wire0')
         self.server_mac = self.server.mac('srv0')
 
+        self._configure(algorithm)
+
+    def _configure(self, algorithm):
         self.rest.put('/v1/policy', policy_body([peer_body()]))
         self.inbound, self.outbound = self.new_pair(0x1001, algorithm)
         self.install_pair()
