@@ -174,6 +174,7 @@ tl::expected<Terms, Refusal> Sessions::Admit(const Applicant& who, const Wanted&
   next.who = who;
   next.wanted = wanted;
   next.decided = now;
+  next.epoch = gate_.epoch();
   next.gate_spi = *spi;
   next.algorithm = *algorithm;
   next.selectors = grant->selectors;
@@ -208,12 +209,17 @@ Sessions::Done Sessions::Install(std::string id, uint64_t generation, Secret to_
     co_return Refuse(Reason::request_malformed, fmt::format("keys of {} bytes each", key_bytes));
   }
   // Again, now that there are keys: somebody may have been revoked since.
+  if (gate_.RevokedSince(session->peer, next.epoch)) {
+    session->next.reset();
+    co_return Refuse(Reason::peer_revoked, "revoked since the session was admitted");
+  }
   const auto grant = Decide(gate_.document(), gate_.revoked(), next.who, WallClock::now());
   if (!grant || !Same(grant->selectors, next.selectors)) {
     session->next.reset();
     if (!grant) co_return tl::unexpected(grant.error());
     co_return Refuse(Reason::policy_denied, "policy has changed since the session was admitted");
   }
+  next.epoch = gate_.epoch();
   next.busy = true;
   model::Sa inbound = session->Make(next, steer::INBOUND, std::move(to_gate));
   const auto installed = co_await gate_.InstallSa(std::move(inbound), kNone, kOwnWish);
@@ -372,35 +378,38 @@ asio::awaitable<void> Sessions::NoticeFirstPackets() {
   }
 }
 
-asio::awaitable<void> Sessions::TidyUp() {
+// Nothing: it goes on. Empty: there is nothing left of it to tell about.
+std::optional<std::string> Sessions::WhyOver(Session& session) {
   const auto now = Clock::now();
-  const bool changed =
-      judged_generation_ != gate_.generation() || judged_revoked_ != gate_.revoked();
-  judged_generation_ = gate_.generation();
-  judged_revoked_ = gate_.revoked();
+  std::optional<Generation>& next = session.next;
+  if (next && !next->busy && now >= next->take_back) {
+    if (next->state == Generation::State::installed) {
+      leaving_.push_back({session.SaName(next->number, steer::INBOUND), now});
+      gate_.events().Tell("session",
+                          fmt::format("session '{}' on {}: generation {} was not confirmed",
+                                      session.id, session.interface, next->number),
+                          {}, session.peer);
+    }
+    next.reset();
+  }
+  if (!session.current && !next) return "";
+  if (session.current && now >= session.current->ends) return "its time is up";
+  for (auto* generation : {&session.current, &session.next}) {
+    if (!*generation || (*generation)->epoch == gate_.epoch()) continue;
+    if (gate_.RevokedSince(session.peer, (*generation)->epoch)) return "the peer was revoked";
+    // At the time when it was admitted, but under what operators have changed since.
+    const auto grant =
+        Decide(gate_.document(), gate_.revoked(), (*generation)->who, (*generation)->decided);
+    if (!grant) return grant.error().Text();
+    (*generation)->epoch = gate_.epoch();
+  }
+  return {};
+}
+
+asio::awaitable<void> Sessions::TidyUp() {
   std::vector<std::pair<std::string, std::string>> ending;  // session, why
   for (auto& [id, session] : sessions_) {
-    std::optional<Generation>& next = session.next;
-    if (next && !next->busy && now >= next->take_back) {
-      if (next->state == Generation::State::installed) {
-        leaving_.push_back({session.SaName(next->number, steer::INBOUND), now});
-        gate_.events().Tell("session",
-                            fmt::format("session '{}' on {}: generation {} was not confirmed", id,
-                                        session.interface, next->number),
-                            {}, session.peer);
-      }
-      next.reset();
-    }
-    if (!session.current && !next) {
-      ending.emplace_back(id, "");
-    } else if (session.current && now >= session.current->ends) {
-      ending.emplace_back(id, "its time is up");
-    } else if (changed && session.current) {
-      // Under what held when it was admitted, but for what operators have changed since.
-      const auto grant =
-          Decide(gate_.document(), gate_.revoked(), session.current->who, session.current->decided);
-      if (!grant) ending.emplace_back(id, grant.error().Text());
-    }
+    if (auto why = WhyOver(session)) ending.emplace_back(id, std::move(*why));
   }
   for (auto& [id, why] : ending) {
     if (why.empty()) {

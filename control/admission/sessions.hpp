@@ -17,7 +17,6 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -96,6 +95,7 @@ class Sessions {
     Applicant who;
     Wanted wanted;
     std::chrono::system_clock::time_point decided;
+    uint64_t epoch = 0;  // Gate::epoch() of the latest decision
     uint32_t gate_spi = 0;
     steer::Algorithm algorithm{};
     std::vector<steer::Selector> selectors;
@@ -125,6 +125,7 @@ class Sessions {
   boost::asio::awaitable<void> Drop(std::string id, std::string why);
   boost::asio::awaitable<void> RemoveLeaving();
   boost::asio::awaitable<void> NoticeFirstPackets();
+  std::optional<std::string> WhyOver(Session& session);
   boost::asio::awaitable<void> TidyUp();
 
   Gate& gate_;
@@ -133,8 +134,6 @@ class Sessions {
   bool stopping_ = false;
   std::map<std::string, Session> sessions_;
   std::vector<Leaving> leaving_;
-  uint64_t judged_generation_ = 0;  // of the policy that all sessions were last held against
-  std::set<std::string> judged_revoked_;
 };
 
 }  // namespace portcullis::admission

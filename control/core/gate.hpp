@@ -80,6 +80,14 @@ class Gate {
   [[nodiscard]] const model::Document& document() const { return document_; }
   [[nodiscard]] uint64_t generation() const { return generation_; }
   [[nodiscard]] const std::set<std::string>& revoked() const { return revoked_; }
+  /// Grows whenever policy or revocations change, also when they change back. What was decided
+  /// under another one must be decided again.
+  [[nodiscard]] uint64_t epoch() const { return epoch_; }
+  /// The peer is revoked, or was since that epoch, perhaps for a moment only.
+  [[nodiscard]] bool RevokedSince(const std::string& peer, uint64_t epoch) const {
+    const auto last = revoked_at_.find(peer);
+    return revoked_.contains(peer) || (last != revoked_at_.end() && last->second > epoch);
+  }
   [[nodiscard]] const std::map<std::string, model::Sa>& sas() const { return sas_; }
   [[nodiscard]] std::vector<model::Warning> Warnings() const;
   /// The dataplane is there and has the stored policy.
@@ -119,6 +127,8 @@ class Gate {
   uint64_t generation_ = 0;
   std::vector<model::Warning> policy_warnings_;
   std::set<std::string> revoked_;
+  uint64_t epoch_ = 1;
+  std::map<std::string, uint64_t> revoked_at_;  // epochs, since this process began
   std::map<std::string, model::Sa> sas_;
   std::map<uint32_t, std::string> inbound_;  // SPI -> id, of the inbound ones in sas_
 

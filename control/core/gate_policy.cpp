@@ -142,6 +142,7 @@ Gate::Changed Gate::Apply(Edit edit, Wish wish) {
   }
   document_ = std::move(*wanted);
   generation_ = next;
+  ++epoch_;
   policy_warnings_ = std::move(*warnings);
   in_sync_ = pushes && link_.ready();
   if (in_sync_) {
@@ -194,8 +195,10 @@ Gate::Changed Gate::Revoke(std::string peer, bool revoked, Wish wish) {
   const auto stored =
       revoked ? store_.Deny({what, "", wish.operator_name, now, {}}) : store_.Admit(what);
   if (!stored) co_return tl::unexpected(stored.error());
+  ++epoch_;
   if (revoked) {
     revoked_.insert(peer);
+    revoked_at_[peer] = epoch_;
   } else {
     revoked_.erase(peer);
   }

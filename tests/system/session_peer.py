@@ -138,10 +138,10 @@ class Authorities:
     def credentials(self, name, usage, ca=None, **more):
         """Files: (certificate, key)."""
         certificate, key = (ca or self.ca).issue(name, usage, **more)
-        stem = self.folder / f'{name}-{os.urandom(4).hex()}'
-        pem = certificate.public_bytes(serialization.Encoding.PEM)
-        stem.with_suffix('.pem').write_bytes(pem)
-        return stem.with_suffix('.pem'), write_secret(stem.with_suffix('.key'), _pem(key))
+        stem = f'{name}-{os.urandom(4).hex()}'
+        shown = self.folder / f'{stem}.pem'
+        shown.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        return shown, write_secret(self.folder / f'{stem}.key', _pem(key))
 
     def token(self, certificate, client_id, scope='nsi', audience='https://gate.example/nsmf',
               key=None, **claims):
