@@ -39,6 +39,7 @@ bool IsName(std::string_view text) {
 
 namespace {
 // Builds the value and sees each member as it comes; json's own reader keeps the last of two.
+// NOLINTNEXTLINE(bugprone-exception-escape): json asserts where it moves, and does not throw
 class StrictReader : public nlohmann::json_sax<json> {
  public:
   static constexpr size_t kDeepest = 32;

@@ -2,6 +2,7 @@
 // included; no redirects, no cookies, no connection kept.
 #pragma once
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <chrono>
@@ -31,8 +32,9 @@ class HttpsClient {
     size_t most_bytes = 0;
     std::chrono::milliseconds timeout{};
   };
-  /// The body of a 200 answer. Runs on the caller's executor, which has one thread or is a strand.
-  [[nodiscard]] boost::asio::awaitable<Result<std::string>> Ask(Question question) const;
+  /// The body of a 200 answer. `executor` is the caller's, which has one thread or is a strand.
+  [[nodiscard]] boost::asio::awaitable<Result<std::string>> Ask(
+      boost::asio::any_io_executor executor, Question question) const;
 
  private:
   HttpsClient(WebAddress address, std::shared_ptr<boost::asio::ssl::context> tls)

@@ -32,7 +32,8 @@ bool IsToken(std::string_view text) {
 }
 }  // namespace
 
-Result<Introspector> Introspector::Create(IntrospectionConfig config, const DenyList& denied,
+Result<Introspector> Introspector::Create(asio::any_io_executor executor,
+                                          IntrospectionConfig config, const DenyList& denied,
                                           const std::string& where) {
   if (auto good = Check(config.claims, where); !good) return tl::unexpected(good.error());
   if (config.timeout <= milliseconds(0) || config.at_once_most == 0) {
@@ -40,7 +41,7 @@ Result<Introspector> Introspector::Create(IntrospectionConfig config, const Deny
   }
   auto client = HttpsClient::Create(config.url, config.tls, where);
   if (!client) return tl::unexpected(client.error());
-  return Introspector(std::move(config), denied, std::move(*client));
+  return Introspector(std::move(executor), std::move(config), denied, std::move(*client));
 }
 
 asio::awaitable<Introspector::Answer> Introspector::Verify(std::string token,
@@ -75,7 +76,7 @@ asio::awaitable<Introspector::Answer> Introspector::Ask(const std::string& token
   question.most_bytes = kLongestAnswer;
   question.timeout = config_.timeout;
   ++under_way_;
-  const auto text = co_await client_.Ask(std::move(question));
+  const auto text = co_await client_.Ask(executor_, std::move(question));
   --under_way_;
   const Moment after = Moment::Now();
   if (!text) {

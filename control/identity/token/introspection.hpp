@@ -3,6 +3,7 @@
 // does not answer is left in peace for a while, and its tokens refused at once.
 #pragma once
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <map>
@@ -28,12 +29,13 @@ struct IntrospectionConfig {
   size_t at_once_most = 32;
 };
 
-/// All calls on one thread or strand, that of the executor of the callers. Stays where it is, and
+/// All calls on the thread or strand of its executor. Stays where it is, and
 /// alive, while a call is under way.
 class Introspector {
  public:
   /// `denied` outlives this. `where` is the configuration's own name for this issuer, in errors.
-  static Result<Introspector> Create(IntrospectionConfig config, const DenyList& denied,
+  static Result<Introspector> Create(boost::asio::any_io_executor executor,
+                                     IntrospectionConfig config, const DenyList& denied,
                                      const std::string& where);
 
   /// token_key_unknown: the issuer did not give an answer that can be used. token_revoked: it says
@@ -48,13 +50,18 @@ class Introspector {
     std::chrono::steady_clock::time_point until;
   };
 
-  Introspector(IntrospectionConfig config, const DenyList& denied, HttpsClient client)
-      : config_(std::move(config)), denied_(denied), client_(std::move(client)) {}
+  Introspector(boost::asio::any_io_executor executor, IntrospectionConfig config,
+               const DenyList& denied, HttpsClient client)
+      : executor_(std::move(executor)),
+        config_(std::move(config)),
+        denied_(denied),
+        client_(std::move(client)) {}
   boost::asio::awaitable<Answer> Ask(const std::string& token, const std::string& interface,
                                      const Sha256& id);
   Answer Read(const std::string& text, const std::string& interface, const std::string& name) const;
   void Remember(const Sha256& id, const AccessToken& token, const Moment& now);
 
+  boost::asio::any_io_executor executor_;
   IntrospectionConfig config_;
   const DenyList& denied_;
   HttpsClient client_;

@@ -47,21 +47,21 @@ class IntrospectionTest : public testing::Test {
   void TearDown() override { fs::remove_all(directory_); }
 
   Introspector Make() {
-    auto made = Introspector::Create(config_, denied_, "issuer");
+    auto made = Introspector::Create(io_.get_executor(), config_, denied_, "issuer");
     if (!made) throw std::runtime_error(made.error().Text());
     return std::move(*made);
   }
   tl::expected<AccessToken, Refusal> Verify(Introspector& introspector,
                                             const std::string& token = kOpaque,
                                             const std::string& interface = kInterface) {
-    asio::io_context io;
+    io_.restart();
     tl::expected<AccessToken, Refusal> result;
-    asio::co_spawn(io, introspector.Verify(token, interface),
+    asio::co_spawn(io_, introspector.Verify(token, interface),
                    [&](const std::exception_ptr& failed, auto answer) {
                      if (failed) std::rethrow_exception(failed);
                      result = std::move(answer);
                    });
-    io.run();
+    io_.run();
     const std::string told = result ? std::string() : result.error().detail;
     EXPECT_EQ(told.find(kOpaque), std::string::npos);
     return result;
@@ -75,6 +75,7 @@ class IntrospectionTest : public testing::Test {
     return verified ? "admitted" : Info(verified.error().reason).name;
   }
 
+  asio::io_context io_;
   fs::path directory_;
   std::unique_ptr<TestServer> server_;
   IntrospectionConfig config_;
@@ -190,7 +191,7 @@ TEST_F(IntrospectionTest, ConfigurationIsChecked) {
   const auto refused = [&](auto change) {
     IntrospectionConfig config = config_;
     change(config);
-    return !Introspector::Create(config, denied_, "issuer").has_value();
+    return !Introspector::Create(io_.get_executor(), config, denied_, "issuer").has_value();
   };
   EXPECT_FALSE(refused([](auto&) {}));
   EXPECT_TRUE(refused([](auto& c) { c.url = "http://as.example/introspect"; }));

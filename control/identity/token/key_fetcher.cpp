@@ -28,8 +28,9 @@ Result<std::string> ReadFile(const std::string& path) {
 }
 }  // namespace
 
-Result<std::shared_ptr<KeyFetcher>> KeyFetcher::Create(asio::any_io_executor executor,
-                                                       std::shared_ptr<Issuer> issuer, Tell tell) {
+Result<std::shared_ptr<KeyFetcher>> KeyFetcher::Create(const asio::any_io_executor& executor,
+                                                       const std::shared_ptr<Issuer>& issuer,
+                                                       Tell tell) {
   const IssuerConfig& config = issuer->config();
   std::optional<HttpsClient> web;
   if (!config.keys.starts_with('/')) {
@@ -38,15 +39,15 @@ Result<std::shared_ptr<KeyFetcher>> KeyFetcher::Create(asio::any_io_executor exe
     web = std::move(*client);
   }
   std::shared_ptr<KeyFetcher> fetcher(
-      new KeyFetcher(std::move(executor), issuer, std::move(tell), std::move(web)));
+      new KeyFetcher(executor, issuer, std::move(tell), std::move(web)));
   issuer->OnWantKeys([weak = std::weak_ptr(fetcher)] {
     if (const auto alive = weak.lock()) alive->Want();
   });
   return fetcher;
 }
 
-KeyFetcher::KeyFetcher(asio::any_io_executor executor, std::shared_ptr<Issuer> issuer, Tell tell,
-                       std::optional<HttpsClient> web)
+KeyFetcher::KeyFetcher(const asio::any_io_executor& executor, std::shared_ptr<Issuer> issuer,
+                       Tell tell, std::optional<HttpsClient> web)
     : executor_(executor),
       issuer_(std::move(issuer)),
       tell_(std::move(tell)),
@@ -85,7 +86,7 @@ asio::awaitable<void> KeyFetcher::Run() {
 asio::awaitable<Result<std::string>> KeyFetcher::Fetch() {
   if (!web_) co_return ReadFile(issuer_->config().keys);
   HttpsClient::Question question{{}, kMostBytes, issuer_->config().fetch_timeout};
-  co_return co_await web_->Ask(std::move(question));
+  co_return co_await web_->Ask(executor_, std::move(question));
 }
 
 Result<KeyFetcher::News> KeyFetcher::Take(const Result<std::string>& text, const Moment& started) {

@@ -31,8 +31,9 @@ class KeyFetcher : public std::enable_shared_from_this<KeyFetcher> {
 
   /// `issuer`'s configuration has passed Check(). `executor` has one thread or is a strand. Becomes
   /// the one whom `issuer` tells of wanted keys, so it is made before tokens are verified.
-  static Result<std::shared_ptr<KeyFetcher>> Create(boost::asio::any_io_executor executor,
-                                                    std::shared_ptr<Issuer> issuer, Tell tell);
+  static Result<std::shared_ptr<KeyFetcher>> Create(const boost::asio::any_io_executor& executor,
+                                                    const std::shared_ptr<Issuer>& issuer,
+                                                    Tell tell);
 
   /// The first fetch is made at once. Runs until Stop().
   boost::asio::awaitable<void> Run();
@@ -40,8 +41,8 @@ class KeyFetcher : public std::enable_shared_from_this<KeyFetcher> {
   void Stop();
 
  private:
-  KeyFetcher(boost::asio::any_io_executor executor, std::shared_ptr<Issuer> issuer, Tell tell,
-             std::optional<HttpsClient> web);
+  KeyFetcher(const boost::asio::any_io_executor& executor, std::shared_ptr<Issuer> issuer,
+             Tell tell, std::optional<HttpsClient> web);
   void Want();
   boost::asio::awaitable<Result<std::string>> Fetch();
   Result<News> Take(const Result<std::string>& text, const Moment& started);

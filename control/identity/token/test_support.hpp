@@ -62,7 +62,7 @@ class TestKey {
 
   /// As JOSE writes it.
   [[nodiscard]] std::string Sign(Algorithm algorithm, const std::string& input) const {
-    const std::string signature = EvpSignature(algorithm, input);
+    std::string signature = EvpSignature(algorithm, input);
     if (curve_ == nullptr) return signature;
     const uint8_t* der = Bytes(signature).data();
     const std::unique_ptr<ECDSA_SIG, decltype(&ECDSA_SIG_free)> pair(
@@ -104,8 +104,8 @@ class TestKey {
 
 /// Making RSA keys takes long: one for all tests of a run.
 inline const TestKey& RsaKey() {
-  static const TestKey key = TestKey::Rsa();
-  return key;
+  static const TestKey kKey = TestKey::Rsa();
+  return kKey;
 }
 
 inline json With(json jwk, const char* kid, const json& more = json::object()) {

@@ -10,8 +10,8 @@ namespace portcullis::identity::test {
 namespace {
 
 const TestKey& EcKey() {
-  static const TestKey key = TestKey::Ec();
-  return key;
+  static const TestKey kKey = TestKey::Ec();
+  return kKey;
 }
 
 struct Row {
