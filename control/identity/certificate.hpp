@@ -85,7 +85,8 @@ AuthorityId AuthorityOf(const X509* ca);
 CertificateId IdOf(const X509* certificate);
 
 /// The alternative names of the given kinds. A name that two readers could take for different ones
-/// (control characters, a zero octet, not ASCII, empty) is an error, whose text says what is wrong.
+/// (control characters, a zero octet, not ASCII, empty), or that is a pattern and names no one, is
+/// an error, whose text says what is wrong.
 tl::expected<std::vector<AlternativeName>, std::string> AlternativeNames(
     const X509* certificate, std::span<const NameKind> kinds);
 

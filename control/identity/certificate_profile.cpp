@@ -72,7 +72,8 @@ int DigestOf(const X509_ALGOR* algorithm) {
   return digest;
 }
 
-bool IsRepeated(const X509* certificate) {
+// Compares each extension with each, hence a limit before.
+bool HasOneTwice(const X509* certificate) {
   for (int i = 0; i < X509_get_ext_count(certificate); ++i) {
     const ASN1_OBJECT* id = X509_EXTENSION_get_object(X509_get_ext(certificate, i));
     if (X509_get_ext_by_OBJ(certificate, id, i) >= 0) return true;
@@ -89,15 +90,18 @@ Verdict CheckForm(X509* certificate) {
   if ((X509_get_extension_flags(certificate) & EXFLAG_INVALID) != 0) {
     return wrong("has an extension that cannot be read");
   }
-  if (IsRepeated(certificate)) return wrong("has an extension twice (RFC 5280 4.2)");
+  constexpr int kMostExtensions = 40;
+  if (X509_get_ext_count(certificate) > kMostExtensions) {
+    return wrong(fmt::format("has more than {} extensions", kMostExtensions));
+  }
+  if (HasOneTwice(certificate)) return wrong("has an extension twice (RFC 5280 4.2)");
   // RFC 5280 4.1.2.2: positive, at most 20 octets, the sign's included.
   const ASN1_INTEGER* serial = X509_get0_serialNumber(certificate);
   constexpr int kMostOctets = 20;
   constexpr int kHeader = 2;  // tag and length
-  constexpr int kNumber = V_ASN1_INTEGER;
   const auto* first = ASN1_STRING_get0_data(serial);
   const bool zero = ASN1_STRING_length(serial) == 1 && first[0] == 0;
-  if (ASN1_STRING_type(serial) != kNumber || zero ||
+  if (ASN1_STRING_type(serial) != V_ASN1_INTEGER || zero ||
       i2d_ASN1_INTEGER(serial, nullptr) > kMostOctets + kHeader) {
     return wrong("must have a positive serial number of at most 20 octets");
   }
@@ -255,7 +259,7 @@ Verdict CheckAuthority(X509* certificate, const CertificateProfile& profile, boo
   if (X509_EXTENSION_get_critical(X509_get_ext(certificate, usage)) == 0) {
     return wrong("must mark its key usage critical");
   }
-  // A CA that is restricted to some usages cannot hand on others.
+  // A CA that is restricted to some usages cannot hand on others; "any" is no restriction.
   if ((has & EXFLAG_XKUSAGE) != 0 && !AllowsUsage(certificate, profile) &&
       (X509_get_extended_key_usage(certificate) & XKU_ANYEKU) == 0) {
     return wrong("is of a CA that may not issue for " + UsageName(profile));

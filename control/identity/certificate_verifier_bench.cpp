@@ -56,7 +56,7 @@ void Verify(benchmark::State& state) {
   const World world(static_cast<size_t>(state.range(0)));
   const auto verifier = Sure(CertificateVerifier::Create(world.authorities, {}));
   const auto now = Clock::now();
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     const auto verified = verifier.Verify(world.peer.certificate.get(), world.presented.get(),
                                           world.revocations, now);
     if (!verified) state.SkipWithError(verified.error().Text().c_str());
@@ -70,7 +70,7 @@ void CheckRevocations(benchmark::State& state) {
   const auto now = Clock::now();
   const auto identity =
       verifier.Verify(world.peer.certificate.get(), world.presented.get(), world.revocations, now);
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     if (!world.revocations.Check(*identity, now)) state.SkipWithError("refused");
   }
 }
@@ -84,7 +84,7 @@ void OpensslVerify(benchmark::State& state) {
     X509_STORE_add_crl(store.get(), world.list.get());
     X509_STORE_set_flags(store.get(), X509_V_FLAG_CRL_CHECK);
   }
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     const OpensslPtr<X509_STORE_CTX, X509_STORE_CTX_free> context(X509_STORE_CTX_new());
     X509_STORE_CTX_init(context.get(), store.get(), world.peer.certificate.get(),
                         world.presented.get());
@@ -96,7 +96,7 @@ void OpensslVerify(benchmark::State& state) {
 void ReadList(benchmark::State& state) {
   const World world(static_cast<size_t>(state.range(0)));
   const std::string der = Der(world.list.get());
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     benchmark::DoNotOptimize(RevocationList::Read(der, *world.authorities, "bench"));
   }
   state.SetItemsProcessed(state.iterations() * state.range(0));

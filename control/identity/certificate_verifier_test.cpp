@@ -76,6 +76,13 @@ CertificateSpec Between(CertificateSpec spec, Clock::duration from, Clock::durat
   return spec;
 }
 
+CertificateSpec Extended(CertificateSpec spec, size_t count) {
+  for (size_t i = 0; spec.extensions.size() < count; ++i) {
+    spec.extensions[fmt::format("1.3.6.1.4.1.99999.2.{}", i)] = "DER:0500";
+  }
+  return spec;
+}
+
 // A defect of the peer's certificate, and the same put right.
 struct Violation {
   const char* name;
@@ -169,6 +176,11 @@ std::vector<Violation> EntityViolations() {
        "not yet valid"},
       {"unknown critical extension", client.With("1.3.6.1.4.1.99999.1", "critical,DER:0500"),
        client.With("1.3.6.1.4.1.99999.1", "DER:0500"), cert_profile_fail, "critical extension"},
+      {"an extension twice",
+       client.With("nsComment", "a").With("2.16.840.1.113730.1.13", "DER:160161"),
+       client.With("nsComment", "a"), cert_profile_fail, "an extension twice"},
+      {"a flood of extensions", Extended(client, 41), Extended(client, 40), cert_profile_fail,
+       "more than 40 extensions"},
       {"no authority key identifier", client.Without("authorityKeyIdentifier"), client,
        cert_profile_fail, "Authority Key Identifier"},
   };
@@ -183,6 +195,15 @@ TEST_F(VerifierTest, EachRuleOfTheProfileRefusesForItselfAndItsTwinPasses) {
     const auto twin = Verify(verifier, Issue(v.right, &root));
     EXPECT_TRUE(twin) << twin.error().Text();
   }
+}
+
+TEST_F(VerifierTest, TheDigestOfPssIsSeenInItsParameters) {
+  const Issued root = Issue(Keyed(CaSpec("root"), KeyKind::rsa_pss));
+  const auto verifier = Trusting(root);
+  ExpectRefused(Verify(verifier, Issue(Digested(ClientSpec("a.example"), "SHA1"), &root)),
+                Reason::weak_alg_refused, "sha1");
+  const auto sound = Verify(verifier, Issue(ClientSpec("a.example"), &root));
+  EXPECT_TRUE(sound) << sound.error().Text();
 }
 
 // A defect of the CA in the middle, and the same put right.

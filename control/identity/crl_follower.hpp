@@ -44,7 +44,7 @@ class CrlFollower {
   /// On the executor, as all that follows unless it says otherwise. A fetch that is under way ends
   /// within its own limit of time.
   void Stop();
-  /// Does not wait for the interval's end.
+  /// Ends the present pause; without effect on a fetch that is under way.
   void RefreshNow();
 
   /// Any thread.

@@ -45,7 +45,8 @@ class Revocations {
   }
 
   /// Grows with each change that may refuse somebody who was admitted before. Read before Check()
-  /// and compared when the decision is committed, it tells whether to ask again.
+  /// and compared when the decision is committed, it tells whether to ask again. That a list has
+  /// become stale meanwhile is no change: only Check() tells.
   [[nodiscard]] uint64_t epoch() const;
 
   [[nodiscard]] std::vector<std::shared_ptr<const RevocationList>> lists() const;
@@ -61,6 +62,7 @@ class Revocations {
   };
   [[nodiscard]] std::shared_ptr<const State> Now() const;
   /// Lets `change` (State&) -> bool alter a copy; true means that somebody may be refused now.
+  /// With changing_ held.
   template <class Change>
   void Alter(const Change& change);
 

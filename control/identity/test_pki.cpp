@@ -26,8 +26,8 @@ void Must(bool done, const std::string& what) {
   std::abort();
 }
 
-KeyPtr RsaKey(int bits, unsigned long exponent) {  // NOLINT: OpenSSL's type
-  const KeyContextPtr context(EVP_PKEY_CTX_new_from_name(nullptr, "RSA", nullptr));
+KeyPtr RsaKey(int bits, unsigned long exponent, const char* scheme = "RSA") {  // NOLINT: its type
+  const KeyContextPtr context(EVP_PKEY_CTX_new_from_name(nullptr, scheme, nullptr));
   const BignumPtr e(BN_new());
   EVP_PKEY* key = nullptr;
   Must(BN_set_word(e.get(), exponent) == 1 && EVP_PKEY_keygen_init(context.get()) == 1 &&
@@ -135,6 +135,8 @@ KeyPtr NewKey(KeyKind kind) {
       return RsaKey(1024, RSA_F4);
     case KeyKind::rsa_exponent3:
       return RsaKey(2048, RSA_3);
+    case KeyKind::rsa_pss:
+      return RsaKey(2048, RSA_F4, "RSA-PSS");
     case KeyKind::ed25519:
       return KeyPtr(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
     case KeyKind::ed448:

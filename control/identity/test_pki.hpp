@@ -25,6 +25,7 @@ enum class KeyKind {
   rsa2048,
   rsa1024,
   rsa_exponent3,
+  rsa_pss,  // signs with PSS only
   ed25519,
   ed448,
 };

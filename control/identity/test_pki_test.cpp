@@ -28,7 +28,8 @@ TEST(TestPki, DefectsAreAsChosen) {
   EXPECT_NE(X509_get_extension_flags(odd.certificate.get()) & EXFLAG_CRITICAL, 0U);
   for (const KeyKind kind :
        {KeyKind::p256, KeyKind::p384, KeyKind::p256_explicit, KeyKind::secp256k1, KeyKind::rsa2048,
-        KeyKind::rsa1024, KeyKind::rsa_exponent3, KeyKind::ed25519, KeyKind::ed448}) {
+        KeyKind::rsa1024, KeyKind::rsa_exponent3, KeyKind::rsa_pss, KeyKind::ed25519,
+        KeyKind::ed448}) {
     CertificateSpec spec = ClientSpec("a");
     spec.key = kind;
     EXPECT_EQ(X509_verify(Issue(spec, &root).certificate.get(), root.key.get()), 1);
