@@ -1,0 +1,346 @@
+#include "control/guard/session/handshake.hpp"
+
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
+#include <openssl/pem.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "control/identity/private_file.hpp"
+
+namespace portcullis::guard {
+
+using identity::PskHash;
+using identity::PskKey;
+using identity::Reason;
+using identity::Refusal;
+using identity::TlsVersion;
+
+namespace {
+
+// TS 33.210 6.2 and TS 33.501: AEAD with (EC)DHE. For 1.3 OpenSSL's three suites are all that.
+constexpr const char* kCertificateSuites12 =
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:"
+    "ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+    "DHE-RSA-AES128-GCM-SHA256";
+constexpr const char* kGroups = "P-256:P-384:X25519";
+// For DHE in TLS 1.2. RFC 7919's named groups are safe primes of known origin.
+constexpr const char* kDhGroup = "ffdhe3072";
+constexpr const char* kSignatures =
+    "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:"
+    "rsa_pss_pss_sha256:rsa_pss_pss_sha384:rsa_pss_pss_sha512:"
+    "RSA+SHA256:RSA+SHA384:RSA+SHA512";  // the last three in TLS 1.2 only, RFC 8446 4.2.3
+constexpr int kSecurityLevel = 2;        // 112 bits: RSA and DH from 2048, no SHA-1
+constexpr long kMostChainBytes = 32L << 10;
+
+// The suites that go with a hash. TLS 1.3 binds a pre-shared key to one (RFC 8446 4.2.11), and
+// OpenSSL chooses the suite before it looks at the key.
+struct PskSuites {
+  const char* tls_1_3;
+  std::array<uint8_t, 2> id;  // of one of those, for SSL_SESSION
+  const char* tls_1_2;        // RFC 7905 and RFC 5487
+};
+const PskSuites& SuitesOf(PskHash hash) {
+  static constexpr PskSuites kSha256{"TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256",
+                                     {0x13, 0x01},
+                                     "ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES128-GCM-SHA256"};
+  static constexpr PskSuites kSha384{
+      "TLS_AES_256_GCM_SHA384", {0x13, 0x02}, "DHE-PSK-AES256-GCM-SHA384"};
+  return hash == PskHash::sha256 ? kSha256 : kSha384;
+}
+
+// What the callbacks of one handshake found out.
+struct Progress {
+  std::shared_ptr<const TlsServer> server;
+  std::optional<Refusal> refusal;
+  bool verified = false;        // the peer's certificate
+  bool psk_asked = false;       // the client offered an identity
+  const PskKey* key = nullptr;  // whose it is; null: nobody's, the dummy was used
+};
+
+void FreeProgress(void* /*parent*/, void* progress, CRYPTO_EX_DATA* /*all*/, int /*index*/,
+                  long /*number*/, void* /*pointer*/) {
+  delete static_cast<Progress*>(progress);
+}
+
+int ProgressIndex() {
+  static const int kIndex = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, FreeProgress);
+  return kIndex;
+}
+
+Progress& ProgressOf(const SSL* connection) {
+  return *static_cast<Progress*>(SSL_get_ex_data(connection, ProgressIndex()));
+}
+
+std::string ErrorText(unsigned long code) {
+  const char* text = ERR_reason_error_string(code);
+  return text == nullptr ? "unknown reason" : text;
+}
+
+std::string TakeErrorText() {
+  std::string text = ErrorText(ERR_get_error());
+  ERR_clear_error();
+  return text;
+}
+
+void Require(bool success, const char* what) {
+  if (success) return;
+  throw std::runtime_error(fmt::format("OpenSSL refuses {}: {}", what, TakeErrorText()));
+}
+
+EVP_PKEY* NewDhParameters() {
+  const std::unique_ptr<EVP_PKEY_CTX, decltype(&EVP_PKEY_CTX_free)> maker(
+      EVP_PKEY_CTX_new_from_name(nullptr, "DH", nullptr), EVP_PKEY_CTX_free);
+  std::string group = kDhGroup;
+  std::array<OSSL_PARAM, 2> params = {
+      OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group.data(), 0),
+      OSSL_PARAM_construct_end()};
+  EVP_PKEY* out = nullptr;
+  Require(maker && EVP_PKEY_fromdata_init(maker.get()) == 1 &&
+              EVP_PKEY_fromdata(maker.get(), &out, EVP_PKEY_KEY_PARAMETERS, params.data()) == 1,
+          kDhGroup);
+  return out;
+}
+
+Result<void> UseOwn(SSL_CTX* context, const OwnCertificate& own, const std::string& where) {
+  ERR_clear_error();
+  if (SSL_CTX_use_certificate_chain_file(context, own.chain.c_str()) != 1) {
+    return Invalid(where + "/chain", "cannot be used: " + own.chain,
+                   "PEM certificates, the gate's first", TakeErrorText());
+  }
+  const auto pem = identity::ReadPrivateFile(own.key, where + "/key");
+  if (!pem) return tl::unexpected(pem.error());
+  const std::unique_ptr<BIO, decltype(&BIO_free)> bio(
+      BIO_new_mem_buf(pem->bytes().data(), static_cast<int>(pem->size())), BIO_free);
+  // An empty password instead of OpenSSL's prompt at the terminal.
+  std::string no_password;
+  const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key(
+      PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, no_password.data()), EVP_PKEY_free);
+  if (!key) {
+    return Invalid(where + "/key", "cannot be used: " + own.key,
+                   "a PEM private key without a password", TakeErrorText());
+  }
+  if (SSL_CTX_use_PrivateKey(context, key.get()) != 1 || SSL_CTX_check_private_key(context) != 1) {
+    return Invalid(where + "/key", "the key does not belong to the certificate",
+                   "the key of " + own.chain, own.key + ": " + TakeErrorText());
+  }
+  return {};
+}
+
+}  // namespace
+
+// OpenSSL calls these in the middle of a handshake.
+struct Callbacks {
+  // RFC 8446 8: what comes as early data can be replayed. OpenSSL would skip it and go on.
+  static int ClientHello(SSL* connection, int* alert, void* /*argument*/) {
+    const unsigned char* content = nullptr;
+    size_t size = 0;
+    if (SSL_client_hello_get0_ext(connection, TLSEXT_TYPE_early_data, &content, &size) != 1) {
+      return SSL_CLIENT_HELLO_SUCCESS;
+    }
+    ProgressOf(connection).refusal = Refusal{Reason::tls_early_data_denied, ""};
+    *alert = SSL_AD_HANDSHAKE_FAILURE;
+    return SSL_CLIENT_HELLO_ERROR;
+  }
+
+  static int VerifyCertificate(X509_STORE_CTX* store, void* /*argument*/) {
+    const auto* connection = static_cast<const SSL*>(
+        X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+    Progress& progress = ProgressOf(connection);
+    try {
+      const auto verified = progress.server->verify_(X509_STORE_CTX_get0_cert(store),
+                                                     X509_STORE_CTX_get0_untrusted(store));
+      progress.verified = verified.has_value();
+      if (!verified) progress.refusal = verified.error();
+    } catch (const std::exception& e) {  // must not travel through C
+      progress.refusal = Refusal{Reason::cert_chain_fail, e.what()};
+    }
+    // One alert for all reasons: the peer is not told which.
+    X509_STORE_CTX_set_error(store, progress.verified ? X509_V_OK : X509_V_ERR_CERT_REJECTED);
+    return progress.verified ? 1 : 0;
+  }
+
+  // The key to go on with. The same steps for known and unknown identities.
+  static const Secret& KeyFor(Progress& progress, std::string_view identity, TlsVersion version) {
+    progress.psk_asked = true;
+    progress.key = progress.server->keys_->Find(
+        identity, {identity::PeerRole::client, version, progress.server->hash_});
+    return progress.key == nullptr ? progress.server->keys_->dummy() : progress.key->key;
+  }
+
+  // TLS 1.3. OpenSSL takes a session object for a key.
+  static int FindPsk13(SSL* connection, const unsigned char* identity, size_t size,
+                       SSL_SESSION** out) {
+    Progress& progress = ProgressOf(connection);
+    const Secret& key =
+        KeyFor(progress, {reinterpret_cast<const char*>(identity), size}, TlsVersion::v1_3);
+    const auto& id = SuitesOf(progress.server->hash_).id;
+    SSL_SESSION* session = SSL_SESSION_new();
+    if (session == nullptr ||
+        SSL_SESSION_set1_master_key(session, key.bytes().data(), key.size()) != 1 ||
+        SSL_SESSION_set_cipher(session, SSL_CIPHER_find(connection, id.data())) != 1 ||
+        SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) != 1) {
+      SSL_SESSION_free(session);
+      return 0;
+    }
+    *out = session;
+    return 1;
+  }
+
+  static unsigned FindPsk12(SSL* connection, const char* identity, unsigned char* out,
+                            unsigned size) {
+    if (SSL_version(connection) != TLS1_2_VERSION) return 0;
+    const Secret& key = KeyFor(ProgressOf(connection), identity, TlsVersion::v1_2);
+    if (key.size() > size) return 0;
+    std::memcpy(out, key.bytes().data(), key.size());
+    return static_cast<unsigned>(key.size());
+  }
+};
+
+// Throws std::runtime_error where OpenSSL's build lacks what every profile needs.
+TlsServer::TlsServer(bool tls_1_2) : context_(SSL_CTX_new(TLS_server_method())) {
+  SSL_CTX* c = context_.get();
+  Require(c != nullptr, "a TLS context");
+  SSL_CTX_set_security_level(c, kSecurityLevel);
+  SSL_CTX_set_min_proto_version(c, tls_1_2 ? TLS1_2_VERSION : TLS1_3_VERSION);
+  SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION);
+  SSL_CTX_set_options(c, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                             SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_CLEANSE_PLAINTEXT);
+  SSL_CTX_clear_options(c, SSL_OP_ALLOW_NO_DHE_KEX | SSL_OP_LEGACY_SERVER_CONNECT);
+  SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_num_tickets(c, 0);
+  SSL_CTX_set_max_cert_list(c, kMostChainBytes);
+  Require(SSL_CTX_set1_groups_list(c, kGroups) == 1, kGroups);
+  Require(SSL_CTX_set1_sigalgs_list(c, kSignatures) == 1, kSignatures);
+  Require(SSL_CTX_set1_client_sigalgs_list(c, kSignatures) == 1, kSignatures);
+  Require(SSL_CTX_set0_tmp_dh_pkey(c, NewDhParameters()) == 1, kDhGroup);
+  SSL_CTX_set_client_hello_cb(c, Callbacks::ClientHello, nullptr);
+}
+
+Result<std::shared_ptr<TlsServer>> TlsServer::ForCertificates(const CertificateProfile& profile,
+                                                              VerifyPeer verify,
+                                                              const std::string& where) {
+  const std::shared_ptr<TlsServer> server(new TlsServer(profile.tls_1_2));
+  SSL_CTX* c = server->context_.get();
+  server->verify_ = std::move(verify);
+  Require(SSL_CTX_set_cipher_list(c, kCertificateSuites12) == 1, kCertificateSuites12);
+  SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  SSL_CTX_set_cert_verify_callback(c, Callbacks::VerifyCertificate, nullptr);
+  if (profile.own.empty()) {
+    return Invalid(where, "the listener has no certificate", "at least one", "none");
+  }
+  for (size_t i = 0; i < profile.own.size(); ++i) {
+    if (auto r = UseOwn(c, profile.own[i], fmt::format("{}/certificates/{}", where, i)); !r) {
+      return tl::unexpected(r.error());
+    }
+  }
+  return server;
+}
+
+Result<std::shared_ptr<TlsServer>> TlsServer::ForPsk(
+    const PskProfile& profile, std::shared_ptr<const identity::PskStore> keys) {
+  const std::shared_ptr<TlsServer> server(new TlsServer(profile.tls_1_2));
+  SSL_CTX* c = server->context_.get();
+  server->keys_ = std::move(keys);
+  server->hash_ = profile.hash;
+  const PskSuites& suites = SuitesOf(profile.hash);
+  Require(SSL_CTX_set_ciphersuites(c, suites.tls_1_3) == 1, suites.tls_1_3);
+  Require(SSL_CTX_set_cipher_list(c, suites.tls_1_2) == 1, suites.tls_1_2);
+  // Nobody can show a certificate here: the gate has none itself, and without one no handshake but
+  // by pre-shared key is possible.
+  SSL_CTX_set_verify(c, SSL_VERIFY_NONE, nullptr);
+  SSL_CTX_set_psk_find_session_callback(c, Callbacks::FindPsk13);
+  SSL_CTX_set_psk_server_callback(c, Callbacks::FindPsk12);
+  return server;
+}
+
+SslHandle TlsServer::NewConnection() const {
+  SslHandle connection(SSL_new(context_.get()));
+  if (!connection) return connection;
+  auto progress = std::make_unique<Progress>();
+  progress->server = shared_from_this();
+  if (SSL_set_ex_data(connection.get(), ProgressIndex(), progress.get()) != 1) return nullptr;
+  static_cast<void>(progress.release());  // FreeProgress
+  SSL_set_accept_state(connection.get());
+  return connection;
+}
+
+tl::expected<Authenticated, Refusal> Judge(SSL* connection) {
+  const Progress& progress = ProgressOf(connection);
+  if (progress.refusal) return tl::unexpected(*progress.refusal);
+  const auto version = static_cast<uint16_t>(SSL_version(connection));
+  // OpenSSL 3.0 cannot demand it. In TLS 1.3 there is no such thing to ask for.
+  if (version == TLS1_2_VERSION && SSL_get_extms_support(connection) != 1) {
+    return tl::unexpected(
+        Refusal{Reason::tls_version_denied, "TLS 1.2 without extended master secret (RFC 7627)"});
+  }
+  Authenticated who;
+  who.tls_version = version;
+  who.cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(connection));
+  X509* shown = SSL_get0_peer_certificate(connection);
+  const bool reused = SSL_session_reused(connection) == 1;
+  if (progress.key != nullptr) {
+    who.mode = Mode::psk;
+    // To OpenSSL, an external key of TLS 1.3 is a session that is resumed; in TLS 1.2 it is none.
+    if (shown != nullptr || reused != (version == TLS1_3_VERSION)) {
+      return tl::unexpected(Refusal{Reason::psk_unknown, "not a handshake by pre-shared key"});
+    }
+    who.psk_identity = progress.key->identity;
+    who.psk_peer = progress.key->peer;
+    who.psk_thumbprint = progress.key->thumbprint;
+    return who;
+  }
+  if (progress.psk_asked) return tl::unexpected(Refusal{Reason::psk_unknown, ""});
+  if (shown == nullptr) return tl::unexpected(Refusal{Reason::cert_missing, ""});
+  if (!progress.verified || reused) {
+    return tl::unexpected(Refusal{Reason::cert_chain_fail, "a resumed session proves nothing"});
+  }
+  X509_up_ref(shown);
+  who.certificate.reset(shown);
+  return who;
+}
+
+Refusal WhyFailed(SSL* connection, unsigned long error) {
+  const Progress& progress = ProgressOf(connection);
+  if (progress.refusal) return *progress.refusal;
+  if (error == 0) return {Reason::tls_failed, "the connection broke"};
+  const std::string text = ErrorText(error);
+  if (ERR_GET_LIB(error) != ERR_LIB_SSL) return {Reason::tls_failed, text};
+  switch (ERR_GET_REASON(error)) {
+    case SSL_R_UNSUPPORTED_PROTOCOL:
+    case SSL_R_VERSION_TOO_LOW:
+    case SSL_R_NO_PROTOCOLS_AVAILABLE:
+      return {Reason::tls_version_denied, text};
+    case SSL_R_NO_SHARED_CIPHER:
+    case SSL_R_NO_SHARED_GROUPS:
+    case SSL_R_NO_SUITABLE_KEY_SHARE:
+    case SSL_R_NO_SUITABLE_GROUPS:
+      return {Reason::tls_cipher_denied, text};
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+      return {Reason::cert_missing, ""};
+    case SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS:
+    case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
+    case SSL_R_WRONG_SIGNATURE_TYPE:
+      return {Reason::weak_alg_refused, text};
+    case SSL_R_BINDER_DOES_NOT_VERIFY:               // TLS 1.3
+    case SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC:  // TLS 1.2: the Finished cannot be read
+      if (!progress.psk_asked) break;
+      return {Reason::psk_unknown, progress.key == nullptr
+                                       ? "unknown identity"
+                                       : "wrong key for the identity of " + progress.key->peer};
+    default:
+      break;
+  }
+  return {Reason::tls_failed, text};
+}
+
+}  // namespace portcullis::guard

@@ -1,0 +1,112 @@
+// Accepts connections, brings each through its handshake and hands those that proved who they are
+// to a handler. Everything a stranger can hold is bounded: connections in all and per source,
+// time, bytes. One thread runs a listener and all its connections.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/beast/core/basic_stream.hpp>
+#include <boost/beast/core/rate_policy.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <string>
+
+#include "base/result.hpp"
+#include "control/guard/session/handshake.hpp"
+#include "control/identity/refusal.hpp"
+
+namespace portcullis::guard {
+
+/// How many bytes may still be read. When none are left, reads wait, until the deadline ends them.
+/// In the words of Beast, whose streams ask such an object, a rate policy.
+class ByteBudget {
+ public:
+  void Set(size_t bytes) { left_ = bytes; }
+
+ private:
+  friend class boost::beast::rate_policy_access;
+  static constexpr size_t kAll = std::numeric_limits<size_t>::max();
+  [[nodiscard]] size_t available_read_bytes() const noexcept { return left_; }
+  [[nodiscard]] static size_t available_write_bytes() noexcept { return kAll; }
+  void transfer_read_bytes(size_t n) noexcept { left_ -= n < left_ ? n : left_; }
+  static void transfer_write_bytes(size_t /*n*/) noexcept {}
+  static void on_timer() noexcept {}
+
+  size_t left_ = kAll;
+};
+
+using TcpStream =
+    boost::beast::basic_stream<boost::asio::ip::tcp, boost::asio::any_io_executor, ByteBudget>;
+using TlsStream = boost::asio::ssl::stream<TcpStream>;
+
+/// An authenticated peer. The time and bytes left are those of one request (ListenerLimits); a
+/// handler that wants more sets them anew: stream.next_layer().expires_after(...),
+/// stream.next_layer().rate_policy().Set(...).
+struct Connection {
+  TlsStream& stream;
+  Authenticated who;
+  boost::asio::ip::tcp::endpoint from;
+};
+
+/// Serves the connection, which is shut down when it returns. May await, must not block.
+using ConnectionHandler = std::function<boost::asio::awaitable<void>(Connection&)>;
+
+/// Told of each refusal, on the listener's thread; the peer learns no more than an alert.
+using RefusalObserver =
+    std::function<void(const identity::Refusal&, const boost::asio::ip::tcp::endpoint& from)>;
+
+/// A source is an IPv4 or IPv6 prefix of this length. Counts are at least 1.
+struct ListenerLimits {
+  unsigned source_v4 = 32;  // 0..32
+  unsigned source_v6 = 64;  // 0..128; a host can use all of a /64
+  size_t half_open = 512;   // connections before their handshake's end
+  size_t half_open_per_source = 64;
+  size_t open = 1024;  // authenticated ones
+  size_t open_per_source = 128;
+  std::chrono::milliseconds handshake_time{10'000};
+  std::chrono::milliseconds request_time{10'000};
+  size_t handshake_bytes = 64U << 10U;  // a chain of RSA certificates needs 10 KiB
+  size_t request_bytes = 64U << 10U;
+};
+
+struct ListenerSettings {
+  std::string address;  // IPv4 or IPv6
+  uint16_t port = 0;    // 0: any free one
+  ListenerLimits limits;
+};
+
+struct ListenerState;
+
+class Listener {
+ public:
+  /// Binds and listens. `counters` outlives the listener's last connection. `where` is the
+  /// listener's place in the configuration, for messages.
+  static Result<Listener> Listen(boost::asio::any_io_executor executor,
+                                 const ListenerSettings& settings,
+                                 std::shared_ptr<const TlsServer> tls, ConnectionHandler handler,
+                                 identity::RefusalCounters& counters, RefusalObserver observer,
+                                 const std::string& where);
+
+  /// Accepts until Stop().
+  boost::asio::awaitable<void> Run();
+  /// Closes the listener and every connection; what runs for them ends soon after.
+  void Stop();
+  /// For connections accepted from now on: a roll-over of certificates or keys. A certificate
+  /// listener never becomes one for pre-shared keys, nor the other way round.
+  void Replace(std::shared_ptr<const TlsServer> tls);
+
+  [[nodiscard]] uint16_t port() const;
+  [[nodiscard]] size_t half_open() const;
+  [[nodiscard]] size_t open() const;
+
+ private:
+  explicit Listener(std::shared_ptr<ListenerState> state) : state_(std::move(state)) {}
+  std::shared_ptr<ListenerState> state_;
+};
+
+}  // namespace portcullis::guard
