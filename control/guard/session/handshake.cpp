@@ -288,10 +288,10 @@ tl::expected<Authenticated, Refusal> Judge(SSL* connection) {
   who.cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(connection));
   X509* shown = SSL_get0_peer_certificate(connection);
   const bool reused = SSL_session_reused(connection) == 1;
-  if (progress.key != nullptr) {
-    who.mode = Mode::psk;
+  who.mode = progress.server->mode();
+  if (who.mode == Mode::psk) {
     // To OpenSSL, an external key of TLS 1.3 is a session that is resumed; in TLS 1.2 it is none.
-    if (shown != nullptr || reused != (version == TLS1_3_VERSION)) {
+    if (progress.key == nullptr || shown != nullptr || reused != (version == TLS1_3_VERSION)) {
       return tl::unexpected(Refusal{Reason::psk_unknown, "not a handshake by pre-shared key"});
     }
     who.psk_identity = progress.key->identity;
@@ -299,7 +299,6 @@ tl::expected<Authenticated, Refusal> Judge(SSL* connection) {
     who.psk_thumbprint = progress.key->thumbprint;
     return who;
   }
-  if (progress.psk_asked) return tl::unexpected(Refusal{Reason::psk_unknown, ""});
   if (shown == nullptr) return tl::unexpected(Refusal{Reason::cert_missing, ""});
   if (!progress.verified || reused) {
     return tl::unexpected(Refusal{Reason::cert_chain_fail, "a resumed session proves nothing"});
@@ -324,12 +323,17 @@ Refusal WhyFailed(SSL* connection, unsigned long error) {
     case SSL_R_NO_SHARED_GROUPS:
     case SSL_R_NO_SUITABLE_KEY_SHARE:
     case SSL_R_NO_SUITABLE_GROUPS:
+    case SSL_R_WRONG_CURVE:
       return {Reason::tls_cipher_denied, text};
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
       return {Reason::cert_missing, ""};
     case SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS:
     case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
     case SSL_R_WRONG_SIGNATURE_TYPE:
+      // Without a key on offer, TLS 1.3 looks for a certificate, and there is none to sign with.
+      if (progress.server->mode() == Mode::psk) {
+        return {Reason::psk_unknown, "the client offers no pre-shared key"};
+      }
       return {Reason::weak_alg_refused, text};
     case SSL_R_BINDER_DOES_NOT_VERIFY:               // TLS 1.3
     case SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC:  // TLS 1.2: the Finished cannot be read

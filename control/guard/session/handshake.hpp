@@ -78,6 +78,7 @@ class TlsServer : public std::enable_shared_from_this<TlsServer> {
 
   /// For one accepted connection; null when OpenSSL has no memory.
   [[nodiscard]] SslHandle NewConnection() const;
+  [[nodiscard]] Mode mode() const { return keys_ ? Mode::psk : Mode::certificate; }
 
  private:
   friend struct Callbacks;

@@ -202,8 +202,14 @@ void Listener::Stop() {
   state_->open.CloseAll();
 }
 
-void Listener::Replace(std::shared_ptr<const TlsServer> tls) {
+Result<void> Listener::Replace(std::shared_ptr<const TlsServer> tls) {
+  if (tls->mode() != state_->tls->mode()) {
+    return Fail(
+        ErrorKind::kConflict,
+        "certificates and pre-shared keys have listeners apart; one cannot become the other");
+  }
   state_->tls = std::move(tls);
+  return {};
 }
 
 uint16_t Listener::port() const {

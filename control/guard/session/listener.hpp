@@ -53,7 +53,8 @@ struct Connection {
   boost::asio::ip::tcp::endpoint from;
 };
 
-/// Serves the connection, which is shut down when it returns. May await, must not block.
+/// Serves the connection, which is shut down when it returns; what it began on the stream has ended
+/// by then. May await, must not block.
 using ConnectionHandler = std::function<boost::asio::awaitable<void>(Connection&)>;
 
 /// Told of each refusal, on the listener's thread; the peer learns no more than an alert.
@@ -96,9 +97,9 @@ class Listener {
   boost::asio::awaitable<void> Run();
   /// Closes the listener and every connection; what runs for them ends soon after.
   void Stop();
-  /// For connections accepted from now on: a roll-over of certificates or keys. A certificate
-  /// listener never becomes one for pre-shared keys, nor the other way round.
-  void Replace(std::shared_ptr<const TlsServer> tls);
+  /// For connections accepted from now on: a roll-over of certificates or keys. kConflict: a
+  /// listener for certificates never becomes one for pre-shared keys, nor the other way round.
+  Result<void> Replace(std::shared_ptr<const TlsServer> tls);
 
   [[nodiscard]] uint16_t port() const;
   [[nodiscard]] size_t half_open() const;
