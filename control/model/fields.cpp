@@ -37,42 +37,85 @@ bool IsName(std::string_view text) {
                      [&](char c) { return alnum(c) || c == '.' || c == '_' || c == '-'; });
 }
 
-Result<json> ParseJson(std::string_view text) {
-  constexpr int kDeepest = 32;
-  std::vector<std::set<std::string>> members;
-  std::string repeated;
+namespace {
+// Builds the value and sees each member as it comes; json's own reader keeps the last of two.
+class StrictReader : public nlohmann::json_sax<json> {
+ public:
+  static constexpr size_t kDeepest = 32;
+
+  json root;
   bool too_deep = false;
-  const auto refusal = Invalid("", "the body is nested too deeply",
-                               fmt::format("at most {} levels", kDeepest), "more");
-  const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (depth > kDeepest) too_deep = true;
-    if (event == json::parse_event_t::object_start) members.emplace_back();
-    if (event == json::parse_event_t::object_end) members.pop_back();
-    if (event == json::parse_event_t::key) {
-      const auto& name = parsed.get_ref<const std::string&>();
-      if (!members.back().insert(name).second && repeated.empty()) repeated = name;
-    }
-    return !too_deep;
-  };
-  try {
-    json value = json::parse(text, watch);
-    if (too_deep) return refusal;
-    if (!repeated.empty()) {
-      return Invalid("", "a member appears twice in one object", "each member once",
-                     Describe(repeated));
-    }
-    return value;
-  } catch (const json::parse_error& e) {
-    if (too_deep) return refusal;
-    // Its own text quotes what was last read, which may be a key.
-    const size_t at = std::min<size_t>(e.byte == 0 ? 0 : e.byte - 1, text.size());
-    const auto before = text.substr(0, at);
-    const auto line = std::count(before.begin(), before.end(), '\n') + 1;
-    const auto start = before.rfind('\n');
-    const size_t column = start == std::string_view::npos ? at + 1 : at - start;
-    const std::string where = fmt::format("line {}, column {}", line, column);
-    return Invalid(where, "the body is not JSON", "a JSON object");
+  std::optional<std::string> repeated;
+  size_t error_byte = 0;  // counted from 1
+
+  bool null() override { return Add(nullptr); }
+  bool boolean(bool value) override { return Add(value); }
+  bool number_integer(int64_t value) override { return Add(value); }
+  bool number_unsigned(uint64_t value) override { return Add(value); }
+  bool number_float(double value, const std::string& /*text*/) override { return Add(value); }
+  bool string(std::string& value) override { return Add(std::move(value)); }
+  bool binary(json::binary_t& /*value*/) override { return false; }  // not in JSON texts
+  bool start_object(size_t /*members*/) override { return Open(json::object()); }
+  bool start_array(size_t /*elements*/) override { return Open(json::array()); }
+  bool end_object() override { return Close(); }
+  bool end_array() override { return Close(); }
+  bool key(std::string& name) override {
+    auto& members = open_.back()->get_ref<json::object_t&>();
+    const auto [member, is_new] = members.try_emplace(name);
+    if (!is_new) repeated = name;
+    member_ = &member->second;
+    return is_new;
   }
+  bool parse_error(size_t position, const std::string& /*token*/,
+                   const json::exception& /*error*/) override {
+    error_byte = position;
+    return false;
+  }
+
+ private:
+  json& Place(json&& value) {
+    if (open_.empty()) return root = std::move(value);
+    if (open_.back()->is_object()) return *member_ = std::move(value);
+    return open_.back()->emplace_back(std::move(value));
+  }
+  bool Add(json&& value) {
+    Place(std::move(value));
+    return true;
+  }
+  bool Open(json&& value) {
+    too_deep = open_.size() >= kDeepest;
+    if (!too_deep) open_.push_back(&Place(std::move(value)));
+    return !too_deep;
+  }
+  bool Close() {
+    open_.pop_back();
+    return true;
+  }
+
+  std::vector<json*> open_;  // from the outside in; none moves while it is open
+  json* member_ = nullptr;   // of the innermost one, when it is an object
+};
+}  // namespace
+
+Result<json> ParseJson(std::string_view text) {
+  StrictReader reader;
+  if (json::sax_parse(text.begin(), text.end(), &reader)) return std::move(reader.root);
+  if (reader.too_deep) {
+    return Invalid("", "the body is nested too deeply",
+                   fmt::format("at most {} levels", StrictReader::kDeepest), "more");
+  }
+  if (reader.repeated) {
+    return Invalid("", "a member appears twice in one object", "each member once",
+                   Describe(*reader.repeated));
+  }
+  // The library's own text quotes what was last read, which may be a key.
+  const size_t at = std::min(reader.error_byte == 0 ? 0 : reader.error_byte - 1, text.size());
+  const auto before = text.substr(0, at);
+  const auto line = std::count(before.begin(), before.end(), '\n') + 1;
+  const auto start = before.rfind('\n');
+  const size_t column = start == std::string_view::npos ? at + 1 : at - start;
+  return Invalid(fmt::format("line {}, column {}", line, column), "the body is not JSON",
+                 "a JSON object");
 }
 
 Fields::Fields(const json& value, std::string where, std::optional<Error>& error)
@@ -92,7 +135,7 @@ void Fields::Refuse(const char* field, std::string message, std::string expected
 }
 
 const json* Fields::Find(const char* field, Presence presence) {
-  known_.insert(field);
+  known_.push_back(field);
   if (object_ == nullptr || error_) return nullptr;
   const auto found = object_->find(field);
   if (found != object_->end()) return &*found;
@@ -214,10 +257,11 @@ const json* Fields::Object(const char* field, Presence presence) {
 
 void Fields::RefuseOthers() {
   if (object_ == nullptr || error_) return;
+  const std::set<std::string, std::less<>> known_names(known_.begin(), known_.end());
   for (const auto& [name, value] : object_->items()) {
-    if (known_.contains(name)) continue;
+    if (known_names.contains(name)) continue;
     std::string all;
-    for (const auto& known : known_) all += (all.empty() ? "" : ", ") + known;
+    for (const auto& known : known_names) all += (all.empty() ? "" : ", ") + known;
     // RFC 6901 3: '~' and '/' in a member's name are escaped in a pointer.
     std::string escaped;
     for (const char c : name.substr(0, 63)) {

@@ -76,7 +76,7 @@ class Fields {
   const nlohmann::json* object_ = nullptr;
   std::string where_;
   std::optional<Error>& error_;
-  std::set<std::string, std::less<>> known_;
+  std::vector<const char*> known_;  // what was asked for; the names stay with the caller
 };
 
 }  // namespace portcullis::model

@@ -183,6 +183,11 @@ TEST(Json, MemberTwiceIsRefused) {
   EXPECT_TRUE(ParseJson(R"({"a":1,"b":{"a":1},"c":2})"));
 }
 
+TEST(Json, NumberBeyondAllRangesIsRefused) {
+  EXPECT_FALSE(ParseJson(R"({"a":1e999})"));  // the library has an exception of its own for this
+  EXPECT_TRUE(ParseJson(R"({"a":1e99})"));
+}
+
 TEST(Json, DeepNestingIsRefused) {
   EXPECT_FALSE(ParseJson(std::string(100000, '[')));
   EXPECT_FALSE(ParseJson(std::string(40, '[') + std::string(40, ']')));

@@ -23,9 +23,9 @@ Result<void> DenyList::Add(const Denial& denial, Until until) {
   return {};
 }
 
-bool DenyList::Denies(const Denial& denial) const {
+bool DenyList::Denies(const DenialView& what) const {
   const std::shared_lock lock(mutex_);
-  return entries_.contains(denial);
+  return entries_.contains(what);
 }
 
 void DenyList::Purge(std::chrono::system_clock::time_point now) {

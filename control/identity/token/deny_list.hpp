@@ -4,12 +4,13 @@
 
 #include <atomic>
 #include <chrono>
-#include <compare>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <shared_mutex>
 #include <string>
+#include <string_view>
+#include <tuple>
 
 #include "base/result.hpp"
 
@@ -20,8 +21,13 @@ struct Denial {
   What what = What::token;
   std::string issuer;  // as in `iss`
   std::string id;      // jti, kid; empty for an issuer
+};
 
-  auto operator<=>(const Denial&) const = default;
+/// The same, to ask with.
+struct DenialView {
+  Denial::What what = Denial::What::token;
+  std::string_view issuer;
+  std::string_view id;
 };
 
 class DenyList {
@@ -34,7 +40,7 @@ class DenyList {
   /// forgotten. Said twice, the later end holds. kExhausted: full, and nothing is forgotten to make
   /// room.
   Result<void> Add(const Denial& denial, Until until);
-  [[nodiscard]] bool Denies(const Denial& denial) const;
+  [[nodiscard]] bool Denies(const DenialView& what) const;
   /// Forgets what has ended before `now`.
   void Purge(std::chrono::system_clock::time_point now);
   /// Grows with each new entry. Who decides reads it first and compares it when the decision is
@@ -44,9 +50,17 @@ class DenyList {
  private:
   static constexpr size_t kMost = 1'000'000;
 
+  struct Less {
+    using is_transparent = void;  // NOLINT(readability-identifier-naming): the library's name
+    static auto Key(const auto& d) {
+      return std::tuple<Denial::What, std::string_view, std::string_view>(d.what, d.issuer, d.id);
+    }
+    bool operator()(const auto& a, const auto& b) const { return Key(a) < Key(b); }
+  };
+
   size_t most_;
   mutable std::shared_mutex mutex_;
-  std::map<Denial, Until> entries_;
+  std::map<Denial, Until, Less> entries_;
   std::atomic<uint64_t> epoch_{1};
 };
 

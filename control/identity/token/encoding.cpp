@@ -1,42 +1,50 @@
 #include "control/identity/token/encoding.hpp"
 
-#include <cjose/base64.h>
 #include <fmt/ranges.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
 
 namespace portcullis::identity {
 
 namespace {
-struct Free {
-  void operator()(void* memory) const { std::free(memory); }  // cjose allocates with malloc()
-};
+// OpenSSL knows the other alphabet (RFC 4648 4): two characters differ, and padding is required.
+constexpr size_t kQuantum = 4;
+
+bool IsAdmitted(char c) {
+  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
+         c == '_';
+}
 }  // namespace
 
 std::optional<std::string> DecodeBase64Url(std::string_view text) {
-  if (text.empty()) return std::string();
-  uint8_t* raw = nullptr;
-  size_t size = 0;
-  if (!cjose_base64url_decode(text.data(), text.size(), &raw, &size, nullptr)) return {};
-  const std::unique_ptr<uint8_t, Free> owned(raw);
-  std::string decoded(reinterpret_cast<const char*>(raw), size);
-  // cjose takes padding and stray low bits as well; the way back tells.
+  if (!std::all_of(text.begin(), text.end(), IsAdmitted)) return {};
+  std::string padded(text);
+  std::replace(padded.begin(), padded.end(), '-', '+');
+  std::replace(padded.begin(), padded.end(), '_', '/');
+  const size_t padding = (kQuantum - padded.size() % kQuantum) % kQuantum;
+  padded.append(padding, '=');
+  std::string decoded(padded.size() / kQuantum * 3, '\0');
+  if (EVP_DecodeBlock(reinterpret_cast<uint8_t*>(decoded.data()), Bytes(padded).data(),
+                      static_cast<int>(padded.size())) < 0) {
+    return {};
+  }
+  decoded.resize(text.size() * 3 / kQuantum);
+  // OpenSSL lets stray low bits and a single last character pass; the way back tells.
   if (EncodeBase64Url(Bytes(decoded)) != text) return {};
   return decoded;
 }
 
 std::string EncodeBase64Url(std::span<const uint8_t> bytes) {
-  char* raw = nullptr;
-  size_t size = 0;
-  if (bytes.empty() || !cjose_base64url_encode(bytes.data(), bytes.size(), &raw, &size, nullptr)) {
-    return {};
-  }
-  const std::unique_ptr<char, Free> owned(raw);
-  return {raw, size};
+  const size_t quanta = (bytes.size() + 2) / 3;
+  std::string encoded(quanta * kQuantum + 1, '\0');  // OpenSSL ends it with a zero
+  EVP_EncodeBlock(reinterpret_cast<uint8_t*>(encoded.data()), bytes.data(),
+                  static_cast<int>(bytes.size()));
+  encoded.resize((bytes.size() * kQuantum + 2) / 3);
+  std::replace(encoded.begin(), encoded.end(), '+', '-');
+  std::replace(encoded.begin(), encoded.end(), '/', '_');
+  return encoded;
 }
 
 Sha256 DigestOf(std::string_view bytes) {

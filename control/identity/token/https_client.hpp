@@ -1,0 +1,45 @@
+// One question to an issuer's web server and its answer: bounded in size and in time, name lookup
+// included; no redirects, no cookies, no connection kept.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "base/result.hpp"
+#include "control/identity/token/url.hpp"
+
+namespace portcullis::identity {
+
+/// PEM files. Without a client certificate both of its fields are empty.
+struct ClientTls {
+  std::string ca;  // the only ones believed
+  std::string certificate;
+  std::string key;
+};
+
+class HttpsClient {
+ public:
+  /// `url` as ParseWebAddress() admits it. `where` names the configuration's section in errors.
+  static Result<HttpsClient> Create(const std::string& url, const ClientTls& files,
+                                    const std::string& where);
+
+  struct Question {
+    std::string form;  // POSTed as a form; empty: GET. Wiped once it is sent
+    size_t most_bytes = 0;
+    std::chrono::milliseconds timeout{};
+  };
+  /// The body of a 200 answer. Runs on the caller's executor, which has one thread or is a strand.
+  [[nodiscard]] boost::asio::awaitable<Result<std::string>> Ask(Question question) const;
+
+ private:
+  HttpsClient(WebAddress address, std::shared_ptr<boost::asio::ssl::context> tls)
+      : address_(std::move(address)), tls_(std::move(tls)) {}
+
+  WebAddress address_;
+  std::shared_ptr<boost::asio::ssl::context> tls_;  // null: http, loopback
+};
+
+}  // namespace portcullis::identity

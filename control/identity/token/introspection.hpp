@@ -1,0 +1,65 @@
+// Opaque tokens: their issuer is asked what they are worth (RFC 7662), and its answer must meet the
+// same rules as a JWT's claims. A short, bounded cache spares it the same question; an issuer that
+// does not answer is left in peace for a while, and its tokens refused at once.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <map>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "base/result.hpp"
+#include "control/identity/refusal.hpp"
+#include "control/identity/token/access_token.hpp"
+#include "control/identity/token/deny_list.hpp"
+#include "control/identity/token/https_client.hpp"
+
+namespace portcullis::identity {
+
+struct IntrospectionConfig {
+  ClaimRules claims;
+  std::string url;  // as HttpsClient takes it
+  ClientTls tls;    // whom we believe, and as whom we ask
+  std::chrono::milliseconds timeout{2'000};
+  std::chrono::milliseconds cache_for{30'000};  // at most; never longer than the token
+  std::chrono::milliseconds pause_after_failure{5'000};
+  size_t cache_most = 10'000;
+  size_t at_once_most = 32;
+};
+
+/// All calls on one thread or strand, that of the executor of the callers.
+class Introspector {
+ public:
+  /// `denied` outlives this. `where` is the configuration's own name for this issuer, in errors.
+  static Result<Introspector> Create(IntrospectionConfig config, const DenyList& denied,
+                                     const std::string& where);
+
+  /// token_key_unknown: the issuer did not give an answer that can be used. token_revoked: it says
+  /// that the token is not active, or we do. An introspected token has no kid.
+  boost::asio::awaitable<tl::expected<AccessToken, Refusal>> Verify(std::string token,
+                                                                    std::string interface);
+
+ private:
+  using Answer = tl::expected<AccessToken, Refusal>;
+  struct Known {
+    AccessToken token;
+    std::chrono::steady_clock::time_point until;
+  };
+
+  Introspector(IntrospectionConfig config, const DenyList& denied, HttpsClient client)
+      : config_(std::move(config)), denied_(denied), client_(std::move(client)) {}
+  boost::asio::awaitable<Answer> Ask(const std::string& token, const std::string& interface,
+                                     const Sha256& id);
+  Answer Read(const std::string& text, const std::string& interface, const std::string& name) const;
+  void Remember(const Sha256& id, const AccessToken& token, const Moment& now);
+
+  IntrospectionConfig config_;
+  const DenyList& denied_;
+  HttpsClient client_;
+  std::map<Sha256, Known> cache_;  // by the token's digest: the cache holds nothing worth stealing
+  size_t under_way_ = 0;
+  std::chrono::steady_clock::time_point silent_until_;
+};
+
+}  // namespace portcullis::identity
