@@ -1,0 +1,296 @@
+// One function per section of the file. The first wrong field throws (see Section);
+// LoadGuardConfig() turns that into a value.
+#include "control/guard/config.hpp"
+
+#include <pwd.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <map>
+
+#include "control/identity/token/url.hpp"
+#include "control/model/fields.hpp"
+#include "dataplane/yaml_section.hpp"
+
+namespace portcullis::guard {
+
+namespace {
+
+using std::chrono::seconds;
+
+constexpr size_t kMostSocketPath = 107;  // sun_path, unix(7)
+constexpr size_t kLongestIdentity = 255;
+
+struct Reader {
+  std::filesystem::path folder;
+  GuardConfig config{};
+
+  [[nodiscard]] std::string FromHere(const std::string& file) const { return folder / file; }
+};
+
+std::string Required(const Section& s, const char* key, const char* expected) {
+  if (!s.Has(key)) s.Refuse(key, "missing", expected, "nothing");
+  std::string text;
+  s.Read(key, text);
+  return text;
+}
+
+std::vector<Section> RequiredItems(const Section& s, const char* key, const char* expected,
+                                   std::initializer_list<std::string_view> known) {
+  auto items = s.Items(key, known);
+  if (items.empty()) s.Refuse(key, "missing", expected, "nothing");
+  return items;
+}
+
+// What another part finds wrong with a value that stands under `key`.
+template <class T>
+T Admitted(Result<T> result, const Section& s, const char* key) {
+  if (!result) {
+    const Error& error = result.error();
+    s.Refuse(key, error.message, error.expected, error.found.empty() ? "another" : error.found);
+  }
+  return *std::move(result);
+}
+
+void ReadControl(Reader& in, const Section& root) {
+  if (!root.Has("control")) root.Refuse("control", "missing", "socket and user", "nothing");
+  const Section s = root.Sub("control", {"socket", "user"});
+  in.config.control_socket = in.FromHere(Required(s, "socket", "the path of control's socket"));
+  if (in.config.control_socket.size() > kMostSocketPath) {
+    s.Refuse("socket", "too long for a socket", fmt::format("at most {} bytes", kMostSocketPath));
+  }
+  const std::string user = Required(s, "user", "the user that control runs as");
+  const passwd* entry = getpwnam(user.c_str());
+  if (entry == nullptr) s.Refuse("user", "no such user", "the user that control runs as");
+  in.config.control_user = entry->pw_uid;
+}
+
+ListenerLimits ReadLimits(const Section& root) {
+  ListenerLimits limits;
+  if (!root.Has("limits")) return limits;
+  const Section s =
+      root.Sub("limits", {"source_v4", "source_v6", "half_open", "half_open_per_source", "open",
+                          "open_per_source", "handshake_seconds", "request_seconds"});
+  constexpr uint64_t kMost = 65536;
+  constexpr uint64_t kMostSeconds = 60;
+  s.Read("source_v4", limits.source_v4, 0, 32);
+  s.Read("source_v6", limits.source_v6, 0, 128);
+  s.Read("half_open", limits.half_open, 1, kMost);
+  s.Read("half_open_per_source", limits.half_open_per_source, 1, kMost);
+  s.Read("open", limits.open, 1, kMost);
+  s.Read("open_per_source", limits.open_per_source, 1, kMost);
+  const auto read_time = [&](const char* key, std::chrono::milliseconds& out) {
+    auto count = std::chrono::duration_cast<seconds>(out).count();
+    s.Read(key, count, 1, kMostSeconds);
+    out = seconds(count);
+  };
+  read_time("handshake_seconds", limits.handshake_time);
+  read_time("request_seconds", limits.request_time);
+  return limits;
+}
+
+ListenerSettings ReadAddress(const Section& s, const ListenerLimits& limits) {
+  ListenerSettings at;
+  at.address = Required(s, "address", "an IP address to listen on");
+  if (!Address::Parse(at.address)) s.Refuse("address", "not an IP address", "such as 192.0.2.1");
+  if (!s.Has("port")) s.Refuse("port", "missing", "a number from 0 to 65535", "nothing");
+  s.Read("port", at.port, 0, UINT16_MAX);
+  at.limits = limits;
+  return at;
+}
+
+constexpr auto kHashes = {std::pair{"sha256", identity::PskHash::sha256},
+                          std::pair{"sha384", identity::PskHash::sha384}};
+
+void ReadListeners(Reader& in, const Section& root) {
+  const ListenerLimits limits = ReadLimits(root);
+  if (!root.Has("listeners")) {
+    root.Refuse("listeners", "missing", "certificate or psk, or both", "nothing");
+  }
+  const Section s = root.Sub("listeners", {"certificate", "psk"});
+  for (const Section& one :
+       s.Items("certificate", {"address", "port", "tls_1_2", "certificates"})) {
+    CertificateListener listener;
+    listener.at = ReadAddress(one, limits);
+    one.Read("tls_1_2", listener.tls.tls_1_2);
+    for (const Section& own :
+         RequiredItems(one, "certificates", "a list of {chain, key}", {"chain", "key"})) {
+      listener.tls.own.push_back({in.FromHere(Required(own, "chain", "a PEM file")),
+                                  in.FromHere(Required(own, "key", "a PEM file"))});
+    }
+    in.config.certificate_listeners.push_back(std::move(listener));
+  }
+  for (const Section& one : s.Items("psk", {"address", "port", "url", "hash", "tls_1_2"})) {
+    PskListener listener;
+    listener.at = ReadAddress(one, limits);
+    const std::string url = Required(one, "url", "how peers call it: https://host:port");
+    const auto parts = Admitted(identity::ParseWebAddress(url, ""), one, "url");
+    if (!parts.tls || parts.target != "/" || url.ends_with('/')) {
+      one.Refuse("url", "not the beginning of this listener's URLs",
+                 "https://host:port, without a path");
+    }
+    listener.url = url;
+    one.Read("hash", listener.tls.hash, kHashes);
+    one.Read("tls_1_2", listener.tls.tls_1_2);
+    in.config.psk_listeners.push_back(std::move(listener));
+  }
+  if (in.config.certificate_listeners.empty() && in.config.psk_listeners.empty()) {
+    root.Refuse("listeners", "nobody could come in", "at least one of certificate and psk", "none");
+  }
+}
+
+void ReadKeys(Reader& in, const Section& root) {
+  for (const Section& one : root.Items("keys", {"identity", "peer", "tls", "hash", "file"})) {
+    identity::PskSetting key;
+    key.identity = Required(one, "identity", "an identity that tells nothing");
+    key.peer = Required(one, "peer", "the peer in policy that the key belongs to");
+    one.Read("tls", key.use.version,
+             {{"1.3", identity::TlsVersion::v1_3}, {"1.2", identity::TlsVersion::v1_2}});
+    one.Read("hash", key.use.hash, kHashes);
+    key.file = in.FromHere(Required(one, "file", "a file of hex digits"));
+    const bool served = std::ranges::any_of(in.config.psk_listeners, [&](const auto& listener) {
+      return listener.tls.hash == key.use.hash &&
+             (key.use.version == identity::TlsVersion::v1_3 || listener.tls.tls_1_2);
+    });
+    if (!served) {
+      one.Refuse("identity", "no PSK listener has this key's hash and version of TLS",
+                 "a listener that takes it");
+    }
+    in.config.keys.push_back(std::move(key));
+  }
+  if (!in.config.psk_listeners.empty() && in.config.keys.empty()) {
+    root.Refuse("keys", "missing", "a key for the PSK listener", "nothing");
+  }
+}
+
+void ReadAuthorities(Reader& in, const Section& root) {
+  for (const Section& one : root.Items("anchors", {"path", "sha256", "crl_required"})) {
+    identity::AnchorFile anchor;
+    anchor.path = in.FromHere(Required(one, "path", "a PEM file"));
+    one.Read("sha256", anchor.sha256);
+    one.Read("crl_required", anchor.revocation_list_required);
+    in.config.authorities.anchors.push_back(std::move(anchor));
+  }
+  root.ReadList("intermediates", in.config.authorities.intermediates,
+                [&](const std::string& file) -> Result<std::string> { return in.FromHere(file); });
+  if (root.Has("crls")) {
+    const Section s = root.Sub("crls", {"locations", "grace_seconds"});
+    s.ReadList("locations", in.config.crls, [&](const std::string& text) {
+      const bool url = text.find("://") != std::string::npos;
+      return identity::CrlLocation::Parse(url ? text : in.FromHere(text));
+    });
+    auto grace = in.config.crl_grace.count();
+    constexpr uint64_t kMostGrace = 30UL * 86400;
+    s.Read("grace_seconds", grace, 0, kMostGrace);
+    in.config.crl_grace = seconds(grace);
+  }
+  if (in.config.certificate_listeners.empty()) return;
+  const auto& anchors = in.config.authorities.anchors;
+  if (anchors.empty()) {
+    root.Refuse("anchors", "missing", "the CA of peers' certificates", "nothing");
+  }
+  const bool required = std::ranges::any_of(
+      anchors, [](const auto& anchor) { return anchor.revocation_list_required; });
+  if (required && in.config.crls.empty()) {
+    root.Refuse("crls", "missing, though an anchor has crl_required: nobody could come in",
+                "locations of revocation lists", "nothing");
+  }
+}
+
+void ReadProfile(Reader& in, const Section& root) {
+  if (!root.Has("profile")) return;
+  identity::CertificateProfile& profile = in.config.profile;
+  const Section s =
+      root.Sub("profile", {"names", "roots", "most_intermediates", "any_extended_key_usage",
+                           "ed25519", "distribution_point_required"});
+  using identity::NameKind;
+  s.ReadList("names", profile.name_kinds, [](const std::string& text) -> Result<NameKind> {
+    if (text == "dns") return NameKind::dns;
+    if (text == "uri") return NameKind::uri;
+    if (text == "ip") return NameKind::ip;
+    return Invalid("", "not a kind of alternative name", "one of dns, uri, ip");
+  });
+  s.ReadList("roots", profile.name_roots,
+             [](const std::string& text) -> Result<std::string> { return text; });
+  s.Read("most_intermediates", profile.most_intermediates, 0, 10);
+  s.Read("any_extended_key_usage", profile.any_extended_key_usage);
+  s.Read("ed25519", profile.ed25519);
+  s.Read("distribution_point_required", profile.distribution_point_required);
+}
+
+void ReadIssuers(Reader& in, const Section& root) {
+  std::map<std::string, std::string, std::less<>> audiences;
+  for (const Section& one :
+       RequiredItems(root, "interfaces", "a list of {name, audience}", {"name", "audience"})) {
+    const std::string name = Required(one, "name", "the interface's name in policy");
+    if (!model::IsName(name))
+      one.Refuse("name", "not a name", "1 to 63 of a-z, 0-9, '.', '_', '-'");
+    const std::string audience = Required(one, "audience", "what aud will be");
+    if (!audiences.emplace(name, audience).second) {
+      one.Refuse("name", "the same interface twice", "each once");
+    }
+  }
+  const auto issuers = RequiredItems(root, "issuers", "who issues the peers' tokens",
+                                     {"issuer", "keys", "keys_ca", "algorithms"});
+  for (size_t i = 0; i < issuers.size(); ++i) {
+    const Section& one = issuers[i];
+    identity::IssuerConfig issuer;
+    issuer.claims.issuer = Required(one, "issuer", "what iss will be");
+    issuer.claims.audiences = audiences;
+    const std::string keys = Required(one, "keys", "an https URL or a file");
+    issuer.keys = keys.find("://") == std::string::npos ? in.FromHere(keys) : keys;
+    if (one.Has("keys_ca")) issuer.keys_ca = in.FromHere(Required(one, "keys_ca", "a PEM file"));
+    issuer.algorithms = {identity::Algorithm::es256};
+    one.ReadList("algorithms", issuer.algorithms,
+                 [](const std::string& text) -> Result<identity::Algorithm> {
+                   if (const auto found = identity::AlgorithmOf(text)) return *found;
+                   return Invalid("", "not an algorithm", "one of RS256, PS256, ES256, ES384");
+                 });
+    if (const auto good = identity::Check(issuer, fmt::format("issuers[{}]", i)); !good) {
+      one.Refuse("issuer", good.error().where + ": " + good.error().message, good.error().expected);
+    }
+    const auto same = [&](const auto& other) {
+      return other.claims.issuer == issuer.claims.issuer;
+    };
+    if (std::ranges::any_of(in.config.issuers, same)) {
+      one.Refuse("issuer", "the same issuer twice", "each once");
+    }
+    in.config.issuers.push_back(std::move(issuer));
+  }
+}
+
+GuardConfig Read(const std::string& path) {
+  Reader in{std::filesystem::absolute(path).parent_path()};
+  const Section root(YAML::LoadFile(path), path, "",
+                     {"identity", "control", "listeners", "limits", "keys", "anchors",
+                      "intermediates", "crls", "profile", "interfaces", "issuers"});
+  in.config.identity = Required(root, "identity", "by which name peers know this gate");
+  if (in.config.identity.size() > kLongestIdentity) {
+    root.Refuse("identity", "too long", fmt::format("at most {} bytes", kLongestIdentity));
+  }
+  ReadControl(in, root);
+  ReadListeners(in, root);
+  ReadKeys(in, root);
+  ReadAuthorities(in, root);
+  ReadProfile(in, root);
+  ReadIssuers(in, root);
+  return std::move(in.config);
+}
+
+}  // namespace
+
+Result<GuardConfig> LoadGuardConfig(const std::string& path) {
+  try {
+    return Read(path);
+  } catch (const WrongField& wrong) {
+    return tl::unexpected(wrong.error);
+  } catch (const YAML::BadFile&) {
+    return Invalid(path, "the configuration cannot be read", "a YAML file");
+  } catch (const YAML::Exception& e) {
+    return Invalid(fmt::format("{}:{}", path, e.mark.line + 1), e.msg, "YAML");
+  }
+}
+
+}  // namespace portcullis::guard

@@ -1,0 +1,52 @@
+// guard.yaml: what it may say and what is wrong with it, by file, line and field. Only what stands
+// in the file is judged here; the files that it names are read by whoever needs them.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "control/guard/session/handshake.hpp"
+#include "control/guard/session/listener.hpp"
+#include "control/identity/authorities.hpp"
+#include "control/identity/certificate_profile.hpp"
+#include "control/identity/crl_source.hpp"
+#include "control/identity/psk.hpp"
+#include "control/identity/token/issuer.hpp"
+
+namespace portcullis::guard {
+
+struct CertificateListener {
+  ListenerSettings at;
+  CertificateProfile tls;
+};
+
+struct PskListener {
+  ListenerSettings at;
+  PskProfile tls;
+  /// How peers call it, "https://host:port" without a slash at the end: proofs of possession name
+  /// the whole URL (RFC 9449 4.2, htu).
+  std::string url;
+};
+
+struct GuardConfig {
+  std::string identity;  // by which peers know this gate; goes into the key context
+  std::string control_socket;
+  uid_t control_user = 0;
+  std::vector<CertificateListener> certificate_listeners;
+  std::vector<PskListener> psk_listeners;
+  std::vector<identity::PskSetting> keys;  // of all PSK listeners
+  identity::AuthorityFiles authorities;
+  std::vector<identity::CrlLocation> crls;
+  std::chrono::seconds crl_grace{0};
+  identity::CertificateProfile profile;  // of peers' certificates
+  std::vector<identity::IssuerConfig> issuers;
+};
+
+/// Relative paths are relative to the file's folder.
+Result<GuardConfig> LoadGuardConfig(const std::string& path);
+
+}  // namespace portcullis::guard

@@ -1,0 +1,184 @@
+#include "control/guard/config.hpp"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "control/guard/session/test_pki.hpp"
+
+namespace portcullis::guard {
+namespace {
+
+constexpr const char* kGood = R"(identity: gate.example
+control: { socket: admission.sock, user: root }
+listeners:
+  certificate:
+    - address: 192.0.2.1
+      port: 4433
+      tls_1_2: true
+      certificates: [{ chain: guard.pem, key: guard.key }]
+  psk:
+    - { address: "2001:db8::1", port: 4434, url: "https://gate.example:4434", hash: sha384 }
+limits: { half_open: 100, source_v6: 56, handshake_seconds: 5 }
+keys:
+  - { identity: k-7f, peer: gateway-7, tls: "1.3", hash: sha384, file: /keys/7f.psk }
+anchors:
+  - { path: ca.pem, sha256: 00ff, crl_required: true }
+intermediates: [sub.pem]
+crls: { locations: ["http://crl.example/a.crl", b.crl], grace_seconds: 3600 }
+profile: { names: [uri], roots: ["urn:l3g-gw"], most_intermediates: 1 }
+interfaces:
+  - { name: nsmf, audience: "https://gate.example/nsmf" }
+  - { name: scef, audience: "https://gate.example/scef" }
+issuers:
+  - issuer: https://as.example
+    keys: https://as.example/jwks
+    keys_ca: as-ca.pem
+    algorithms: [ES256, RS256]
+  - { issuer: "https://old.example", keys: old.jwks }
+)";
+
+class GuardConfigTest : public testing::Test {
+ protected:
+  // The good configuration with one piece replaced.
+  Result<GuardConfig> With(const std::string& piece = "", const std::string& instead = "") {
+    std::string text = kGood;
+    if (!piece.empty()) {
+      EXPECT_NE(text.find(piece), std::string::npos) << piece;
+      text.replace(text.find(piece), piece.size(), instead);
+    }
+    path_ = folder_.Write("guard.yaml", text);
+    return LoadGuardConfig(path_);
+  }
+  [[nodiscard]] std::string Here(const std::string& name) const {
+    return std::filesystem::path(path_).parent_path() / name;
+  }
+
+  TestFolder folder_;
+  std::string path_;
+};
+
+TEST_F(GuardConfigTest, GoodOne) {
+  const auto config = With();
+  ASSERT_TRUE(config) << config.error().Text();
+  EXPECT_EQ(config->identity, "gate.example");
+  EXPECT_EQ(config->control_socket, Here("admission.sock"));
+  EXPECT_EQ(config->control_user, 0U);
+  ASSERT_EQ(config->certificate_listeners.size(), 1U);
+  const CertificateListener& certificate = config->certificate_listeners[0];
+  EXPECT_EQ(certificate.at.address, "192.0.2.1");
+  EXPECT_EQ(certificate.at.port, 4433);
+  EXPECT_EQ(certificate.at.limits.half_open, 100U);
+  EXPECT_EQ(certificate.at.limits.open, ListenerLimits().open);
+  EXPECT_EQ(certificate.at.limits.source_v6, 56U);
+  EXPECT_EQ(certificate.at.limits.handshake_time, std::chrono::seconds(5));
+  EXPECT_TRUE(certificate.tls.tls_1_2);
+  EXPECT_EQ(certificate.tls.own[0].key, Here("guard.key"));
+  ASSERT_EQ(config->psk_listeners.size(), 1U);
+  EXPECT_EQ(config->psk_listeners[0].url, "https://gate.example:4434");
+  EXPECT_EQ(config->psk_listeners[0].tls.hash, identity::PskHash::sha384);
+  EXPECT_FALSE(config->psk_listeners[0].tls.tls_1_2);
+  ASSERT_EQ(config->keys.size(), 1U);
+  EXPECT_EQ(config->keys[0].peer, "gateway-7");
+  EXPECT_EQ(config->keys[0].file, "/keys/7f.psk");
+  EXPECT_EQ(config->keys[0].use.peer, identity::PeerRole::client);
+  EXPECT_EQ(config->authorities.anchors[0].path, Here("ca.pem"));
+  EXPECT_EQ(config->authorities.anchors[0].sha256, "00ff");
+  EXPECT_EQ(config->authorities.intermediates[0], Here("sub.pem"));
+  ASSERT_EQ(config->crls.size(), 2U);
+  EXPECT_TRUE(config->crls[0].is_http());
+  EXPECT_EQ(config->crls[1].text(), Here("b.crl"));
+  EXPECT_EQ(config->crl_grace, std::chrono::hours(1));
+  EXPECT_EQ(config->profile.name_kinds, std::vector{identity::NameKind::uri});
+  EXPECT_EQ(config->profile.name_roots[0], "urn:l3g-gw");
+  EXPECT_EQ(config->profile.most_intermediates, 1);
+  ASSERT_EQ(config->issuers.size(), 2U);
+  EXPECT_EQ(config->issuers[0].algorithms.size(), 2U);
+  EXPECT_EQ(config->issuers[0].keys_ca, Here("as-ca.pem"));
+  EXPECT_EQ(config->issuers[1].keys, Here("old.jwks"));
+  EXPECT_EQ(config->issuers[1].algorithms, std::vector{identity::Algorithm::es256});
+  EXPECT_EQ(config->issuers[1].claims.audiences.at("scef"), "https://gate.example/scef");
+}
+
+TEST_F(GuardConfigTest, OneKindOfListenerIsEnough) {
+  EXPECT_TRUE(
+      With("  psk:\n    - { address: \"2001:db8::1\", port: 4434, url: "
+           "\"https://gate.example:4434\", hash: sha384 }\nlimits: { half_open: 100, "
+           "source_v6: 56, handshake_seconds: 5 }\nkeys:\n  - { identity: k-7f, peer: "
+           "gateway-7, tls: \"1.3\", hash: sha384, file: /keys/7f.psk }\n"));
+}
+
+TEST_F(GuardConfigTest, RefusalsNameFileLineFieldExpectedAndFound) {
+  struct Case {
+    const char* piece;
+    const char* instead;
+    const char* where;
+    const char* text;
+  };
+  const Case cases[] = {
+      {"identity: gate.example\n", "", ":1: identity", "by which name peers know this gate"},
+      {"control: {", "contrl: {", ":2: contrl", "\"control\"?"},
+      {"control: { socket: admission.sock, user: root }\n", "", "control", "socket and user"},
+      {"socket: admission.sock, ", "", ":2: control.socket", "path"},
+      {"user: root", "user: nobody-at-all", ":2: control.user", "no such user"},
+      {"192.0.2.1", "gate.example", ":5: listeners.certificate[0].address", "IP address"},
+      {"port: 4433", "port: 65536", ":6: listeners.certificate[0].port", "65535"},
+      {"      port: 4433\n", "", "listeners.certificate[0].port", "missing"},
+      {"certificates: [{ chain: guard.pem, key: guard.key }]", "certificates: []",
+       ":8: listeners.certificate[0].certificates", "{chain, key}"},
+      {", key: guard.key", "", ":8: listeners.certificate[0].certificates[0].key", "PEM"},
+      {"https://gate.example:4434", "http://gate.example:4434", ":10: listeners.psk[0].url",
+       "https"},
+      {"https://gate.example:4434", "https://gate.example/a", ":10: listeners.psk[0].url",
+       "without a path"},
+      {"hash: sha384 }\nl", "hash: md5 }\nl", ":10: listeners.psk[0].hash", "sha256, sha384"},
+      {"half_open: 100", "half_open: 0", ":11: limits.half_open", "1 to"},
+      {"hash: sha384, file", "hash: sha256, file", ":13: keys[0].identity", "no PSK listener"},
+      {"tls: \"1.3\"", "tls: \"1.2\"", ":13: keys[0].identity", "no PSK listener"},
+      {"tls: \"1.3\"", "tls: \"1.1\"", ":13: keys[0].tls", "1.3, 1.2"},
+      {"peer: gateway-7, ", "", ":13: keys[0].peer", "peer in policy"},
+      {"path: ca.pem, ", "", ":15: anchors[0].path", "PEM"},
+      {"http://crl", "ldap://crl", ":17: crls.locations[0]", "path or http"},
+      {"crls: { locations: [\"http://crl.example/a.crl\", b.crl], grace_seconds: 3600 }\n", "",
+       "crls", "nobody could come in"},
+      {"names: [uri]", "names: [email]", ":18: profile.names[0]", "dns, uri, ip"},
+      {"name: scef", "name: nsmf", ":21: interfaces[1].name", "twice"},
+      {"name: scef", "name: Scef!", ":21: interfaces[1].name", "a-z"},
+      {"gate.example/scef", "gate.example/nsmf", "issuers[0]", "another interface"},
+      {"https://as.example/jwks", "http://as.example/jwks", ":23: issuers[0]", "keys"},
+      {"    keys_ca: as-ca.pem\n", "", ":23: issuers[0]", "keys_ca"},
+      {"[ES256, RS256]", "[HS256]", ":26: issuers[0].algorithms[0]", "ES256"},
+      {"https://old.example", "https://as.example", ":27: issuers[1].issuer", "twice"},
+  };
+  for (const Case& c : cases) {
+    const auto config = With(c.piece, c.instead);
+    ASSERT_FALSE(config) << c.piece << " -> " << c.instead;
+    const std::string text = config.error().Text();
+    EXPECT_NE(text.find(path_), std::string::npos) << text;
+    EXPECT_NE(text.find(c.where), std::string::npos) << text << "\nwanted: " << c.where;
+    EXPECT_NE(text.find(c.text), std::string::npos) << text << "\nwanted: " << c.text;
+  }
+}
+
+TEST_F(GuardConfigTest, WhatIsMissingAltogether) {
+  const auto no_listener = With("listeners:\n  certificate:", "listeners:\n  psk: []\nprofile2:");
+  EXPECT_FALSE(no_listener);
+  const auto none = LoadGuardConfig(folder_.Write("empty.yaml", "identity: gate\n"));
+  ASSERT_FALSE(none);
+  EXPECT_NE(none.error().Text().find("control"), std::string::npos);
+  EXPECT_FALSE(LoadGuardConfig("/nowhere/guard.yaml"));
+  EXPECT_FALSE(LoadGuardConfig(folder_.Write("broken.yaml", "identity: [")));
+}
+
+// The commented default must load, but for the user that the packages create.
+TEST_F(GuardConfigTest, TheShippedOneIsSound) {
+  std::ifstream file(SHIPPED_CONFIG);
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  const std::string user = "user: portcullis-control";
+  ASSERT_NE(text.find(user), std::string::npos);
+  text.replace(text.find(user), user.size(), "user: root");
+  const auto config = LoadGuardConfig(folder_.Write("guard.yaml", text));
+  ASSERT_TRUE(config) << config.error().Text();
+}
+
+}  // namespace
+}  // namespace portcullis::guard

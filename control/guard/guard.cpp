@@ -1,0 +1,183 @@
+#include "control/guard/guard.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <exception>
+#include <utility>
+
+#include "control/guard/session/peer_certificate.hpp"
+
+namespace portcullis::guard {
+
+namespace asio = boost::asio;
+
+namespace {
+
+// As many as a gate's peers make in the time that a proof could be used again.
+constexpr size_t kMostProofs = 100'000;
+
+void Rethrow(const std::exception_ptr& failure) {
+  if (failure) std::rethrow_exception(failure);
+}
+
+Error At(Error error, const std::string& where) {
+  error.where = error.where.empty() ? where : where + ": " + error.where;
+  return error;
+}
+
+bool SamePlace(const ListenerSettings& a, const ListenerSettings& b) {
+  return a.address == b.address && a.port == b.port;
+}
+
+// Whether `b` can replace `a` in a running guard.
+bool SamePlaces(const GuardConfig& a, const GuardConfig& b) {
+  if (a.control_socket != b.control_socket || a.control_user != b.control_user ||
+      a.certificate_listeners.size() != b.certificate_listeners.size() ||
+      a.psk_listeners.size() != b.psk_listeners.size()) {
+    return false;
+  }
+  for (size_t i = 0; i < a.certificate_listeners.size(); ++i) {
+    if (!SamePlace(a.certificate_listeners[i].at, b.certificate_listeners[i].at)) return false;
+  }
+  for (size_t i = 0; i < a.psk_listeners.size(); ++i) {
+    if (!SamePlace(a.psk_listeners[i].at, b.psk_listeners[i].at) ||
+        a.psk_listeners[i].url != b.psk_listeners[i].url) {
+      return false;
+    }
+  }
+  return true;
+}
+
+std::vector<std::string> InterfacesOf(const GuardConfig& config) {
+  std::vector<std::string> names;
+  for (const auto& [name, audience] : config.issuers.front().claims.audiences) {
+    names.push_back(name);
+  }
+  return names;
+}
+
+}  // namespace
+
+Guard::Guard(asio::io_context& io, GuardConfig config)
+    : io_(io),
+      config_(std::move(config)),
+      control_(io.get_executor(), config_.control_socket, config_.control_user),
+      revocations_(config_.crl_grace),
+      proofs_(kMostProofs, identity::ProofRules().Life()),
+      refusals_(control_),
+      context_{control_,         revocations_,          proofs_, refusals_,
+               config_.identity, InterfacesOf(config_), nullptr},
+      background_(revocations_) {}
+
+Result<std::unique_ptr<Guard>> Guard::Create(asio::io_context& io, GuardConfig config) {
+  std::unique_ptr<Guard> guard(new Guard(io, std::move(config)));
+  const auto loaded = guard->Load(guard->config_);
+  if (!loaded) return tl::unexpected(loaded.error());
+  if (auto used = guard->UseIssuers(guard->config_); !used) return tl::unexpected(used.error());
+  if (auto listening = guard->Listen(*loaded); !listening) {
+    return tl::unexpected(listening.error());
+  }
+  guard->background_.FollowLists(guard->config_.crls, loaded->authorities);
+  return guard;
+}
+
+Result<Guard::Loaded> Guard::Load(const GuardConfig& config) {
+  Loaded loaded;
+  std::shared_ptr<const identity::CertificateVerifier> verifier;
+  if (!config.certificate_listeners.empty()) {
+    auto authorities = identity::Authorities::Load(config.authorities);
+    if (!authorities) return tl::unexpected(authorities.error());
+    loaded.authorities = *std::move(authorities);
+    auto made = identity::CertificateVerifier::Create(loaded.authorities, config.profile);
+    if (!made) return tl::unexpected(At(made.error(), "profile"));
+    verifier = std::make_shared<identity::CertificateVerifier>(*std::move(made));
+  }
+  for (size_t i = 0; i < config.certificate_listeners.size(); ++i) {
+    auto tls = TlsServer::ForCertificates(config.certificate_listeners[i].tls,
+                                          CertificateCheck(verifier, revocations_),
+                                          fmt::format("listeners.certificate[{}]", i));
+    if (!tls) return tl::unexpected(tls.error());
+    loaded.tls.push_back(*std::move(tls));
+  }
+  if (config.psk_listeners.empty()) return loaded;
+  auto keys = identity::PskStore::Load(config.keys, "keys");
+  if (!keys) return tl::unexpected(keys.error());
+  const auto shared = std::make_shared<const identity::PskStore>(*std::move(keys));
+  for (const auto& listener : config.psk_listeners) {
+    auto tls = TlsServer::ForPsk(listener.tls, shared);
+    if (!tls) return tl::unexpected(tls.error());
+    loaded.tls.push_back(*std::move(tls));
+  }
+  return loaded;
+}
+
+Result<void> Guard::UseIssuers(const GuardConfig& config) {
+  auto issuers = background_.FollowIssuers(config.issuers);
+  if (!issuers) return tl::unexpected(issuers.error());
+  context_.tokens = std::make_shared<const identity::TokenVerifier>(*std::move(issuers), denied_);
+  return {};
+}
+
+Result<void> Guard::Listen(const Loaded& loaded) {
+  size_t next = 0;
+  const auto listen = [&](const ListenerSettings& at, const std::string& url,
+                          const std::string& where) -> Result<void> {
+    auto listener = Listener::Listen(
+        io_.get_executor(), at, loaded.tls[next++],
+        ServeSessions(context_, {url, at.limits, ServiceSettings().confirm_time}),
+        refusals_.counters(),
+        [this](const identity::Refusal& refusal, const auto& from) {
+          refusals_.NoteCounted(refusal, {from});
+        },
+        where);
+    if (!listener) return tl::unexpected(listener.error());
+    listeners_.push_back(*std::move(listener));
+    return {};
+  };
+  for (size_t i = 0; i < config_.certificate_listeners.size(); ++i) {
+    const auto where = fmt::format("listeners.certificate[{}]", i);
+    if (auto r = listen(config_.certificate_listeners[i].at, "", where); !r) return r;
+  }
+  for (size_t i = 0; i < config_.psk_listeners.size(); ++i) {
+    const auto& one = config_.psk_listeners[i];
+    if (auto r = listen(one.at, one.url, fmt::format("listeners.psk[{}]", i)); !r) return r;
+  }
+  return {};
+}
+
+void Guard::Start() {
+  asio::co_spawn(io_, control_.Run(), Rethrow);
+  for (Listener& listener : listeners_) asio::co_spawn(io_, listener.Run(), Rethrow);
+}
+
+void Guard::Stop() {
+  for (Listener& listener : listeners_) listener.Stop();
+  control_.Stop();
+}
+
+Result<void> Guard::Reload(GuardConfig config) {
+  if (!SamePlaces(config_, config)) {
+    return Fail(ErrorKind::kConflict,
+                "listeners or control's socket are others now, which needs a restart");
+  }
+  const auto loaded = Load(config);
+  if (!loaded) return tl::unexpected(loaded.error());
+  if (auto used = UseIssuers(config); !used) return used;
+  for (size_t i = 0; i < listeners_.size(); ++i) {
+    if (auto replaced = listeners_[i].Replace(loaded->tls[i]); !replaced) return replaced;
+  }
+  context_.gate_identity = config.identity;
+  context_.interfaces = InterfacesOf(config);
+  background_.FollowLists(config.crls, loaded->authorities);
+  config_ = std::move(config);
+  return {};
+}
+
+std::vector<uint16_t> Guard::ports() const {
+  std::vector<uint16_t> out;
+  for (const Listener& listener : listeners_) out.push_back(listener.port());
+  return out;
+}
+
+}  // namespace portcullis::guard

@@ -1,0 +1,62 @@
+// The guard as a whole: what guard.yaml names, read and put together, and put together anew when
+// the operator says so. Everything but Background runs on one thread.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <memory>
+#include <vector>
+
+#include "base/result.hpp"
+#include "control/guard/background.hpp"
+#include "control/guard/config.hpp"
+#include "control/guard/control_link.hpp"
+#include "control/guard/refusals.hpp"
+#include "control/guard/session/listener.hpp"
+#include "control/guard/session/service.hpp"
+
+namespace portcullis::guard {
+
+class Guard {
+ public:
+  /// Reads every file that `config` names, and listens. `io` has one thread and outlives the guard.
+  static Result<std::unique_ptr<Guard>> Create(boost::asio::io_context& io, GuardConfig config);
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+
+  /// Serves on `io` from now on.
+  void Start();
+  void Stop();
+
+  /// Certificates, keys, anchors, revocation lists, issuers and interfaces as `config` has them,
+  /// for connections and requests from now on; those that are open go on. On an error, or when
+  /// another change would need a restart (kConflict), all stays as it was.
+  Result<void> Reload(GuardConfig config);
+
+  /// Ports in the configuration's order: first those for certificates.
+  [[nodiscard]] std::vector<uint16_t> ports() const;
+
+ private:
+  /// What comes from files and may be replaced.
+  struct Loaded {
+    std::vector<std::shared_ptr<const TlsServer>> tls;         // one for each listener
+    std::shared_ptr<const identity::Authorities> authorities;  // null without anchors
+  };
+
+  Guard(boost::asio::io_context& io, GuardConfig config);
+  Result<Loaded> Load(const GuardConfig& config);
+  Result<void> Listen(const Loaded& loaded);
+  Result<void> UseIssuers(const GuardConfig& config);
+
+  boost::asio::io_context& io_;
+  GuardConfig config_;
+  ControlLink control_;
+  identity::Revocations revocations_;
+  identity::DenyList denied_;  // empty: what is revoked, control knows, and it is asked each time
+  identity::ReplayCache proofs_;
+  Refusals refusals_;
+  SessionContext context_;
+  std::vector<Listener> listeners_;
+  Background background_;
+};
+
+}  // namespace portcullis::guard

@@ -1,0 +1,20 @@
+// The check of a peer's certificate within the handshake, and what it found out, for whoever serves
+// the connection afterwards: verifying a chain twice would cost as much as the handshake itself.
+#pragma once
+
+#include <memory>
+
+#include "control/guard/session/handshake.hpp"
+#include "control/identity/certificate_verifier.hpp"
+#include "control/identity/revocations.hpp"
+
+namespace portcullis::guard {
+
+/// `revocations` outlives every connection.
+VerifyPeer CertificateCheck(std::shared_ptr<const identity::CertificateVerifier> verifier,
+                            const identity::Revocations& revocations);
+
+/// Lives as long as the certificate. Null for one that CertificateCheck() did not admit.
+const identity::CertificateIdentity* VerifiedIdentity(const X509* certificate);
+
+}  // namespace portcullis::guard
