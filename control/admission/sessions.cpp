@@ -294,7 +294,7 @@ Sessions::Done Sessions::InForce(Session& of) {
   // control itself forgot when it restarted.
   std::vector<std::string> others;
   for (const auto& [other, s] : sessions_) {
-    if (other != id && s.peer == session->peer && s.interface == session->interface && s.current) {
+    if (other != id && s.peer == session->peer && s.interface == session->interface) {
       others.push_back(other);
     }
   }
@@ -326,6 +326,9 @@ asio::awaitable<void> Sessions::Drop(std::string id, std::string why) {
   const auto at = sessions_.find(id);
   if (at == sessions_.end()) co_return;
   const auto now = Clock::now();
+  for (Leaving& l : leaving_) {  // of earlier generations: no more grace
+    if (l.sa.starts_with(fmt::format("{}{}-", kSaPrefix, id))) l.at = now;
+  }
   for (const auto* generation : {&at->second.current, &at->second.next}) {
     if (!*generation) continue;
     leaving_.push_back({at->second.SaName((*generation)->number, steer::OUTBOUND), now});

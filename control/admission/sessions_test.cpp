@@ -302,6 +302,14 @@ TEST_F(SessionsTest, ARenewalTakesOverAndTheOldOnesGo) {
   for (const auto& sa : dataplane_.Sas()) EXPECT_TRUE(sa.id().find("-2-") != std::string::npos);
 }
 
+TEST_F(SessionsTest, ASessionThatEndsTakesItsOldGenerationsAlong) {
+  const Terms first = Open(Csmf(), Ask());
+  Open(Csmf(), Ask(first.session));
+  AwaitSas(3);
+  EXPECT_TRUE(Run(sessions_->End(Csmf(), first.session)));
+  AwaitSas(0);
+}
+
 TEST_F(SessionsTest, OnlyThePeerItselfRenewsOrEnds) {
   const Terms terms = Open(Csmf(), Ask());
   const auto other = sessions_->Admit(Csmf(2), Ask(terms.session));
