@@ -73,7 +73,7 @@ std::chrono::seconds LifeOf(const model::Policy& policy, const Applicant& who,
 
 tl::expected<const model::Peer*, Refusal> PeerOf(const model::Document& policy,
                                                  const Applicant& who) {
-  const auto peer = Find(policy, who);
+  auto peer = Find(policy, who);
   if (!peer) return peer;
   if (auto checked = CheckToken(**peer, who); !checked) return tl::unexpected(checked.error());
   return peer;

@@ -102,7 +102,7 @@ void TellRefusal(Events& events, const Refusal& refusal, const std::string& abou
 
 }  // namespace
 
-asio::awaitable<Response> Answer(Sessions& sessions, Events& events, Request request) {
+asio::awaitable<Response> Answer(Sessions& sessions, Events& events, Request& request) {
   using Kind = Request::KindCase;
   Response response;
   response.set_id(request.id());

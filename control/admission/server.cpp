@@ -64,7 +64,7 @@ asio::awaitable<void> Write(std::shared_ptr<Client> client) {
 template <class State, class Client>
 asio::awaitable<void> Work(std::shared_ptr<State> state, std::shared_ptr<Client> client,
                            Request request) {
-  const Response response = co_await Answer(state->sessions, state->events, std::move(request));
+  const Response response = co_await Answer(state->sessions, state->events, request);
   --client->under_way;
   auto frame = steer::ToFrame(response);
   if (!frame) co_return;

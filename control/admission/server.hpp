@@ -39,7 +39,7 @@ class Server {
   std::shared_ptr<State> state_;
 };
 
-/// One request, as the socket carries it.
-boost::asio::awaitable<Response> Answer(Sessions& sessions, Events& events, Request request);
+/// One request, as the socket carries it; its keys are wiped. All outlive the answer.
+boost::asio::awaitable<Response> Answer(Sessions& sessions, Events& events, Request& request);
 
 }  // namespace portcullis::admission
