@@ -313,27 +313,26 @@ class Control(Process):
 
 
 class Guard(Process):
-    """portcullis-guard with one listener for certificates, on all addresses of the namespace.
-    authorities: session_peer.Authorities, whose issuer's tokens serve for interface nsmf."""
+    """portcullis-guard with one listener for certificates, on all addresses of the namespace; pki
+    and issuer are session_peer's. The audience of interface nsmf is AUDIENCE."""
 
-    def __init__(self, namespace, folder, control, authorities, port=4433):
-        # Imported by the few who need pyOpenSSL.
-        from session_peer import ISSUER, SERVER
+    NAME = 'gate.example'
+    AUDIENCE = 'https://gate.example/nsmf'
+
+    def __init__(self, namespace, folder, control, pki, issuer, port=4433):
         folder = pathlib.Path(folder)
-        self.authorities = authorities
-        certificate, key = authorities.credentials('gate.example', SERVER)
-        ca = authorities.ca
+        own = pki.issue(self.NAME, 'server')
+        issuer.write_jwks(folder / 'as.jwks')
         self.config = {
-            'identity': 'gate.example',
+            'identity': self.NAME,
             'control': {'socket': str(control), 'user': 'root'},
             'listeners': {'certificate': [{
                 'address': '0.0.0.0', 'port': port,
-                'certificates': [{'chain': str(certificate), 'key': str(key)}]}]},
-            'anchors': [{'path': str(ca.anchor)}],
-            'intermediates': [],
-            'crls': {'locations': [str(ca.crl)], 'grace_seconds': 0},
-            'interfaces': [{'name': 'nsmf', 'audience': 'https://gate.example/nsmf'}],
-            'issuers': [{'issuer': ISSUER, 'keys': str(authorities.jwks), 'algorithms': ['ES256']}],
+                'certificates': [{'chain': str(own.certificate_file), 'key': str(own.key_file)}]}]},
+            'anchors': [{'path': str(pki.ca.certificate_file)}],
+            'crls': {'locations': [str(pki.list_file)]},
+            'interfaces': [{'name': 'nsmf', 'audience': self.AUDIENCE}],
+            'issuers': [{'issuer': issuer.issuer, 'keys': 'as.jwks'}],
         }
         self.config_file = folder / 'guard.yaml'
         self.config_file.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding='ascii')

@@ -1,228 +1,229 @@
-"""A peer of the guard that shares no code with it: TLS by pyOpenSSL, tokens and certificates by
-python3-cryptography, keys as docs/session-keys.md says (tests/session_keys.py).
+"""A peer that gets sessions from the guard, and what it needs for that: a PKI, an authorization
+server's key and tokens. Written from docs/session-interface.md and docs/session-keys.md alone; TLS is
+pyOpenSSL's, since Python's own ssl has no exporter.
 
-    authorities = Authorities(folder)                 # CA of peers and gate, CRL, token issuer
-    peer = Peer(namespace, authorities, 'csmf-1.example')
-    with peer.connect('192.0.2.1', 4433) as connection:
-        answer = connection.open(interface='nsmf', token=authorities.token(peer, 'csmf-1'), spi=0x5001)
-        connection.confirm(answer)
+    pki = PeerPki(folder)
+    issuer = TokenIssuer('https://as.example'); issuer.write_jwks(folder / 'as.jwks')
+    peer = pki.issue('csmf-1.example', 'client')
+    with SessionPeer(socket.create_connection(...), pki.ca, peer, 'gate.example') as connection:
+        token = issuer.token('https://gate.example/nsmf', certificate=peer)
+        session = connection.open({'interface': 'nsmf', 'spi': 0x2001}, token)
+        session.key_to_gate, session.key_to_peer, session.answer['spi']
+        connection.confirm(session)
 """
 
 import base64
 import datetime
 import hashlib
+import http.client
+import io
+import ipaddress
 import json
-import os
-import socket
+import pathlib
+import secrets
 import time
+import types
+import uuid
 
-import session_keys
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 
-ISSUER = 'https://as.example'
-CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
-ALGORITHM = 'aes-128-gcm-16'
-KEY_BYTES = 20
+import session_keys
+
+ALGORITHMS = ['aes-256-gcm-16', 'aes-128-gcm-16', 'chacha20-poly1305']
+TLS_1_3 = 0x0304
 
 
-def b64(data):
-    return base64.urlsafe_b64encode(data).rstrip(b'=').decode()
+def base64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b'=').decode('ascii')
 
 
-def new_key():
-    return ec.generate_private_key(ec.SECP256R1())
+def _from_base64url(text):
+    return base64.urlsafe_b64decode(text + '=' * (-len(text) % 4))
 
 
-def _pem(key):
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                             serialization.NoEncryption())
+def _der(certificate):
+    return certificate.public_bytes(serialization.Encoding.DER)
 
 
-def write_secret(path, data):
-    path.write_bytes(data)
-    path.chmod(0o600)
-    return path
+# ---- certificates
+
+class Credential:
+    """A certificate and its key, as objects and as PEM files."""
+
+    def __init__(self, folder, name, certificate, key):
+        self.certificate, self.key = certificate, key
+        stem = f'{name}-{certificate.serial_number:x}'
+        self.certificate_file = folder / f'{stem}.pem'
+        self.key_file = folder / f'{stem}.key'
+        self.certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        self.key_file.touch(mode=0o600)
+        self.key_file.write_bytes(key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption()))
 
 
-class Ca:
-    """A certificate authority with a revocation list in a file."""
+class PeerPki:
+    """A CA after TS 33.310, whoever it signs, and its revocation list."""
 
-    def __init__(self, folder, name):
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self.key = new_key()
-        self.name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, 'Operator A'),
-                               x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.certificate = self._sign(self._builder(self.name, self.key.public_key(), 3650)
-                                      .add_extension(x509.BasicConstraints(True, 1), True)
-                                      .add_extension(_usage(ca=True), True))
-        self.anchor = folder / 'ca.pem'
-        self.anchor.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
-        self.crl = folder / 'ca.crl'
-        self.crl_number = 0
-        self.write_crl([])
+    def __init__(self, folder, name='peers'):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = self._builder(f'{name} CA', f'{name} CA', key, 30)
+        builder = builder.add_extension(x509.BasicConstraints(True, None), True)
+        builder = builder.add_extension(self._key_usage(sign=False), True)
+        self.ca = Credential(self.folder, f'{name}-ca', builder.sign(key, hashes.SHA256()), key)
+        self.revoked = []
+        self.list_file = self.folder / f'{name}.crl'
+        self._list_number = 0
+        self.write_list()
 
-    def _builder(self, subject, public_key, days, ends=None):
-        now = datetime.datetime.utcnow()
-        return (x509.CertificateBuilder().subject_name(subject).issuer_name(self.name)
-                .public_key(public_key).serial_number(x509.random_serial_number())
-                .not_valid_before(now - datetime.timedelta(days=2))
-                .not_valid_after(ends or now + datetime.timedelta(days=days))
-                .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), False)
-                .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(
-                    self.key.public_key()), False))
+    def _builder(self, subject, issuer, key, days):
+        now = datetime.datetime.utcnow()  # `days` may be negative: it has ended
+        name = lambda text: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+        builder = (x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name(issuer))
+                   .public_key(key.public_key()).serial_number(x509.random_serial_number())
+                   .not_valid_before(now + datetime.timedelta(days=min(days, 0), hours=-1))
+                   .not_valid_after(now + datetime.timedelta(days=days))
+                   .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
+                                  False))
+        above = self.ca.key if hasattr(self, 'ca') else key
+        return builder.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(above.public_key()), False)
 
-    def _sign(self, builder):
-        return builder.sign(self.key, hashes.SHA256())
+    @staticmethod
+    def _key_usage(sign):
+        return x509.KeyUsage(sign, False, False, False, False, not sign, not sign, False, False)
 
-    def issue(self, name, usage, expired=False):
-        """(certificate, key) of an end entity whose identity is the DNS name."""
-        key = new_key()
-        ends = datetime.datetime.utcnow() - datetime.timedelta(days=1) if expired else None
-        subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, 'Operator A'),
-                             x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        point = x509.DistributionPoint([x509.UniformResourceIdentifier('http://crl.example/ca.crl')],
+    def issue(self, name, role, addresses=(), days=7):
+        """`role`: client or server. `name` is the alternative name."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        usage = (ExtendedKeyUsageOID.CLIENT_AUTH if role == 'client'
+                 else ExtendedKeyUsageOID.SERVER_AUTH)
+        names = [x509.DNSName(name)]
+        names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+        point = x509.DistributionPoint([x509.UniformResourceIdentifier('http://crl.example/a.crl')],
                                        None, None, None)
-        builder = (self._builder(subject, key.public_key(), 365, ends)
+        builder = (self._builder(name, f'{self.name} CA', key, days)
                    .add_extension(x509.BasicConstraints(False, None), True)
-                   .add_extension(_usage(ca=False), True)
+                   .add_extension(self._key_usage(sign=True), True)
                    .add_extension(x509.ExtendedKeyUsage([usage]), False)
-                   .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False)
+                   .add_extension(x509.SubjectAlternativeName(names), False)
                    .add_extension(x509.CRLDistributionPoints([point]), False))
-        return self._sign(builder), key
+        return Credential(self.folder, name, builder.sign(self.ca.key, hashes.SHA256()), key)
 
-    def write_crl(self, revoked):
-        """Of these certificates, in force from now on for a day."""
+    def revoke(self, credential):
+        self.revoked.append(credential.certificate.serial_number)
+        self.write_list()
+
+    def write_list(self):
+        self._list_number += 1
         now = datetime.datetime.utcnow()
-        self.crl_number += 1
-        builder = (x509.CertificateRevocationListBuilder().issuer_name(self.name)
+        builder = (x509.CertificateRevocationListBuilder().issuer_name(self.ca.certificate.subject)
                    .last_update(now - datetime.timedelta(minutes=1))
                    .next_update(now + datetime.timedelta(days=1))
-                   .add_extension(x509.CRLNumber(self.crl_number), False)
+                   .add_extension(x509.CRLNumber(self._list_number), False)
                    .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(
-                       self.key.public_key()), False))
-        for certificate in revoked:
+                       self.ca.key.public_key()), False))
+        for serial in self.revoked:
             builder = builder.add_revoked_certificate(
-                x509.RevokedCertificateBuilder().serial_number(certificate.serial_number)
-                .revocation_date(now).build())
-        crl = builder.sign(self.key, hashes.SHA256())
-        self.crl.write_bytes(crl.public_bytes(serialization.Encoding.PEM))
+                x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build())
+        crl = builder.sign(self.ca.key, hashes.SHA256())
+        self.list_file.write_bytes(crl.public_bytes(serialization.Encoding.PEM))
 
 
-def _usage(ca):
-    return x509.KeyUsage(digital_signature=not ca, content_commitment=False, key_encipherment=False,
-                         data_encipherment=False, key_agreement=False, key_cert_sign=ca,
-                         crl_sign=ca, encipher_only=False, decipher_only=False)
+# ---- tokens
 
+class TokenIssuer:
+    """An authorization server's key, and the access tokens (RFC 9068) that it signs."""
 
-class Authorities:
-    """The CA of peers and gate, and an issuer of access tokens with its key set in a file."""
+    def __init__(self, issuer, kid='es256-1'):
+        self.issuer, self.kid = issuer, kid
+        self.key = ec.generate_private_key(ec.SECP256R1())
 
-    def __init__(self, folder):
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self.ca = Ca(folder / 'ca', 'Peers CA')
-        self.token_key = new_key()
-        self.jwks = folder / 'jwks.json'
-        numbers = self.token_key.public_key().public_numbers()
-        self.jwks.write_text(json.dumps({'keys': [{
-            'kty': 'EC', 'crv': 'P-256', 'kid': 'one', 'alg': 'ES256', 'use': 'sig',
-            'x': b64(numbers.x.to_bytes(32, 'big')), 'y': b64(numbers.y.to_bytes(32, 'big'))}]}))
-        self.tokens = 0
+    def write_jwks(self, path):
+        numbers = self.key.public_key().public_numbers()
+        jwk = {'kty': 'EC', 'crv': 'P-256', 'alg': 'ES256', 'use': 'sig', 'kid': self.kid,
+               'x': base64url(numbers.x.to_bytes(32, 'big')),
+               'y': base64url(numbers.y.to_bytes(32, 'big'))}
+        pathlib.Path(path).write_text(json.dumps({'keys': [jwk]}), encoding='ascii')
 
-    def credentials(self, name, usage, ca=None, **more):
-        """Files: (certificate, key)."""
-        certificate, key = (ca or self.ca).issue(name, usage, **more)
-        stem = f'{name}-{os.urandom(4).hex()}'
-        shown = self.folder / f'{stem}.pem'
-        shown.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        return shown, write_secret(self.folder / f'{stem}.key', _pem(key))
-
-    def token(self, certificate, client_id, scope='nsi', audience='https://gate.example/nsmf',
-              key=None, **claims):
-        """An access token (RFC 9068) bound to the certificate in that file (RFC 8705)."""
-        self.tokens += 1
+    def token(self, audience, certificate, client='csmf-1', scope='slice:create', **change):
+        """Bound to the certificate (RFC 8705); `change` replaces claims."""
         now = int(time.time())
-        der = x509.load_pem_x509_certificate(certificate.read_bytes()).public_bytes(
-            serialization.Encoding.DER)
-        body = {'iss': ISSUER, 'sub': client_id, 'client_id': client_id, 'aud': audience,
-                'iat': now, 'nbf': now, 'exp': now + 3600, 'jti': f'token-{self.tokens}',
-                'scope': scope, 'cnf': {'x5t#S256': b64(hashlib.sha256(der).digest())}} | claims
-        head = {'typ': 'at+jwt', 'alg': 'ES256', 'kid': 'one'}
-        signed = '.'.join(b64(json.dumps(part).encode()) for part in (head, body))
-        r, s = decode_dss_signature((key or self.token_key).sign(signed.encode(),
-                                                                 ec.ECDSA(hashes.SHA256())))
-        return signed + '.' + b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))
+        thumbprint = base64url(hashlib.sha256(_der(certificate.certificate)).digest())
+        claims = {'iss': self.issuer, 'sub': client, 'client_id': client, 'aud': audience,
+                  'iat': now - 5, 'exp': now + 600, 'jti': uuid.uuid4().hex, 'scope': scope,
+                  'cnf': {'x5t#S256': thumbprint}, **change}
+        header = {'alg': 'ES256', 'typ': 'at+jwt', 'kid': self.kid}
+        signed = '.'.join(base64url(json.dumps(part).encode()) for part in (header, claims))
+        der = self.key.sign(signed.encode('ascii'), ec.ECDSA(hashes.SHA256()))
+        r, s = utils.decode_dss_signature(der)
+        return f'{signed}.{base64url(r.to_bytes(32, "big") + s.to_bytes(32, "big"))}'
 
 
-class Connection:
-    """One TLS connection to the guard."""
+# ---- sessions
 
-    def __init__(self, namespace, address, port, context, timeout=20):
-        with namespace.entered():
-            self.socket = socket.create_connection((address, port), timeout)
-        self.socket.settimeout(None)  # pyOpenSSL wants it to block
-        seconds = timeout.to_bytes(8, 'little') + bytes(8)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
-        self.tls = SSL.Connection(context, self.socket)
+class SessionError(Exception):
+    """A problem (RFC 9457)."""
+
+    def __init__(self, status, problem):
+        self.status, self.problem = status, problem
+        super().__init__(f'{status} {problem}')
+
+
+class Session:
+    def __init__(self, answer, spi, key_to_gate, key_to_peer):
+        self.answer = answer
+        self.id = answer['session']
+        self.spi_to_gate, self.spi_to_peer = answer['spi'], spi
+        self.key_to_gate, self.key_to_peer = key_to_gate, key_to_peer
+
+
+class _Received(io.RawIOBase):
+    def __init__(self, connection):
+        self.connection = connection
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        try:
+            data = self.connection.recv(len(buffer))
+        except (SSL.ZeroReturnError, SSL.SysCallError):
+            return 0
+        buffer[:len(data)] = data
+        return len(data)
+
+
+class SessionPeer:
+    """One TLS 1.3 connection over a connected blocking socket, with a client certificate, or with
+    credential=None without. It checks the gate: anchor, name."""
+
+    def __init__(self, sock, ca, credential, gate_name):
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        context.load_verify_locations(str(ca.certificate_file))
+        context.set_verify(SSL.VERIFY_PEER, lambda *arguments: bool(arguments[-1]))
+        if credential is not None:
+            context.use_certificate_file(str(credential.certificate_file))
+            context.use_privatekey_file(str(credential.key_file))
+        sock.setblocking(True)  # pyOpenSSL knows no time-outs of Python's
+        self.credential = credential
+        self.gate_name = gate_name
+        self.socket = sock
+        self.tls = SSL.Connection(context, sock)
         self.tls.set_connect_state()
         self.tls.do_handshake()
-        self.nonce = None
-
-    def request(self, method, path, body=None, **headers):
-        """(status, decoded body or None)"""
-        text = b'' if body is None else json.dumps(body).encode()
-        lines = [f'{method} {path} HTTP/1.1', 'Host: gate.example', f'Content-Length: {len(text)}']
-        if body is not None:
-            lines.append('Content-Type: application/json')
-        lines += [f'{name}: {value}' for name, value in headers.items()]
-        self.tls.sendall('\r\n'.join(lines).encode() + b'\r\n\r\n' + text)
-        data = b''
-        while b'\r\n\r\n' not in data:
-            data += self.tls.recv(65536)
-        head, _, rest = data.partition(b'\r\n\r\n')
-        fields = dict(line.lower().split(': ', 1) for line in head.decode().split('\r\n')[1:])
-        while len(rest) < int(fields.get('content-length', 0)):
-            rest += self.tls.recv(65536)
-        return int(head.split()[1]), json.loads(rest) if rest else None
-
-    def ask(self, token, interface='nsmf', spi=0x5001, **more):
-        """POST, as it is answered."""
-        self.nonce = os.urandom(32)
-        body = {'interface': interface, 'spi': spi, 'algorithms': [ALGORITHM],
-                'nonce': b64(self.nonce)} | more
-        headers = {'Authorization': f'Bearer {token}'} if token else {}
-        return self.request('POST', '/session/v1/sessions', body, **headers)
-
-    def keys(self, answer, peer_spi=0x5001):
-        """(to the gate, to the peer)"""
-        nonce = base64.urlsafe_b64decode(answer['nonce'] + '=')
-        context = {'tls_version': 0x0304, 'mode': 1, 'gate': answer['gate_identity'],
-                   'peer': answer['peer_identity'], 'interface': answer['interface'],
-                   'session': answer['session'], 'generation': answer['generation'],
-                   'to_gate': answer['spi'], 'to_peer': peer_spi,
-                   'algorithm': answer['algorithm'], 'esn': answer['esn'],
-                   'selectors': answer['selectors'], 'gate_nonce': nonce.hex(),
-                   'peer_nonce': self.nonce.hex()}
-        master = self.tls.export_keying_material(session_keys.LABEL, session_keys.MASTER_BYTES,
-                                                 session_keys.context_hash(context))
-        return (session_keys.sa_key(master, False, answer['spi'], KEY_BYTES),
-                session_keys.sa_key(master, True, peer_spi, KEY_BYTES))
-
-    def confirm(self, answer):
-        return self.request('POST', f"/session/v1/sessions/{answer['session']}/confirm")[0]
-
-    def close(self):
-        try:
-            self.tls.shutdown()
-        except SSL.Error:
-            pass
-        self.socket.close()
+        names = self.tls.get_peer_certificate().to_cryptography().extensions.get_extension_for_class(
+            x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
+        if gate_name not in names:
+            raise ValueError(f'the gate is {names}, not {gate_name}')
 
     def __enter__(self):
         return self
@@ -230,14 +231,58 @@ class Connection:
     def __exit__(self, *_):
         self.close()
 
+    def close(self):
+        self.socket.close()
 
-def connect(namespace, address, port, anchor, credentials=None):
-    """A connection of a client that shows these credentials: (certificate, key) files."""
-    context = SSL.Context(SSL.TLS_METHOD)
-    context.set_min_proto_version(SSL.TLS1_3_VERSION)
-    context.load_verify_locations(str(anchor))
-    context.set_verify(SSL.VERIFY_PEER)
-    if credentials:
-        context.use_certificate_file(str(credentials[0]))
-        context.use_privatekey_file(str(credentials[1]))
-    return Connection(namespace, address, port, context)
+    def ask(self, method, target, headers=(), body=b''):
+        """(status, headers, JSON or None)."""
+        lines = [f'{method} {target} HTTP/1.1', f'Host: {self.gate_name}',
+                 f'Content-Length: {len(body)}', *(f'{name}: {value}' for name, value in headers)]
+        self.tls.sendall('\r\n'.join([*lines, '', '']).encode('ascii') + body)
+        stream = io.BufferedReader(_Received(self.tls))
+        response = http.client.HTTPResponse(types.SimpleNamespace(makefile=lambda _: stream),
+                                            method=method)
+        response.begin()
+        content = response.read()
+        return response.status, response.headers, json.loads(content) if content else None
+
+    def open(self, request, token):
+        """`request` needs interface and spi; the rest has defaults."""
+        nonce = secrets.token_bytes(32)
+        body = {'algorithms': ALGORITHMS, 'nonce': base64url(nonce), **request}
+        headers = [('Authorization', f'Bearer {token}'), ('Content-Type', 'application/json')]
+        status, _, answer = self.ask('POST', '/session/v1/sessions', headers,
+                                     json.dumps(body).encode())
+        if status != 201:
+            raise SessionError(status, answer)
+        return self._derive(answer, body['spi'], nonce)
+
+    def _derive(self, answer, spi, nonce):
+        own = self.credential.certificate.extensions.get_extension_for_class(
+            x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
+        if answer['peer_identity'] != own[0]:
+            raise ValueError(f'the gate takes {own[0]} for {answer["peer_identity"]}')
+        if answer['gate_identity'] != self.gate_name:
+            raise ValueError(f'the gate says it is {answer["gate_identity"]}')
+        context = session_keys.context({
+            'tls_version': TLS_1_3, 'mode': 1, 'gate': answer['gate_identity'],
+            'peer': answer['peer_identity'], 'to_gate': answer['spi'], 'to_peer': spi,
+            'gate_nonce': _from_base64url(answer['nonce']).hex(), 'peer_nonce': nonce.hex(),
+            **{name: answer[name] for name in ('interface', 'session', 'generation', 'algorithm',
+                                               'esn', 'selectors')}})
+        master = self.tls.export_keying_material(
+            session_keys.LABEL, session_keys.MASTER_BYTES, hashlib.sha256(context).digest())
+        keys = [session_keys.sa_key(master, direction, of, answer['algorithm'])
+                for direction, of in ((0, answer['spi']), (1, spi))]
+        return Session(answer, spi, *keys)
+
+    def confirm(self, session):
+        status, _, problem = self.ask('POST', f'/session/v1/sessions/{session.id}/confirm')
+        if status != 204:
+            raise SessionError(status, problem)
+
+    def end(self, session_id, token):
+        status, _, problem = self.ask('DELETE', f'/session/v1/sessions/{session_id}',
+                                      [('Authorization', f'Bearer {token}')])
+        if status != 204:
+            raise SessionError(status, problem)
