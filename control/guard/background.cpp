@@ -44,7 +44,7 @@ Background::Background(identity::Revocations& revocations)
   thread_ = std::thread([this] { io_.run(); });
 }
 
-Background::~Background() {
+Background::~Background() {  // NOLINT(bugprone-exception-escape): see the header
   asio::post(io_, [this] {
     stopping_ = true;
     pause_.cancel();

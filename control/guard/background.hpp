@@ -23,7 +23,8 @@ class Background {
  public:
   /// `revocations` outlives this.
   explicit Background(identity::Revocations& revocations);
-  ~Background();  // waits for what is under way
+  /// Waits for what is under way. Without memory for the message to its thread, the program ends.
+  ~Background();  // NOLINT(bugprone-exception-escape)
   Background(const Background&) = delete;
   Background& operator=(const Background&) = delete;
 

@@ -167,15 +167,12 @@ struct ControlLink::Connection : std::enable_shared_from_this<Connection> {
 ControlLink::ControlLink(asio::any_io_executor executor, std::string socket, uid_t user)
     : executor_(std::move(executor)), socket_(std::move(socket)), user_(user), pause_(executor_) {}
 
-ControlLink::~ControlLink() {
-  if (connection_) connection_->Break("the guard is ending");
-}
-
 asio::awaitable<void> ControlLink::Run() {
   auto pause = kFirstPause;
   std::string told;
   while (!stopping_) {
-    if (const auto connected = co_await Connect(); connected) {
+    const auto connected = co_await Connect();
+    if (connected) {
       ready_ = true;
       error_.clear();
       told.clear();

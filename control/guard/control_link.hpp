@@ -25,11 +25,10 @@ class ControlLink {
   /// `user`: as whom control runs. Whoever else listens on `socket`, root excepted, gets nothing:
   /// keys are sent here.
   ControlLink(boost::asio::any_io_executor executor, std::string socket, uid_t user);
-  ~ControlLink();
   ControlLink(const ControlLink&) = delete;
   ControlLink& operator=(const ControlLink&) = delete;
 
-  /// Until Stop().
+  /// Until Stop(), which comes before the link goes.
   boost::asio::awaitable<void> Run();
   /// Ends every call under way with kUnavailable.
   void Stop();

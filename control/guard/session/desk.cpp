@@ -237,7 +237,7 @@ Result<admission::Request> SessionDesk::InstallMessage(const KeyContext& agreed)
 
 asio::awaitable<Outcome<Opened>> SessionDesk::Open(SessionRequest request,
                                                    Credentials credentials) {
-  if (busy_) {
+  if (exported_) {
     co_return Deny(Reason::session_conflict,
                    "this connection has given its keys; another session needs another handshake");
   }
@@ -251,7 +251,7 @@ asio::awaitable<Outcome<Opened>> SessionDesk::Open(SessionRequest request,
 
   auto agreed = Agree(request, admitted->admitted());
   if (!agreed) co_return Deny(Reason::gate_unavailable, agreed.error().Text());
-  busy_ = true;
+  exported_ = true;  // whatever comes of it
   auto install = InstallMessage(*agreed);
   if (!install) co_return Deny(Reason::gate_unavailable, install.error().Text());
   auto installed = co_await Ask(std::move(*install));

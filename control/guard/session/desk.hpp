@@ -100,7 +100,7 @@ class SessionDesk {
   const identity::CertificateIdentity* certificate_ = nullptr;  // with Mode::certificate
   identity::NonceIssuer nonces_;
   bool nonce_given_ = false;
-  bool busy_ = false;  // opening, or opened
+  bool exported_ = false;
   std::string session_;
   uint64_t generation_ = 0;
   bool installed_ = false;

@@ -118,8 +118,8 @@ class Conversation {
     if (error == beast::error::timeout && !confirm_by_) {
       Note({Reason::handshake_timeout, "no request in time"});
     }
-    static const auto& kHttpErrors = http::make_error_code(http::error::bad_method).category();
-    if (error.category() != kHttpErrors || error == http::error::end_of_stream ||
+    const auto& of_http = http::make_error_code(http::error::bad_method).category();
+    if (error.category() != of_http || error == http::error::end_of_stream ||
         error == http::error::partial_message) {
       co_return;  // it hung up, or was cut off
     }
