@@ -126,6 +126,7 @@ def test_many_requests_on_one_connection(rest):
 def fails_to_start(control, folder, change):
     """What a control says that refuses to start on a copy of a good configuration."""
     config = {**control.config, 'store': str(folder / 'control.db'),
+              'guard': {**control.config['guard'], 'socket': str(folder / 'admission.sock')},
               'rest': {**control.config['rest'], 'port': 8445}}
     change(config)
     path = folder / 'control.yaml'
@@ -149,6 +150,9 @@ def test_what_is_wrong_at_the_start_is_said(control, tmp_path):
             (lambda c: c['rest'].update(certificate='/nowhere.pem'), 'rest.certificate'),
             (lambda c: c['rest'].update(port=control.port), 'Address already in use'),
             (lambda c: c['rest'].update(address='example'), 'rest.address'),
+            (lambda c: c['guard'].update(users=['nobody-here']), 'guard.users: there is no such'),
+            (lambda c: c['guard'].update(socket=str(control.guard_socket)),
+             'another process serves the socket'),
             (lambda c: c.update(store=str(no_store)), 'not an SQLite file'),
             (lambda c: c.update(store=str(control.store)), 'database is locked')]:
         said = fails_to_start(control, tmp_path, change)
