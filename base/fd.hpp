@@ -21,8 +21,6 @@ class Fd {
     if (fd_ >= 0) close(fd_);
   }
   [[nodiscard]] int get() const { return fd_; }
-  /// Somebody else closes it from now on.
-  [[nodiscard]] int Release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;

@@ -25,7 +25,6 @@ class Bucket {
       : unit_cost_(units_per_second == 0 ? 0 : Cost(units_per_second, tsc_hz)),
         tolerance_(std::max(burst_cycles, (unit_cost_ * most_units) >> kFraction)) {}
 
-  [[nodiscard]] bool unlimited() const { return unit_cost_ == 0; }
   [[nodiscard]] bool Admits(uint64_t now, uint64_t units) const noexcept {
     return EarlyEnough(After(now, units), now);
   }
