@@ -10,6 +10,7 @@
 
 #include "control/guard/session/address.hpp"
 #include "control/guard/session/messages.hpp"
+#include "dataplane/steer/messages.hpp"
 
 namespace portcullis::guard {
 
@@ -56,7 +57,7 @@ std::string Refusals::NoteCounted(const identity::Refusal& refusal, const About&
   refused.mutable_refusal()->set_reason(std::string(identity::Info(refusal.reason).name));
   refused.mutable_refusal()->set_detail(fmt::format(
       "reference {}{}{}", reference, refusal.detail.empty() ? "" : ": ", refusal.detail));
-  refused.set_source(WireText(source));
+  refused.set_source(steer::ToBytes(source));
   refused.set_interface(about.interface);
   control_.Tell(std::move(request));
   return reference;

@@ -277,7 +277,7 @@ SSL_SESSION* ForeignSession() {
 
 TEST_F(CertificateListener, EarlyDataIsRefusedAndCounted) {
   const CtxPtr context = ClientWith(&Pki::Get().peer_ec, TLS1_3_VERSION);
-  const std::unique_ptr<SSL_SESSION, With<SSL_SESSION_free>> session(ForeignSession());
+  const OpensslPtr<SSL_SESSION, SSL_SESSION_free> session(ForeignSession());
   {
     Client early(gate_.port(), context.get());
     SSL_set_session(early.ssl(), session.get());
@@ -301,8 +301,7 @@ TEST_F(CertificateListener, NothingCanBeResumed) {
     const CtxPtr context = ClientWith(&Pki::Get().peer_ec, version, version);
     Client first(gate_.port(), context.get());
     ASSERT_TRUE(first.ConnectsAndEchoes());
-    const std::unique_ptr<SSL_SESSION, With<SSL_SESSION_free>> session(
-        SSL_get1_session(first.ssl()));
+    const OpensslPtr<SSL_SESSION, SSL_SESSION_free> session(SSL_get1_session(first.ssl()));
     EXPECT_EQ(SSL_SESSION_is_resumable(session.get()), 0);
     EXPECT_EQ(SSL_SESSION_has_ticket(session.get()), 0);
     Client second(gate_.port(), context.get());

@@ -10,6 +10,7 @@
 
 #include "control/guard/session/address.hpp"
 #include "control/guard/session/peer_certificate.hpp"
+#include "dataplane/steer/messages.hpp"
 
 namespace portcullis::guard {
 
@@ -143,7 +144,7 @@ tl::expected<void, Refusal> SessionDesk::CheckBinding(const AccessToken& token,
 
 admission::Identity SessionDesk::IdentityMessage() const {
   admission::Identity message;
-  message.set_source(WireText(ToAddress(connection_.from.address())));
+  message.set_source(steer::ToBytes(ToAddress(connection_.from.address())));
   if (certificate_ == nullptr) {
     message.set_mode(admission::PSK);
     message.set_psk_peer(connection_.who.psk_peer);
@@ -181,8 +182,8 @@ Result<admission::Request> SessionDesk::AdmitMessage(const SessionRequest& reque
   }
   admit.set_initial_contact(request.initial_contact);
   admit.set_udp_encap(request.udp_encap);
-  admit.set_peer_outer(WireText(peer));
-  admit.set_gate_outer(WireText(gate));
+  admit.set_peer_outer(steer::ToBytes(peer));
+  admit.set_gate_outer(steer::ToBytes(gate));
   return message;
 }
 

@@ -18,19 +18,14 @@
 
 #include "base/result.hpp"
 #include "control/guard/session/keys.hpp"
+#include "control/identity/openssl_ptr.hpp"
 #include "control/identity/psk.hpp"
 #include "control/identity/refusal.hpp"
 
 namespace portcullis::guard {
 
-struct FreeSsl {
-  void operator()(SSL* connection) const { SSL_free(connection); }
-};
-struct FreeCertificate {
-  void operator()(X509* certificate) const { X509_free(certificate); }
-};
-using SslHandle = std::unique_ptr<SSL, FreeSsl>;
-using Certificate = std::unique_ptr<X509, FreeCertificate>;
+using SslHandle = identity::OpensslPtr<SSL, SSL_free>;
+using Certificate = identity::CertificatePtr;
 
 /// Decides about the certificate that a peer showed: anchor, profile, validity, revocation. `chain`
 /// is what came with it, unchecked, the leaf first; may be null. That the peer has the leaf's key,
@@ -82,12 +77,9 @@ class TlsServer : public std::enable_shared_from_this<TlsServer> {
 
  private:
   friend struct Callbacks;
-  struct FreeContext {
-    void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
-  };
   explicit TlsServer(bool tls_1_2);
 
-  std::unique_ptr<SSL_CTX, FreeContext> context_;
+  identity::OpensslPtr<SSL_CTX, SSL_CTX_free> context_;
   VerifyPeer verify_;                               // for certificates
   std::shared_ptr<const identity::PskStore> keys_;  // for pre-shared keys
   identity::PskHash hash_ = identity::PskHash::sha256;

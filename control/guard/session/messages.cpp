@@ -6,6 +6,7 @@
 
 #include "control/identity/token/encoding.hpp"
 #include "control/model/fields.hpp"
+#include "dataplane/steer/messages.hpp"
 
 namespace portcullis::guard {
 
@@ -74,18 +75,10 @@ json ToJson(const SessionSelector& s) {
           {"peer_ports", PortsOf(s.peer_ports)}};
 }
 
-std::optional<Address> AddressOf(const std::string& bytes) {
-  constexpr size_t kV4 = 4;
-  constexpr size_t kV6 = 16;
-  if (bytes.size() == kV4) return Address::V4(bytes.data());
-  if (bytes.size() == kV6) return Address::V6(bytes.data());
-  return {};
-}
-
 std::optional<Prefix> PrefixOf(const admission::Prefix& message) {
   constexpr unsigned kMapped = 96;
   constexpr unsigned kMost = 128;
-  const auto address = AddressOf(message.address());
+  const auto address = steer::FromBytes(message.address());
   if (!address || message.length() > kMost) return {};
   const unsigned length = message.length() + (message.address().size() == 4 ? kMapped : 0);
   if (length > kMost) return {};
@@ -216,11 +209,6 @@ admission::Algorithm ToMessage(Algorithm algorithm) {
     if (ours == algorithm) return theirs;
   }
   return admission::ALGORITHM_UNSPECIFIED;
-}
-
-std::string WireText(const Address& address) {
-  const auto wire = address.wire();
-  return {wire.begin(), wire.end()};
 }
 
 Result<void> Take(const admission::Admitted& admitted, const SessionRequest& asked,

@@ -63,8 +63,6 @@ const ProblemClass& ClassOf(identity::Reason reason);
 std::string ProblemText(const ProblemClass& kind, const std::string& reference, const Error* error);
 
 admission::Algorithm ToMessage(Algorithm algorithm);
-/// Address::wire() as protobuf takes it.
-std::string WireText(const Address& address);
 /// What control says a session is, put into `context`: session id, generation, the gate's SPI,
 /// algorithm, ESN, selectors. kInternal when it is not what was asked for or makes no sense.
 Result<void> Take(const admission::Admitted& admitted, const SessionRequest& asked,

@@ -16,19 +16,15 @@
 #include <memory>
 #include <string>
 
+#include "control/identity/openssl_ptr.hpp"
+
 namespace portcullis::guard {
 
-template <auto Free>
-struct With {
-  template <class T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
-using KeyPtr = std::unique_ptr<EVP_PKEY, With<EVP_PKEY_free>>;
-using CertPtr = std::unique_ptr<X509, With<X509_free>>;
-using CtxPtr = std::unique_ptr<SSL_CTX, With<SSL_CTX_free>>;
-using SslPtr = std::unique_ptr<SSL, With<SSL_free>>;
+using identity::KeyPtr;
+using identity::OpensslPtr;
+using CertPtr = identity::CertificatePtr;
+using CtxPtr = OpensslPtr<SSL_CTX, SSL_CTX_free>;
+using SslPtr = OpensslPtr<SSL, SSL_free>;
 
 /// A certificate and its key.
 struct Credential {
@@ -59,7 +55,7 @@ inline Credential Issue(const std::string& name, KeyPtr key, const Credential* i
   X509_set_pubkey(cert.get(), key.get());
   X509* by = issuer == nullptr ? cert.get() : issuer->certificate.get();
   X509_set_issuer_name(cert.get(), X509_get_subject_name(by));
-  const std::unique_ptr<X509_EXTENSION, With<X509_EXTENSION_free>> constraints(
+  const OpensslPtr<X509_EXTENSION, X509_EXTENSION_free> constraints(
       X509V3_EXT_conf_nid(nullptr, nullptr, NID_basic_constraints,
                           issuer == nullptr ? "critical,CA:TRUE" : "CA:FALSE"));
   X509_add_ext(cert.get(), constraints.get(), -1);
@@ -90,7 +86,7 @@ class TestFolder {
 };
 
 inline std::string PemOf(const Credential& credential, bool key) {
-  const std::unique_ptr<BIO, With<BIO_free_all>> bio(BIO_new(BIO_s_mem()));
+  const OpensslPtr<BIO, BIO_free_all> bio(BIO_new(BIO_s_mem()));
   if (key) {
     PEM_write_bio_PrivateKey(bio.get(), credential.key.get(), nullptr, nullptr, 0, nullptr,
                              nullptr);

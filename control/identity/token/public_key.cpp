@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "control/identity/openssl_ptr.hpp"
 #include "control/model/fields.hpp"
 
 namespace portcullis::identity {
@@ -21,19 +22,12 @@ using nlohmann::json;
 
 namespace {
 
-template <auto kFree>
-struct FreeWith {
-  template <class T>
-  void operator()(T* thing) const {
-    kFree(thing);
-  }
-};
-using Bignum = std::unique_ptr<BIGNUM, FreeWith<BN_free>>;
-using MdContext = std::unique_ptr<EVP_MD_CTX, FreeWith<EVP_MD_CTX_free>>;
-using KeyContext = std::unique_ptr<EVP_PKEY_CTX, FreeWith<EVP_PKEY_CTX_free>>;
-using Params = std::unique_ptr<OSSL_PARAM, FreeWith<OSSL_PARAM_free>>;
-using ParamBuilder = std::unique_ptr<OSSL_PARAM_BLD, FreeWith<OSSL_PARAM_BLD_free>>;
-using EcdsaSignature = std::unique_ptr<ECDSA_SIG, FreeWith<ECDSA_SIG_free>>;
+using Bignum = OpensslPtr<BIGNUM, BN_free>;
+using MdContext = OpensslPtr<EVP_MD_CTX, EVP_MD_CTX_free>;
+using KeyContext = OpensslPtr<EVP_PKEY_CTX, EVP_PKEY_CTX_free>;
+using Params = OpensslPtr<OSSL_PARAM, OSSL_PARAM_free>;
+using ParamBuilder = OpensslPtr<OSSL_PARAM_BLD, OSSL_PARAM_BLD_free>;
+using EcdsaSignature = OpensslPtr<ECDSA_SIG, ECDSA_SIG_free>;
 
 struct Curve {
   PublicKey::Type type;
