@@ -11,7 +11,7 @@ import json
 import subprocess
 
 from netns import Namespaces
-from processes import BIN, Control, Dataplane, Pki, instance_name
+from processes import BIN, Control, Dataplane, Lab, Pki, instance_name
 
 GENERATOR = BIN / 'portcullis-generator'
 
@@ -38,12 +38,11 @@ def run(lab, *options, command=lambda argv: argv, core=0, **ports):
     return json.loads(done.stdout)
 
 
-class Bench:
+class Bench(Lab):
     """The gate, its control, and a generator's lab in force there."""
 
     def __init__(self, folder, *lab_options, **settings):
-        self.world = Namespaces('gen')
-        self.closing = []
+        super().__init__(Namespaces('gen'))
         self.lab = folder / 'lab'
         try:
             self._build(folder, lab_options, settings)
@@ -79,17 +78,3 @@ class Bench:
     def run(self, *options):
         return run(self.lab, *options, command=self.tester.command, wire_port=device(0),
                    core_port=device(1))
-
-    def close(self):
-        for process in ('control', 'dataplane'):
-            if getattr(self, process, None):
-                getattr(self, process).stop()
-        for function in reversed(self.closing):
-            function()
-        self.world.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()

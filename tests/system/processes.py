@@ -349,6 +349,29 @@ class Guard(Process):
             return probe.connect_ex(('127.0.0.1', self.port)) == 0
 
 
+class Lab:
+    """What a test built and has to take down: leaving the block stops its processes, then undoes
+    the rest, the latest first."""
+
+    def __init__(self, world):
+        self.world = world  # Namespaces
+        self.closing = []   # functions
+
+    def close(self):
+        for process in ('control', 'dataplane'):
+            if getattr(self, process, None):
+                getattr(self, process).stop()
+        for function in reversed(self.closing):
+            function()
+        self.world.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
 # ---- packets
 
 ETH_P_ALL = 3

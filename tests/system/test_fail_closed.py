@@ -22,7 +22,7 @@ import time
 import pytest
 
 from netns import Namespaces, wait_until
-from processes import Dataplane, Wire, instance_name
+from processes import Dataplane, Lab, Wire, instance_name
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_LSRR, fragment
 from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
 from scapy.layers.l2 import Ether
@@ -52,12 +52,11 @@ def side(v4, v6):
     return socket.inet_aton(v4)[:3], socket.inet_pton(socket.AF_INET6, v6)[:6]
 
 
-class World:
+class World(Lab):
     """The three hosts, a server that really serves, and an attacker on the wire."""
 
     def __init__(self, folder):
-        self.namespaces = Namespaces('shut')
-        self.closing = []
+        super().__init__(Namespaces('shut'))
         self.spis = itertools.count(0x1001)
         self.numbers = itertools.count(1)
         try:
@@ -67,10 +66,10 @@ class World:
             raise
 
     def _build(self, folder):
-        add = self.namespaces.add
+        add = self.world.add
         self.attacker, self.gate, self.server = add('attacker'), add('gate'), add('server')
-        self.namespaces.veth(self.attacker, 'wire0', self.gate, 'wire0')
-        self.namespaces.veth(self.gate, 'core0', self.server, 'srv0')
+        self.world.veth(self.attacker, 'wire0', self.gate, 'wire0')
+        self.world.veth(self.gate, 'core0', self.server, 'srv0')
         for namespace, interface, addresses in (
                 (self.attacker, 'wire0', (f'{ATTACKER}/24', f'{ATTACKER6}/64')),
                 (self.gate, 'wire0', (f'{GATE}/24', f'{GATE6}/64')),
@@ -126,19 +125,6 @@ class World:
         sock.bind((address, PORT))
         self.closing.append(sock.close)
         return sock
-
-    def close(self):
-        if hasattr(self, 'dataplane'):
-            self.dataplane.stop()
-        for function in reversed(self.closing):
-            function()
-        self.namespaces.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
     # -- the gate's state
 
@@ -396,7 +382,7 @@ def test_interface_that_is_made_anew_is_closed_again(world):
     world.dataplane.kill()
     assert world.attack() == set()
     world.gate.run(['ip', 'link', 'delete', 'core0'])
-    world.namespaces.veth(world.gate, 'core0', world.server, 'srv0')
+    world.world.veth(world.gate, 'core0', world.server, 'srv0')
     for namespace, interface, addresses in (
             (world.gate, 'core0', ('10.2.0.1/24', '2001:db8:2::1/64')),
             (world.server, 'srv0', (f'{SERVER}/24', f'{SERVER6}/64'))):

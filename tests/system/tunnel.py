@@ -16,7 +16,7 @@ import struct
 import threading
 import time
 
-from processes import Control, Dataplane, Pki, Wire, instance_name
+from processes import Control, Dataplane, Lab, Pki, Wire, instance_name
 from netns import Namespaces, wait_until
 from scapy_esp import IntegrityError, Sa, frame, split, udp
 
@@ -63,13 +63,12 @@ def policy_body(peers, extra=()):
             'policies': [{'name': 'manage', 'role': 'csmf', 'interface': 'nsmf'}]}
 
 
-class Tunnel:
+class Tunnel(Lab):
     """The three hosts, both processes, peer csmf-1 and its pair of SAs."""
 
     def __init__(self, folder, algorithm='aes-128-gcm-16', prefix=(), **settings):
-        self.world = Namespaces('tun')
+        super().__init__(Namespaces('tun'))
         self.folder = folder
-        self.closing = []
         self.numbers = itertools.count(1 << 40)  # for passes(); never used twice
         try:
             self._build(algorithm, prefix, settings)
@@ -205,20 +204,6 @@ class Tunnel:
                     any(n == number for _, n in self.arrived_outbound(first_wire)))
 
         return wait_until(once, timeout)
-
-    def close(self):
-        for process in ('control', 'dataplane'):
-            if getattr(self, process, None):
-                getattr(self, process).stop()
-        for function in reversed(self.closing):
-            function()
-        self.world.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 class Repeat:
