@@ -11,20 +11,13 @@ namespace portcullis::admission {
 namespace {
 
 using identity::Reason;
-using identity::Refusal;
 using model::Authentication;
 
-tl::unexpected<Refusal> Refuse(Reason reason, std::string detail) {
-  return tl::unexpected(Refusal{reason, std::move(detail)});
+tl::unexpected<identity::Refusal> Refuse(Reason reason, std::string detail) {
+  return tl::unexpected(identity::Refusal{reason, std::move(detail)});
 }
 
-bool Is(const model::Peer& peer, const Applicant& who) {
-  if (peer.authentication != who.by) return false;
-  if (who.by == Authentication::psk) return peer.name == who.psk_peer;
-  return std::ranges::find(who.names, peer.identity) != who.names.end();
-}
-
-tl::expected<void, Refusal> CheckToken(const model::Peer& peer, const Applicant& who) {
+tl::expected<void, identity::Refusal> CheckToken(const model::Peer& peer, const Applicant& who) {
   if (!peer.token || peer.token->issuer != who.issuer || peer.token->client_id != who.client_id) {
     return Refuse(Reason::token_client_fail,
                   fmt::format("peer '{}' has {}; the token is of client '{}' of {}", peer.name,
@@ -41,25 +34,14 @@ tl::expected<void, Refusal> CheckToken(const model::Peer& peer, const Applicant&
   return {};
 }
 
-// One TLS identity, one peer: a certificate that speaks for two is nobody's.
-tl::expected<const model::Peer*, Refusal> Find(const model::Document& policy,
-                                               const Applicant& who) {
-  const model::Peer* found = nullptr;
-  for (const model::Peer& peer : policy.peers) {
-    if (!Is(peer, who)) continue;
-    if (found != nullptr) {
-      return Refuse(Reason::peer_unknown, fmt::format("the certificate names both '{}' and '{}'",
-                                                      found->name, peer.name));
+tl::expected<void, identity::Refusal> CheckDenied(const Denials& denied,
+                                                  const std::vector<model::Revocable>& proofs) {
+  for (const auto& what : proofs) {
+    if (denied.Has(what)) {
+      return Refuse(ReasonFor(what.kind), fmt::format("{} is revoked", Text(what)));
     }
-    found = &peer;
   }
-  if (found == nullptr) {
-    return Refuse(Reason::peer_unknown,
-                  who.by == Authentication::psk
-                      ? fmt::format("no peer '{}' with a pre-shared key", who.psk_peer)
-                      : fmt::format("no peer has the identity {}", fmt::join(who.names, ", ")));
-  }
-  return found;
+  return {};
 }
 
 std::chrono::seconds LifeOf(const model::Policy& policy, const Applicant& who,
@@ -71,21 +53,74 @@ std::chrono::seconds LifeOf(const model::Policy& policy, const Applicant& who,
 
 }  // namespace
 
-tl::expected<const model::Peer*, Refusal> PeerOf(const model::Document& policy,
-                                                 const Applicant& who) {
-  auto peer = Find(policy, who);
+Reason ReasonFor(model::Revocable::Kind kind) {
+  using enum model::Revocable::Kind;
+  switch (kind) {
+    case certificate:
+      return Reason::cert_revoked;
+    case token:
+    case key:
+    case issuer:
+      return Reason::token_revoked;
+    case policy:
+      return Reason::policy_denied;
+    case peer:
+      break;
+  }
+  return Reason::peer_revoked;
+}
+
+PolicyView::PolicyView(const model::Document& document) : document_(&document) {
+  for (const model::Peer& peer : document.peers) {
+    if (peer.authentication == Authentication::psk) {
+      by_name_.emplace(peer.name, &peer);
+    } else {
+      by_identity_.emplace(peer.identity, &peer);
+    }
+  }
+}
+
+tl::expected<const model::Peer*, identity::Refusal> PolicyView::Find(const Applicant& who) const {
+  if (who.by == Authentication::psk) {
+    const auto at = by_name_.find(who.psk_peer);
+    if (at != by_name_.end()) return at->second;
+    return Refuse(Reason::peer_unknown,
+                  fmt::format("no peer '{}' with a pre-shared key", who.psk_peer));
+  }
+  const model::Peer* found = nullptr;
+  for (const std::string& name : who.names) {
+    const auto [first, last] = by_identity_.equal_range(name);
+    for (auto at = first; at != last; ++at) {
+      if (found != nullptr && found != at->second) {
+        return Refuse(Reason::peer_unknown, fmt::format("the certificate names both '{}' and '{}'",
+                                                        found->name, at->second->name));
+      }
+      found = at->second;
+    }
+  }
+  if (found != nullptr) return found;
+  return Refuse(Reason::peer_unknown,
+                fmt::format("no peer has the identity {}", fmt::join(who.names, ", ")));
+}
+
+tl::expected<const model::Peer*, identity::Refusal> PolicyView::PeerOf(const Applicant& who) const {
+  auto peer = Find(who);
   if (!peer) return peer;
   if (auto checked = CheckToken(**peer, who); !checked) return tl::unexpected(checked.error());
   return peer;
 }
 
-tl::expected<Grant, Refusal> Decide(const model::Document& policy,
-                                    const std::set<std::string>& revoked, const Applicant& who,
-                                    std::chrono::system_clock::time_point now) {
-  const auto found = PeerOf(policy, who);
+tl::expected<Grant, identity::Refusal> Decide(const PolicyView& view, const Denials& denied,
+                                              const Applicant& who,
+                                              std::chrono::system_clock::time_point now) {
+  using Kind = model::Revocable::Kind;
+  if (auto free = CheckDenied(denied, who.proofs); !free) return tl::unexpected(free.error());
+  const auto found = view.PeerOf(who);
   if (!found) return tl::unexpected(found.error());
   const model::Peer& peer = **found;
-  if (!peer.enabled || revoked.contains(peer.name)) {
+  const model::Document& policy = view.document();
+  const model::Revocable itself{Kind::peer, "", peer.name};
+  if (!peer.enabled || denied.Has(itself)) {
     return Refuse(Reason::peer_revoked,
                   fmt::format("peer '{}' is {}", peer.name, peer.enabled ? "revoked" : "disabled"));
   }
@@ -94,11 +129,13 @@ tl::expected<Grant, Refusal> Decide(const model::Document& policy,
   if (interface == policy.interfaces.end()) {
     return Refuse(Reason::policy_denied, fmt::format("no interface '{}'", who.interface));
   }
-  Grant grant{peer.name, who.interface, {}, std::chrono::seconds::max()};
+  Grant grant{peer.name, who.interface, {}, std::chrono::seconds::max(), who.proofs};
+  grant.rests_on.push_back(itself);
   bool any_policy = false;
   bool any_scope = false;
   for (const model::Policy& p : policy.policies) {
-    if (p.role != peer.role || p.interface != who.interface) continue;
+    const model::Revocable rule{Kind::policy, "", p.name};
+    if (p.role != peer.role || p.interface != who.interface || denied.Has(rule)) continue;
     any_policy = true;
     if (p.scope.empty() || !who.scopes.contains(p.scope)) continue;
     any_scope = true;
@@ -106,6 +143,7 @@ tl::expected<Grant, Refusal> Decide(const model::Document& policy,
       grant.selectors.push_back(std::move(selector));
     }
     grant.life = std::min(grant.life, LifeOf(p, who, now));
+    grant.rests_on.push_back(rule);
   }
   if (!any_policy) {
     return Refuse(Reason::policy_denied,

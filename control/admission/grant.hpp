@@ -4,47 +4,53 @@
 #pragma once
 
 #include <chrono>
-#include <set>
 #include <string>
+#include <string_view>
 #include <tl/expected.hpp>
+#include <unordered_map>
 #include <vector>
 
+#include "control/admission/applicant.hpp"
+#include "control/core/denials.hpp"
 #include "control/identity/refusal.hpp"
 #include "control/model/types.hpp"
 #include "dataplane/steer/steer.pb.h"
 
 namespace portcullis::admission {
 
-/// Who applies, and for what; everything here was verified by the guard.
-struct Applicant {
-  model::Authentication by = model::Authentication::certificate;
-  std::vector<std::string> names;  // certificate: its alternative names
-  std::string psk_peer;            // psk: the peer that the key belongs to
-  std::string issuer;              // of the token
-  std::string client_id;
-  std::string proof_key_thumbprint;  // psk: of the key that the token is bound to
-  std::set<std::string> scopes;
-  std::chrono::system_clock::time_point token_expiry;
-  std::chrono::system_clock::time_point certificate_expiry =
-      std::chrono::system_clock::time_point::max();
-  std::string interface;
-};
-
 struct Grant {
   std::string peer;
   std::string interface;
   std::vector<steer::Selector> selectors;  // never empty
   std::chrono::seconds life{};             // at least 1 s
+  std::vector<model::Revocable> rests_on;  // the applicant's proofs, the peer, each policy of it
 };
 
-/// `revoked`: the peers that an operator has revoked.
-tl::expected<Grant, identity::Refusal> Decide(const model::Document& policy,
-                                              const std::set<std::string>& revoked,
+/// By which reason somebody is refused whose right rests on what is revoked.
+identity::Reason ReasonFor(model::Revocable::Kind revoked);
+
+/// The policy, made ready for many questions. The document stays where and as it is meanwhile.
+class PolicyView {
+ public:
+  explicit PolicyView(const model::Document& document);
+
+  [[nodiscard]] const model::Document& document() const { return *document_; }
+  /// The peer alone: who is it, whatever it may do? One TLS identity, one peer: a certificate that
+  /// speaks for two is nobody's. Its token must be the peer's own.
+  [[nodiscard]] tl::expected<const model::Peer*, identity::Refusal> PeerOf(
+      const Applicant& applicant) const;
+
+ private:
+  [[nodiscard]] tl::expected<const model::Peer*, identity::Refusal> Find(
+      const Applicant& applicant) const;
+
+  const model::Document* document_;
+  std::unordered_map<std::string_view, const model::Peer*> by_name_;           // psk
+  std::unordered_multimap<std::string_view, const model::Peer*> by_identity_;  // certificate
+};
+
+tl::expected<Grant, identity::Refusal> Decide(const PolicyView& policy, const Denials& denied,
                                               const Applicant& applicant,
                                               std::chrono::system_clock::time_point now);
-
-/// The peer alone: who is it, whatever it may do? For a peer that ends its session.
-tl::expected<const model::Peer*, identity::Refusal> PeerOf(const model::Document& policy,
-                                                           const Applicant& applicant);
 
 }  // namespace portcullis::admission

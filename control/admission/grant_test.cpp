@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "control/model/json.hpp"
@@ -11,6 +10,7 @@ namespace portcullis::admission {
 namespace {
 
 using identity::Reason;
+using Kind = model::Revocable::Kind;
 using std::chrono::seconds;
 
 const std::chrono::system_clock::time_point kNow{seconds(1'800'000'000)};
@@ -49,6 +49,7 @@ Applicant Csmf() {
   who.scopes = {"nsi:manage"};
   who.token_expiry = kNow + seconds(3600);
   who.interface = "nsmf";
+  who.proofs = {{Kind::certificate, "CN=ca", "0A"}, {Kind::token, "https://as.example", "t"}};
   return who;
 }
 
@@ -62,8 +63,14 @@ Applicant Gateway() {
   return who;
 }
 
+tl::expected<Grant, identity::Refusal> Decided(const Applicant& who,
+                                               std::chrono::system_clock::time_point now) {
+  const model::Document policy = Policy();
+  return Decide(PolicyView(policy), Denials(), who, now);
+}
+
 TEST(Grant, IsWhatTokenAndPolicyBothGive) {
-  const auto grant = Decide(Policy(), {}, Csmf(), kNow);
+  const auto grant = Decided(Csmf(), kNow);
   ASSERT_TRUE(grant) << grant.error().Text();
   EXPECT_EQ(grant->peer, "csmf-1");
   EXPECT_EQ(grant->life, seconds(600));
@@ -73,7 +80,7 @@ TEST(Grant, IsWhatTokenAndPolicyBothGive) {
 
   Applicant reader = Csmf();
   reader.scopes = {"nsi:read", "something:else"};
-  const auto read = Decide(Policy(), {}, reader, kNow);
+  const auto read = Decided(reader, kNow);
   ASSERT_TRUE(read) << read.error().Text();
   EXPECT_EQ(read->selectors.size(), 1U);
   EXPECT_EQ(read->life, seconds(1200));
@@ -82,7 +89,7 @@ TEST(Grant, IsWhatTokenAndPolicyBothGive) {
 TEST(Grant, ATokenOfAllScopesWidensNothing) {
   Applicant who = Csmf();
   who.scopes = {"*", "nsi:*", "nsi:manage"};
-  const auto grant = Decide(Policy(), {}, who, kNow);
+  const auto grant = Decided(who, kNow);
   ASSERT_TRUE(grant);
   EXPECT_EQ(grant->selectors.size(), 2U);
 }
@@ -90,13 +97,13 @@ TEST(Grant, ATokenOfAllScopesWidensNothing) {
 TEST(Grant, EndsWithWhateverEndsFirst) {
   Applicant who = Csmf();
   who.token_expiry = kNow + seconds(90);
-  EXPECT_EQ(Decide(Policy(), {}, who, kNow)->life, seconds(90));
+  EXPECT_EQ(Decided(who, kNow)->life, seconds(90));
   who.certificate_expiry = kNow + seconds(30);
-  EXPECT_EQ(Decide(Policy(), {}, who, kNow)->life, seconds(30));
+  EXPECT_EQ(Decided(who, kNow)->life, seconds(30));
 }
 
 TEST(Grant, PreSharedKeysAdmitTheirOwnPeer) {
-  const auto grant = Decide(Policy(), {}, Gateway(), kNow);
+  const auto grant = Decided(Gateway(), kNow);
   ASSERT_TRUE(grant) << grant.error().Text();
   EXPECT_EQ(grant->peer, "gw");
 }
@@ -104,7 +111,7 @@ TEST(Grant, PreSharedKeysAdmitTheirOwnPeer) {
 struct Case {
   const char* name;
   Reason reason;
-  std::function<void(Applicant&, model::Document&, std::set<std::string>&)> spoil;
+  void (*spoil)(Applicant& who, model::Document& policy, Denials& denied);
   bool psk = false;
 };
 
@@ -113,100 +120,75 @@ class Refused : public testing::TestWithParam<Case> {};
 TEST_P(Refused, AndItsTwinIsNot) {
   Applicant who = GetParam().psk ? Gateway() : Csmf();
   model::Document policy = Policy();
-  std::set<std::string> revoked;
-  ASSERT_TRUE(Decide(policy, revoked, who, kNow));
-  GetParam().spoil(who, policy, revoked);
-  const auto grant = Decide(policy, revoked, who, kNow);
+  Denials denied;
+  ASSERT_TRUE(Decide(PolicyView(policy), denied, who, kNow));
+  GetParam().spoil(who, policy, denied);
+  const auto grant = Decide(PolicyView(policy), denied, who, kNow);
   ASSERT_FALSE(grant);
   EXPECT_EQ(grant.error().reason, GetParam().reason) << grant.error().Text();
 }
 
-#define SPOIL [](Applicant & who, model::Document & policy, std::set<std::string> & revoked)
-#define UNUSED (void)who, (void)policy, (void)revoked
+// Each spoils one thing.
+constexpr auto kCases = std::to_array<Case>({
+    {"UnknownName", Reason::peer_unknown,
+     [](Applicant& who, model::Document&, Denials&) { who.names = {"csmf-9.example"}; }},
+    {"TwoPeersInOne", Reason::peer_unknown,
+     [](Applicant& who, model::Document&, Denials&) {
+       who.names = {"csmf-1.example", "csmf-2.example"};
+     }},
+    {"PskNameInACertificate", Reason::peer_unknown,
+     [](Applicant& who, model::Document&, Denials&) { who.names = {"gateway"}; }},
+    {"CertificatePeerByPsk", Reason::peer_unknown,
+     [](Applicant& who, model::Document&, Denials&) { who.psk_peer = "csmf-1"; }, true},
+    {"AnothersToken", Reason::token_client_fail,
+     [](Applicant& who, model::Document&, Denials&) { who.client_id = "gw"; }},
+    {"AnotherIssuer", Reason::token_client_fail,
+     [](Applicant& who, model::Document&, Denials&) { who.issuer = "https://as.other"; }},
+    {"PeerWithoutTokens", Reason::token_client_fail,
+     [](Applicant& who, model::Document&, Denials&) { who.names = {"csmf-2.example"}; }},
+    {"AnotherProofKey", Reason::token_binding_fail,
+     [](Applicant& who, model::Document&, Denials&) { who.proof_key_thumbprint[0] = 'M'; }, true},
+    {"NoProofKey", Reason::token_binding_fail,
+     [](Applicant& who, model::Document&, Denials&) { who.proof_key_thumbprint.clear(); }, true},
+    {"RevokedPeer", Reason::peer_revoked,
+     [](Applicant&, model::Document&, Denials& denied) {
+       denied.Deny({{Kind::peer, "", "csmf-1"}, "", "", {}, {}}, 2);
+     }},
+    {"RevokedCertificate", Reason::cert_revoked,
+     [](Applicant&, model::Document&, Denials& denied) {
+       denied.Deny({{Kind::certificate, "CN=ca", "0A"}, "", "", {}, {}}, 2);
+     }},
+    {"RevokedToken", Reason::token_revoked,
+     [](Applicant&, model::Document&, Denials& denied) {
+       denied.Deny({{Kind::token, "https://as.example", "t"}, "", "", {}, {}}, 2);
+     }},
+    {"RevokedPolicies", Reason::policy_denied,
+     [](Applicant&, model::Document& policy, Denials& denied) {
+       for (const auto& p : policy.policies)
+         denied.Deny({{Kind::policy, "", p.name}, "", "", {}, {}}, 2);
+     }},
+    {"Disabled", Reason::peer_revoked,
+     [](Applicant&, model::Document& policy, Denials&) { policy.peers[0].enabled = false; }},
+    {"UnknownInterface", Reason::policy_denied,
+     [](Applicant& who, model::Document&, Denials&) { who.interface = "scef"; }},
+    {"AnotherRole", Reason::policy_denied,
+     [](Applicant&, model::Document& policy, Denials&) { policy.peers[0].role = "vnfm"; }},
+    {"OnlyBehindTls", Reason::policy_denied,
+     [](Applicant& who, model::Document&, Denials&) { who.interface = "tls-only"; }},
+    {"NoScopeOpensIt", Reason::token_scope_fail,
+     [](Applicant& who, model::Document&, Denials&) { who.interface = "oam"; }},
+    {"AnotherScope", Reason::token_scope_fail,
+     [](Applicant& who, model::Document&, Denials&) { who.scopes = {"nsi"}; }},
+    {"NoScope", Reason::token_scope_fail,
+     [](Applicant& who, model::Document&, Denials&) { who.scopes.clear(); }},
+    {"EmptyScope", Reason::token_scope_fail,
+     [](Applicant& who, model::Document&, Denials&) { who.scopes = {""}, who.interface = "oam"; }},
+    {"NoTimeLeft", Reason::token_expired,
+     [](Applicant& who, model::Document&, Denials&) { who.token_expiry = kNow; }},
+});
 
-INSTANTIATE_TEST_SUITE_P(
-    All, Refused,
-    testing::Values(
-        Case{"UnknownName", Reason::peer_unknown, SPOIL { UNUSED; who.names = {"csmf-9.example"};
-}  // namespace
-}  // namespace portcullis::admission
-, Case{"TwoPeersInOne", Reason::peer_unknown, SPOIL{UNUSED;
-who.names = {"csmf-1.example", "csmf-2.example"};
-}
-}
-, Case{"PskNameInACertificate", Reason::peer_unknown, SPOIL{UNUSED;
-who.names = {"gateway"};
-}
-}
-, Case{"CertificatePeerByPsk", Reason::peer_unknown, SPOIL{UNUSED;
-who.psk_peer = "csmf-1";
-}
-, true
-}
-, Case{"AnothersToken", Reason::token_client_fail, SPOIL{UNUSED;
-who.client_id = "gw";
-}
-}
-, Case{"AnotherIssuer", Reason::token_client_fail, SPOIL{UNUSED;
-who.issuer = "https://as.other";
-}
-}
-, Case{"PeerWithoutTokens", Reason::token_client_fail, SPOIL{UNUSED;
-who.names = {"csmf-2.example"};
-}
-}
-, Case{"AnotherProofKey", Reason::token_binding_fail, SPOIL{UNUSED;
-who.proof_key_thumbprint[0] = 'M';
-}
-, true
-}
-, Case{"NoProofKey", Reason::token_binding_fail, SPOIL{UNUSED;
-who.proof_key_thumbprint.clear();
-}
-, true
-}
-, Case{"Revoked", Reason::peer_revoked, SPOIL{UNUSED;
-revoked = {"csmf-1"};
-}
-}
-, Case{"Disabled", Reason::peer_revoked, SPOIL{UNUSED;
-policy.peers[0].enabled = false;
-}
-}
-, Case{"UnknownInterface", Reason::policy_denied, SPOIL{UNUSED;
-who.interface = "scef";
-}
-}
-, Case{"AnotherRole", Reason::policy_denied, SPOIL{UNUSED;
-policy.peers[0].role = "vnfm";
-}
-}
-, Case{"OnlyBehindTls", Reason::policy_denied, SPOIL{UNUSED;
-who.interface = "tls-only";
-}
-}
-, Case{"NoScopeOpensIt", Reason::token_scope_fail, SPOIL{UNUSED;
-who.interface = "oam";
-}
-}
-, Case{"AnotherScope", Reason::token_scope_fail, SPOIL{UNUSED;
-who.scopes = {"nsi"};
-}
-}
-, Case{"NoScope", Reason::token_scope_fail, SPOIL{UNUSED;
-who.scopes.clear();
-}
-}
-, Case{"EmptyScope", Reason::token_scope_fail, SPOIL{UNUSED;
-who.scopes = {""}, who.interface = "oam";
-}
-}
-, Case{"NoTimeLeft", Reason::token_expired, SPOIL{UNUSED;
-who.token_expiry = kNow;
-}
-}),
-    [](const auto& info) {
-  return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(All, Refused, testing::ValuesIn(kCases),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
 }  // namespace portcullis::admission

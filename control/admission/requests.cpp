@@ -1,6 +1,7 @@
 // What each request of the guard does.
 #include <fmt/format.h>
 
+#include "control/admission/refusal_message.hpp"
 #include "control/admission/server.hpp"
 #include "dataplane/steer/messages.hpp"
 
@@ -16,30 +17,6 @@ constexpr uint32_t kProtocol = 1;
 
 Wrong Malformed(std::string detail) {
   return Wrong(identity::Refusal{Reason::request_malformed, std::move(detail)});
-}
-
-std::chrono::system_clock::time_point FromUnix(uint64_t seconds) {
-  // Far enough for anybody, and no overflow on the way to nanoseconds.
-  constexpr uint64_t kLatest = uint64_t{1} << 33U;
-  return std::chrono::system_clock::time_point(std::chrono::seconds(std::min(seconds, kLatest)));
-}
-
-Applicant ApplicantOf(const Identity& identity, const Token& token, std::string interface) {
-  Applicant who;
-  if (identity.mode() == PSK) {
-    who.by = model::Authentication::psk;
-    who.psk_peer = identity.psk_peer();
-  } else {
-    who.names.assign(identity.names().begin(), identity.names().end());
-    who.certificate_expiry = FromUnix(identity.certificate_not_after());
-  }
-  who.issuer = token.issuer();
-  who.client_id = token.client_id();
-  who.proof_key_thumbprint = token.proof_key_thumbprint();
-  who.scopes.insert(token.scopes().begin(), token.scopes().end());
-  who.token_expiry = FromUnix(token.expiry());
-  who.interface = std::move(interface);
-  return who;
 }
 
 void Fill(const steer::Selector& from, Selector& to) {
@@ -136,6 +113,12 @@ asio::awaitable<Response> Answer(Sessions& sessions, Events& events, Request& re
       done = co_await sessions.End(std::move(who), request.end().session());
       break;
     }
+    case Kind::kReview:
+      sessions.Review(request.review().after(), *response.mutable_reviewed());
+      break;
+    case Kind::kWithdraw:
+      co_await sessions.Withdraw(std::move(*request.mutable_withdraw()));
+      break;
     case Kind::kRefused:
       TellRefusal(events, request.refused().refusal(), "");
       break;
@@ -145,8 +128,7 @@ asio::awaitable<Response> Answer(Sessions& sessions, Events& events, Request& re
   }
   if (!done) {
     response.clear_kind();
-    response.mutable_refusal()->set_reason(std::string(Info(done.error().reason).name));
-    response.mutable_refusal()->set_detail(done.error().detail);
+    Fill(*response.mutable_refusal(), done.error());
     TellRefusal(events, response.refusal(), "");
   }
   co_return response;

@@ -8,6 +8,7 @@
 #include <random>
 #include <set>
 
+#include "control/admission/refusal_message.hpp"
 #include "dataplane/crypto/engine.hpp"
 #include "dataplane/steer/messages.hpp"
 
@@ -15,12 +16,10 @@ namespace portcullis::admission {
 
 namespace asio = boost::asio;
 using identity::Reason;
-using identity::Refusal;
 using WallClock = std::chrono::system_clock;
 
 namespace {
 
-constexpr std::chrono::milliseconds kTick{250};
 // A peer whose connection breaks tries again; more attempts at once are somebody's mistake.
 constexpr ptrdiff_t kMostUnconfirmed = 4;
 constexpr uint32_t kLeastSpi = 256;  // RFC 4303 2.1
@@ -30,8 +29,8 @@ constexpr std::string_view kSaPrefix = "session-";
 const Gate::Wish kOwnWish{};
 const std::string kNone;
 
-tl::unexpected<Refusal> Refuse(Reason reason, std::string detail) {
-  return tl::unexpected(Refusal{reason, std::move(detail)});
+tl::unexpected<identity::Refusal> Refuse(Reason reason, std::string detail) {
+  return tl::unexpected(identity::Refusal{reason, std::move(detail)});
 }
 
 std::string NewId() {
@@ -88,6 +87,16 @@ model::Sa Sessions::Session::Make(const Generation& g, steer::Direction directio
   const auto left = std::chrono::floor<std::chrono::seconds>(g.ends - Clock::now());
   sa.spec.mutable_lifetime()->set_hard_seconds(
       static_cast<uint64_t>(std::max<int64_t>(left.count(), 1)));
+  SaNote note;
+  note.set_session(id);
+  note.set_generation(g.number);
+  note.set_interface(interface);
+  *note.mutable_identity() = g.who.identity;
+  *note.mutable_token() = g.who.token;
+  note.set_decided(static_cast<uint64_t>(WallClock::to_time_t(g.decided)));
+  note.set_ends_ms(static_cast<uint64_t>(
+      std::chrono::floor<std::chrono::milliseconds>(g.ends.time_since_epoch()).count()));
+  sa.spec.set_note(note.SerializeAsString());
   sa.fingerprint = KeyFingerprint(InfoOf(g.algorithm).name, key.bytes());
   sa.key = std::move(key);
   return sa;
@@ -96,16 +105,25 @@ model::Sa Sessions::Session::Make(const Generation& g, steer::Direction directio
 Sessions::Sessions(const asio::any_io_executor& executor, Gate& gate, Times times)
     : gate_(gate), times_(times), pause_(executor) {}
 
+// The document changes only together with its generation.
+const PolicyView& Sessions::View() {
+  if (!view_ || viewed_ != gate_.generation()) {
+    view_.emplace(gate_.document());
+    viewed_ = gate_.generation();
+  }
+  return *view_;
+}
+
 // Expiry is judged by a clock that may be wrong (model/time_guard.hpp).
-tl::expected<void, Refusal> Sessions::ClockAdmits(bool renewal) const {
+tl::expected<void, identity::Refusal> Sessions::ClockAdmits(bool renewal) const {
   const TimeVerdict clock = gate_.clock();
   if (clock == TimeVerdict::ok) return {};
   if (clock == TimeVerdict::stepped_forward_in_grace && renewal) return {};
   return Refuse(Reason::clock_wrong, Info(clock).text);
 }
 
-tl::expected<Sessions::Session*, Refusal> Sessions::SessionFor(const Grant& grant,
-                                                               const Wanted& wanted) {
+tl::expected<Sessions::Session*, identity::Refusal> Sessions::SessionFor(const Grant& grant,
+                                                                         const Wanted& wanted) {
   if (!wanted.session.empty()) {
     const auto at = sessions_.find(wanted.session);
     if (at == sessions_.end() || at->second.peer != grant.peer ||
@@ -119,7 +137,7 @@ tl::expected<Sessions::Session*, Refusal> Sessions::SessionFor(const Grant& gran
       return Refuse(Reason::session_conflict, "a renewal of this session is under way");
     }
     if (session.next && session.next->state == Generation::State::installed) {
-      leaving_.push_back({session.SaName(session.next->number, steer::INBOUND), Clock::now()});
+      Leave(session, session.next->number, Clock::now());
     }
     return &session;
   }
@@ -144,12 +162,13 @@ tl::expected<Sessions::Session*, Refusal> Sessions::SessionFor(const Grant& gran
   return &sessions_.emplace(id, Session{id, grant.peer, grant.interface, {}, {}}).first->second;
 }
 
-tl::expected<Terms, Refusal> Sessions::Admit(const Applicant& who, const Wanted& wanted) {
+tl::expected<Terms, identity::Refusal> Sessions::Admit(const Applicant& who, const Wanted& wanted) {
+  Adopt();
   if (auto admits = ClockAdmits(!wanted.session.empty()); !admits) {
     return tl::unexpected(admits.error());
   }
   const auto now = WallClock::now();
-  auto grant = Decide(gate_.document(), gate_.revoked(), who, now);
+  auto grant = Decide(View(), gate_.denials(), who, now);
   if (!grant) return tl::unexpected(grant.error());
   if (wanted.peer_spi < kLeastSpi) {
     return Refuse(Reason::request_malformed,
@@ -175,6 +194,8 @@ tl::expected<Terms, Refusal> Sessions::Admit(const Applicant& who, const Wanted&
   next.wanted = wanted;
   next.decided = now;
   next.epoch = gate_.epoch();
+  next.policy = gate_.generation();
+  next.rests_on = std::move(grant->rests_on);
   next.gate_spi = *spi;
   next.algorithm = *algorithm;
   next.selectors = grant->selectors;
@@ -209,23 +230,26 @@ Sessions::Done Sessions::Install(std::string id, uint64_t generation, Secret to_
     co_return Refuse(Reason::request_malformed, fmt::format("keys of {} bytes each", key_bytes));
   }
   // Again, now that there are keys: somebody may have been revoked since.
-  if (gate_.RevokedSince(session->peer, next.epoch)) {
+  if (const auto* gone = gate_.denials().FirstSince(next.rests_on, next.epoch)) {
+    const Reason reason = ReasonFor(gone->kind);
+    std::string detail = fmt::format("{} was revoked since the session was admitted", Text(*gone));
     session->next.reset();
-    co_return Refuse(Reason::peer_revoked, "revoked since the session was admitted");
+    co_return Refuse(reason, std::move(detail));
   }
-  const auto grant = Decide(gate_.document(), gate_.revoked(), next.who, WallClock::now());
+  const auto grant = Decide(View(), gate_.denials(), next.who, WallClock::now());
   if (!grant || !Same(grant->selectors, next.selectors)) {
     session->next.reset();
     if (!grant) co_return tl::unexpected(grant.error());
     co_return Refuse(Reason::policy_denied, "policy has changed since the session was admitted");
   }
   next.epoch = gate_.epoch();
+  next.policy = gate_.generation();
   next.busy = true;
   model::Sa inbound = session->Make(next, steer::INBOUND, std::move(to_gate));
   const auto installed = co_await gate_.InstallSa(std::move(inbound), kNone, kOwnWish);
   session = Find(id, generation);
   if (session == nullptr) {
-    leaving_.push_back({fmt::format("{}{}-{}-in", kSaPrefix, id, generation), Clock::now()});
+    leaving_.push_back({id, fmt::format("{}{}-{}-in", kSaPrefix, id, generation), Clock::now()});
     co_return Refuse(Reason::session_conflict, "the session ended meanwhile");
   }
   session->next->busy = false;
@@ -236,7 +260,7 @@ Sessions::Done Sessions::Install(std::string id, uint64_t generation, Secret to_
   session->next->state = Generation::State::installed;
   session->next->to_peer = std::move(to_peer);
   session->next->take_back = Clock::now() + times_.to_confirm;
-  co_return tl::expected<void, Refusal>{};
+  co_return tl::expected<void, identity::Refusal>{};
 }
 
 Sessions::Done Sessions::Confirm(std::string id, uint64_t generation) {
@@ -245,12 +269,13 @@ Sessions::Done Sessions::Confirm(std::string id, uint64_t generation) {
     co_return Refuse(Reason::session_conflict, "no such session, or it was taken back");
   }
   if (session->current && session->current->number == generation) {
-    co_return tl::expected<void, Refusal>{};  // its first packet was quicker
+    co_return tl::expected<void, identity::Refusal>{};  // its first packet was quicker
   }
   if (session->next->state != Generation::State::installed) {
     co_return Refuse(Reason::session_conflict, "there are no keys yet");
   }
-  if (session->next->busy) co_return tl::expected<void, Refusal>{};  // its first packet is quicker
+  if (session->next->busy)
+    co_return tl::expected<void, identity::Refusal>{};  // its first packet is quicker
   co_return co_await InForce(*session);
 }
 
@@ -263,21 +288,17 @@ Sessions::Done Sessions::InForce(Session& of) {
   const auto installed = co_await gate_.InstallSa(std::move(outbound), kNone, kOwnWish);
   Session* session = Find(id, generation);
   if (session == nullptr) {
-    leaving_.push_back({fmt::format("{}{}-{}-out", kSaPrefix, id, generation), Clock::now()});
+    leaving_.push_back({id, fmt::format("{}{}-{}-out", kSaPrefix, id, generation), Clock::now()});
     co_return Refuse(Reason::session_conflict, "the session ended meanwhile");
   }
   session->next->busy = false;
   if (!installed) {
-    leaving_.push_back({session->SaName(generation, steer::INBOUND), Clock::now()});
+    Leave(*session, generation, Clock::now());
     session->next.reset();
     co_return Refuse(Reason::gate_unavailable, installed.error().Text());
   }
   const auto now = Clock::now();
-  if (session->current) {
-    const uint64_t before = session->current->number;
-    leaving_.push_back({session->SaName(before, steer::OUTBOUND), now});
-    leaving_.push_back({session->SaName(before, steer::INBOUND), now + times_.grace});
-  }
+  if (session->current) Leave(*session, session->current->number, now + times_.grace);
   session->current = std::move(session->next);
   session->next.reset();
   session->current->state = Generation::State::confirmed;
@@ -288,155 +309,88 @@ Sessions::Done Sessions::InForce(Session& of) {
                   std::chrono::floor<std::chrono::seconds>(session->current->ends - now).count()),
       {}, session->peer);
   if (!session->current->wanted.initial_contact || generation != 1) {
-    co_return tl::expected<void, Refusal>{};
+    co_return tl::expected<void, identity::Refusal>{};
   }
-  // The peer knows of nothing else: its other sessions here, and what is left of those that
-  // control itself forgot when it restarted.
-  std::vector<std::string> others;
+  // The peer knows of nothing else.
+  Ending others;
   for (const auto& [other, s] : sessions_) {
     if (other != id && s.peer == session->peer && s.interface == session->interface) {
-      others.push_back(other);
+      others.emplace(other, "replaced by a session of a peer that knew of none");
     }
   }
-  for (const auto& [name, sa] : gate_.sas()) {
-    if (sa.spec.peer() != session->peer || !name.starts_with(kSaPrefix)) continue;
-    const std::string owner =
-        name.substr(kSaPrefix.size(), name.find('-', kSaPrefix.size()) - kSaPrefix.size());
-    if (!sessions_.contains(owner)) leaving_.push_back({name, now});
-  }
-  for (std::string& other : others) {
-    co_await Drop(std::move(other), "replaced by a session of a peer that knew of none");
-  }
-  co_return tl::expected<void, Refusal>{};
+  Forget(others);
+  co_await RemoveLeaving();
+  co_return tl::expected<void, identity::Refusal>{};
 }
 
 Sessions::Done Sessions::End(Applicant who, std::string id) {
-  const auto peer = PeerOf(gate_.document(), who);
+  const auto peer = View().PeerOf(who);
   if (!peer) co_return tl::unexpected(peer.error());
   const auto at = sessions_.find(id);
   if (at == sessions_.end() || at->second.peer != (*peer)->name) {
     co_return Refuse(Reason::session_conflict,
                      fmt::format("peer '{}' has no session '{}'", (*peer)->name, id));
   }
-  co_await Drop(std::move(id), "ended by the peer");
-  co_return tl::expected<void, Refusal>{};
+  Ending ending{{std::move(id), "ended by the peer"}};
+  Forget(ending);
+  co_await RemoveLeaving();
+  co_return tl::expected<void, identity::Refusal>{};
 }
 
-asio::awaitable<void> Sessions::Drop(std::string id, std::string why) {
-  const auto at = sessions_.find(id);
-  if (at == sessions_.end()) co_return;
+asio::awaitable<void> Sessions::Withdraw(admission::Withdraw which) {
+  Ending ending;
+  for (const auto& one : which.sessions()) {
+    if (Find(one.session(), one.generation()) == nullptr) continue;
+    ending.emplace(one.session(), FromMessage(one.refusal()).Text());
+  }
+  Forget(ending);
+  co_await RemoveLeaving();
+}
+
+asio::awaitable<bool> Sessions::Enforce() {
+  return TidyUp();
+}
+
+// Both SAs of a generation: outbound at once.
+void Sessions::Leave(const Session& session, uint64_t generation, Clock::time_point inbound_at) {
+  leaving_.push_back({session.id, session.SaName(generation, steer::OUTBOUND), Clock::now()});
+  leaving_.push_back({session.id, session.SaName(generation, steer::INBOUND), inbound_at});
+}
+
+void Sessions::Forget(const Ending& ending) {
   const auto now = Clock::now();
   for (Leaving& l : leaving_) {  // of earlier generations: no more grace
-    if (l.sa.starts_with(fmt::format("{}{}-", kSaPrefix, id))) l.at = now;
+    if (ending.contains(l.session)) l.at = std::min(l.at, now);
   }
-  for (const auto* generation : {&at->second.current, &at->second.next}) {
-    if (!*generation) continue;
-    leaving_.push_back({at->second.SaName((*generation)->number, steer::OUTBOUND), now});
-    leaving_.push_back({at->second.SaName((*generation)->number, steer::INBOUND), now});
-  }
-  gate_.events().Tell("session",
-                      fmt::format("session '{}' on {}: {}", id, at->second.interface, why), {},
-                      at->second.peer);
-  sessions_.erase(at);
-  co_await RemoveLeaving();
-}
-
-// What cannot be removed now, since the dataplane is away, is tried again.
-asio::awaitable<void> Sessions::RemoveLeaving() {
-  const auto now = Clock::now();
-  std::vector<Leaving> due;
-  std::erase_if(leaving_, [&](Leaving& l) {
-    if (l.at > now) return false;
-    due.push_back(std::move(l));
-    return true;
-  });
-  for (Leaving& l : due) {
-    if (!gate_.sas().contains(l.sa)) continue;
-    if (!co_await gate_.RemoveSa(l.sa, kOwnWish)) leaving_.push_back(std::move(l));
+  for (const auto& [id, why] : ending) {
+    const auto at = sessions_.find(id);
+    if (at == sessions_.end()) continue;
+    const Session& session = at->second;
+    if (session.current) Leave(session, session.current->number, now);
+    if (session.next) Leave(session, session.next->number, now);
+    gate_.events().Tell("session",
+                        fmt::format("session '{}' on {}: {}", id, session.interface, why), {},
+                        session.peer);
+    sessions_.erase(at);
   }
 }
 
-asio::awaitable<void> Sessions::NoticeFirstPackets() {
-  std::map<std::string, std::pair<std::string, uint64_t>> waiting;  // SA -> session, generation
-  for (const auto& [id, session] : sessions_) {
-    if (!session.next || session.next->state != Generation::State::installed) continue;
-    waiting.emplace(session.SaName(session.next->number, steer::INBOUND),
-                    std::pair(id, session.next->number));
+// Holds a decision against what operators have changed since. Empty: it still stands.
+std::string Sessions::StillRight(const Session& session, Generation& g) {
+  if (g.epoch == gate_.epoch()) return {};
+  if (const auto* gone = gate_.denials().FirstSince(g.rests_on, g.epoch)) {
+    return fmt::format("{}: {} was revoked", Info(ReasonFor(gone->kind)).name, Text(*gone));
   }
-  if (waiting.empty()) co_return;
-  std::vector<std::string> ids;
-  ids.reserve(waiting.size());
-  for (const auto& [sa, session] : waiting) ids.push_back(sa);
-  const auto live = co_await gate_.LiveSas(std::move(ids));
-  if (!live) co_return;
-  for (const steer::SaState& state : *live) {
-    if (state.packets() == 0) continue;
-    const auto& [id, generation] = waiting.at(state.spec().id());
-    Session* session = Find(id, generation);
-    if (session == nullptr || !session->next || session->next->number != generation ||
-        session->next->busy) {
-      continue;
-    }
-    co_await InForce(*session);
-  }
-}
-
-// Nothing: it goes on. Empty: there is nothing left of it to tell about.
-std::optional<std::string> Sessions::WhyOver(Session& session) {
-  const auto now = Clock::now();
-  std::optional<Generation>& next = session.next;
-  if (next && !next->busy && now >= next->take_back) {
-    if (next->state == Generation::State::installed) {
-      leaving_.push_back({session.SaName(next->number, steer::INBOUND), now});
-      gate_.events().Tell("session",
-                          fmt::format("session '{}' on {}: generation {} was not confirmed",
-                                      session.id, session.interface, next->number),
-                          {}, session.peer);
-    }
-    next.reset();
-  }
-  if (!session.current && !next) return "";
-  if (session.current && now >= session.current->ends) return "its time is up";
-  for (auto* generation : {&session.current, &session.next}) {
-    if (!*generation || (*generation)->epoch == gate_.epoch()) continue;
-    if (gate_.RevokedSince(session.peer, (*generation)->epoch)) return "the peer was revoked";
-    // At the time when it was admitted, but under what operators have changed since.
-    const auto grant =
-        Decide(gate_.document(), gate_.revoked(), (*generation)->who, (*generation)->decided);
+  if (g.policy != gate_.generation()) {
+    // At the time when it was admitted: its deadline is the dataplane's to watch.
+    const auto grant = Decide(View(), gate_.denials(), g.who, g.decided);
     if (!grant) return grant.error().Text();
-    (*generation)->epoch = gate_.epoch();
+    if (grant->peer != session.peer) return "policy gives its identity to another peer now";
+    g.rests_on = grant->rests_on;
   }
+  g.epoch = gate_.epoch();
+  g.policy = gate_.generation();
   return {};
-}
-
-asio::awaitable<void> Sessions::TidyUp() {
-  std::vector<std::pair<std::string, std::string>> ending;  // session, why
-  for (auto& [id, session] : sessions_) {
-    if (auto why = WhyOver(session)) ending.emplace_back(id, std::move(*why));
-  }
-  for (auto& [id, why] : ending) {
-    if (why.empty()) {
-      sessions_.erase(id);
-    } else {
-      co_await Drop(std::move(id), std::move(why));
-    }
-  }
-  co_await RemoveLeaving();
-}
-
-asio::awaitable<void> Sessions::Run() {
-  while (!stopping_) {
-    pause_.expires_after(kTick);
-    co_await pause_.async_wait(asio::as_tuple(asio::use_awaitable));
-    if (stopping_) co_return;
-    co_await NoticeFirstPackets();
-    co_await TidyUp();
-  }
-}
-
-void Sessions::Stop() {
-  stopping_ = true;
-  pause_.cancel();
 }
 
 std::vector<SessionState> Sessions::List() const {

@@ -7,7 +7,12 @@
 //            outbound at once, inbound after a grace time, since packets are under way to it
 //
 // What is not installed or confirmed within 30 s is taken back. The dataplane itself ends a
-// session's SAs at their deadline, also while control is stopped; here they are only tidied up.
+// session's SAs at their deadline, also while control is stopped; here they are only tidied up. On
+// whose word an SA stands is written on it, so that a control that restarted finds its sessions in
+// the dataplane again and can still end them.
+//
+//   sessions.cpp         how they begin, are renewed and end
+//   sessions_upkeep.cpp  what goes on by itself
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -77,6 +82,13 @@ class Sessions {
   Done Install(std::string session, uint64_t generation, Secret to_gate, Secret to_peer);
   Done Confirm(std::string session, uint64_t generation);
   Done End(Applicant who, std::string session);
+  /// What these rest on is no longer valid; those that are over already are passed over.
+  boost::asio::awaitable<void> Withdraw(admission::Withdraw which);
+  /// What rests on something that is revoked now, ends. False: the dataplane is away and has not
+  /// confirmed; it is asked again until it has.
+  boost::asio::awaitable<bool> Enforce();
+  /// What sessions after that one rest on, as much as one message takes.
+  void Review(const std::string& after, Reviewed& reply);
 
   /// Takes back what is not confirmed, notices first packets, tidies up. Until Stop().
   boost::asio::awaitable<void> Run();
@@ -95,7 +107,9 @@ class Sessions {
     Applicant who;
     Wanted wanted;
     std::chrono::system_clock::time_point decided;
-    uint64_t epoch = 0;  // Gate::epoch() of the latest decision
+    uint64_t epoch = 0;   // Gate::epoch() of the latest decision
+    uint64_t policy = 0;  // Gate::generation() of the same
+    std::vector<model::Revocable> rests_on;
     uint32_t gate_spi = 0;
     steer::Algorithm algorithm{};
     std::vector<steer::Selector> selectors;
@@ -114,24 +128,36 @@ class Sessions {
     [[nodiscard]] model::Sa Make(const Generation& g, steer::Direction direction, Secret key) const;
   };
   struct Leaving {  // an SA of a generation that was
+    std::string session;
     std::string sa;
     Clock::time_point at;
   };
+  using Ending = std::map<std::string, std::string>;  // session -> why
 
+  const PolicyView& View();
   [[nodiscard]] tl::expected<void, identity::Refusal> ClockAdmits(bool renewal) const;
   tl::expected<Session*, identity::Refusal> SessionFor(const Grant& grant, const Wanted& wanted);
   Session* Find(const std::string& id, uint64_t generation);
   Done InForce(Session& session);
-  boost::asio::awaitable<void> Drop(std::string id, std::string why);
-  boost::asio::awaitable<void> RemoveLeaving();
+  [[nodiscard]] std::string StillRight(const Session& session, Generation& generation);
+  void Leave(const Session& session, uint64_t generation, Clock::time_point inbound_at);
+  void Forget(const Ending& ending);
+
+  // sessions_upkeep.cpp
+  void Adopt();
+  void AdoptSa(const model::Sa& sa, const SaNote& note);
+  boost::asio::awaitable<bool> RemoveLeaving();
   boost::asio::awaitable<void> NoticeFirstPackets();
   std::optional<std::string> WhyOver(Session& session);
-  boost::asio::awaitable<void> TidyUp();
+  boost::asio::awaitable<bool> TidyUp();
 
   Gate& gate_;
   const Times times_;
   boost::asio::steady_timer pause_;
   bool stopping_ = false;
+  bool adopted_ = false;  // what an earlier process left in the dataplane
+  std::optional<PolicyView> view_;
+  uint64_t viewed_ = 0;  // Gate::generation() of view_
   std::map<std::string, Session> sessions_;
   std::vector<Leaving> leaving_;
 };

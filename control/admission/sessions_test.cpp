@@ -184,15 +184,37 @@ class SessionsTest : public testing::Test {
     ASSERT_TRUE(applied) << applied.error().Text();
   }
 
+  using Kind = model::Revocable::Kind;
+  void Revoke(Kind kind, const std::string& issuer, const std::string& id) {
+    const auto done = Run(gate_.Revoke({{kind, issuer, id}, "", "", {}, {}}, {}));
+    ASSERT_TRUE(done) << done.error().Text();
+  }
+  void Readmit(Kind kind, const std::string& issuer, const std::string& id) {
+    const auto done = Run(gate_.Readmit({kind, issuer, id}, {}));
+    ASSERT_TRUE(done) << done.error().Text();
+  }
+
+  /// With a certificate of its own under the same CA, and a token of its own by the same key.
   static Applicant Csmf(int number = 1) {
-    Applicant who;
-    who.names = {fmt::format("csmf-{}.example", number)};
-    who.issuer = "i";
-    who.client_id = fmt::format("csmf-{}", number);
-    who.scopes = {"nsi"};
-    who.token_expiry = std::chrono::system_clock::now() + 1h;
-    who.interface = "nsmf";
-    return who;
+    const auto expiry = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now() + 1h);
+    Identity identity;
+    identity.set_mode(CERTIFICATE);
+    identity.add_names(fmt::format("csmf-{}.example", number));
+    identity.set_certificate_not_after(static_cast<uint64_t>(expiry));
+    Certificate& own = *identity.add_chain();
+    own.set_issuer("CN=below");
+    own.set_serial(fmt::format("0{}", number));
+    Certificate& above = *identity.add_chain();
+    above.set_issuer("CN=root");
+    above.set_serial("77");
+    Token token;
+    token.set_issuer("i");
+    token.set_client_id(fmt::format("csmf-{}", number));
+    token.set_jti(fmt::format("t{}", number));
+    token.set_kid("k");
+    token.add_scopes("nsi");
+    token.set_expiry(static_cast<uint64_t>(expiry));
+    return ApplicantOf(identity, token, "nsmf");
   }
   static Wanted Ask(const std::string& session = "") {
     Wanted wanted;
@@ -335,11 +357,45 @@ TEST_F(SessionsTest, ASecondPlaceIsRefusedUnlessThePeerKnowsOfNone) {
   EXPECT_EQ(sessions_->List()[0].id, again.session);
 }
 
-TEST_F(SessionsTest, WhatARestartForgotGoesAtInitialContact) {
+TEST_F(SessionsTest, SessionsAreFoundAgainAfterARestart) {
+  Restart({.to_confirm = 30s, .grace = 600ms});
+  const Terms renewed = Open(Csmf(1), Ask());
+  const Terms second = Open(Csmf(1), Ask(renewed.session));
+  const auto pending = sessions_->Admit(Csmf(2), Ask());
+  ASSERT_TRUE(pending && Install(*pending));
+  AwaitSas(4);
+  Restart({.to_confirm = 30s, .grace = 600ms});
+  Await([&] { return !sessions_->List().empty(); });
+  ASSERT_EQ(sessions_->List().size(), 1U);  // the other's key to the peer is lost
+  const SessionState found = sessions_->List()[0];
+  EXPECT_EQ(found.id, second.session);
+  EXPECT_EQ(found.peer, "csmf-1");
+  EXPECT_EQ(found.interface, "nsmf");
+  EXPECT_EQ(found.generation, 2U);
+  EXPECT_TRUE(found.confirmed);
+  EXPECT_NEAR(static_cast<double>(found.left.count()), 900, 60);
+  AwaitSas(2);  // what was on its way out, and what was not confirmed
+  const auto refused = sessions_->Admit(Csmf(1), Ask());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason, Reason::session_conflict);
+  EXPECT_EQ(Open(Csmf(1), Ask(second.session)).generation, 3U);
+  Open(Csmf(2), Ask());
+}
+
+TEST_F(SessionsTest, WhatWasRevokedDuringARestartEndsAfterIt) {
+  const Terms other = Open(Csmf(2), Ask());
+  Open(Csmf(1), Ask());
+  sessions_->Stop();
+  Revoke(Kind::certificate, "CN=below", "01");
+  Restart({});
+  AwaitSas(2);
+  ASSERT_EQ(sessions_->List().size(), 1U);
+  EXPECT_EQ(sessions_->List()[0].id, other.session);
+}
+
+TEST_F(SessionsTest, InitialContactReplacesWhatARestartFound) {
   Open(Csmf(), Ask());
   Restart({});
-  EXPECT_TRUE(sessions_->List().empty());
-  EXPECT_EQ(dataplane_.Sas().size(), 2U);
   const Terms again = Open(Csmf(), AskFirst());
   AwaitSas(2);
   for (const auto& sa : dataplane_.Sas()) {
@@ -347,19 +403,97 @@ TEST_F(SessionsTest, WhatARestartForgotGoesAtInitialContact) {
   }
 }
 
+struct Revoked {
+  const char* name;
+  model::Revocable what;
+  Reason reason;
+  bool everybody;  // or csmf-1 alone
+};
+class RevokedTest : public SessionsTest, public testing::WithParamInterface<Revoked> {};
+
+// In force, admitted, and to come: none of them outlives it, and others go on.
+TEST_P(RevokedTest, NothingThatRestsOnItGoesOn) {
+  const auto& [name, what, reason, everybody] = GetParam();
+  const Terms live = Open(Csmf(1), Ask());
+  const Terms other = Open(Csmf(2), Ask());
+  const auto pending = sessions_->Admit(Csmf(1), Ask(live.session));
+  const auto untouched = sessions_->Admit(Csmf(2), Ask(other.session));
+  ASSERT_TRUE(pending && untouched);
+  Revoke(what.kind, what.issuer, what.id);
+  EXPECT_TRUE(Run(sessions_->Enforce()));
+  EXPECT_EQ(dataplane_.Sas().size(), everybody ? 0U : 2U);
+  EXPECT_FALSE(Install(*pending));
+  EXPECT_EQ(Install(*untouched).has_value(), !everybody);
+  const auto late = sessions_->Admit(Csmf(1), Ask());
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().reason, reason);
+  Readmit(what.kind, what.issuer, what.id);
+  Open(Csmf(1), Ask());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, RevokedTest,
+    testing::Values(
+        Revoked{"peer", {model::Revocable::Kind::peer, "", "csmf-1"}, Reason::peer_revoked, false},
+        Revoked{"certificate",
+                {model::Revocable::Kind::certificate, "CN=below", "01"},
+                Reason::cert_revoked,
+                false},
+        Revoked{"authority",
+                {model::Revocable::Kind::certificate, "CN=root", "77"},
+                Reason::cert_revoked,
+                true},
+        Revoked{"token", {model::Revocable::Kind::token, "i", "t1"}, Reason::token_revoked, false},
+        Revoked{"key", {model::Revocable::Kind::key, "i", "k"}, Reason::token_revoked, true},
+        Revoked{"issuer", {model::Revocable::Kind::issuer, "", "i"}, Reason::token_revoked, true},
+        Revoked{
+            "policy", {model::Revocable::Kind::policy, "", "manage"}, Reason::policy_denied, true}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+TEST_F(SessionsTest, WithdrawnByTheGuard) {
+  const Terms first = Open(Csmf(1), Ask());
+  const Terms other = Open(Csmf(2), Ask());
+  Reviewed page;
+  sessions_->Review("", page);
+  ASSERT_EQ(page.held_size(), 2);
+  EXPECT_FALSE(page.more());
+  const Held& held = page.held(0).session() == first.session ? page.held(0) : page.held(1);
+  EXPECT_EQ(held.generation(), 1U);
+  ASSERT_EQ(held.chain_size(), 2);
+  EXPECT_EQ(held.chain(0).serial(), "01");
+  EXPECT_EQ(held.token_issuer(), "i");
+  EXPECT_EQ(held.kid(), "k");
+  const auto withdraw = [&](uint64_t generation) {
+    Withdraw which;
+    auto& one = *which.add_sessions();
+    one.set_session(first.session);
+    one.set_generation(generation);
+    one.mutable_refusal()->set_reason("cert_revoked");
+    bool done = false;
+    asio::co_spawn(io_, sessions_->Withdraw(which), [&](const auto&) { done = true; });
+    Await([&] { return done; });
+  };
+  withdraw(2);  // not this one
+  EXPECT_EQ(dataplane_.Sas().size(), 4U);
+  withdraw(1);
+  EXPECT_EQ(dataplane_.Sas().size(), 2U);
+  ASSERT_EQ(sessions_->List().size(), 1U);
+  EXPECT_EQ(sessions_->List()[0].id, other.session);
+}
+
 // A handshake that began before a revocation must not finish after it.
 TEST_F(SessionsTest, WhoIsRevokedInBetweenIsNotLetIn) {
   const auto terms = sessions_->Admit(Csmf(), Ask());
   const auto untouched = sessions_->Admit(Csmf(2), Ask());
   ASSERT_TRUE(terms && untouched);
-  ASSERT_TRUE(Run(gate_.Revoke("csmf-1", true, {})));
+  ASSERT_NO_FATAL_FAILURE(Revoke(Kind::peer, "", "csmf-1"));
   const auto installed = Install(*terms);
   ASSERT_FALSE(installed);
   EXPECT_TRUE(installed.error().reason == Reason::peer_revoked ||
               installed.error().reason == Reason::session_conflict);
   EXPECT_TRUE(dataplane_.Sas().empty());
   EXPECT_TRUE(Install(*untouched));
-  ASSERT_TRUE(Run(gate_.Revoke("csmf-1", false, {})));
+  ASSERT_NO_FATAL_FAILURE(Readmit(Kind::peer, "", "csmf-1"));
   Open(Csmf(), Ask());
 }
 
@@ -367,8 +501,8 @@ TEST_F(SessionsTest, AMomentsRevocationIsOneAllTheSame) {
   Open(Csmf(), Ask());
   const auto pending = sessions_->Admit(Csmf(), AskFirst());
   ASSERT_TRUE(pending);
-  ASSERT_TRUE(Run(gate_.Revoke("csmf-1", true, {})));
-  ASSERT_TRUE(Run(gate_.Revoke("csmf-1", false, {})));
+  ASSERT_NO_FATAL_FAILURE(Revoke(Kind::peer, "", "csmf-1"));
+  ASSERT_NO_FATAL_FAILURE(Readmit(Kind::peer, "", "csmf-1"));
   const auto installed = Install(*pending);
   EXPECT_FALSE(installed);
   AwaitSas(0);
@@ -380,7 +514,7 @@ TEST_F(SessionsTest, RevocationEndsWhatIsInForce) {
   Open(Csmf(1), Ask());
   const Terms other = Open(Csmf(2), Ask());
   ASSERT_EQ(dataplane_.Sas().size(), 4U);
-  ASSERT_TRUE(Run(gate_.Revoke("csmf-1", true, {})));
+  ASSERT_NO_FATAL_FAILURE(Revoke(Kind::peer, "", "csmf-1"));
   AwaitSas(2);
   ASSERT_EQ(sessions_->List().size(), 1U);
   EXPECT_EQ(sessions_->List()[0].id, other.session);

@@ -2,10 +2,11 @@
 // the revocations; every change goes through here, one at a time: checked, accepted by the
 // dataplane, stored. On each new connection the two sides are made to agree again.
 //
-//   gate_policy.cpp     changes of the policy, revocation
-//   gate_sas.cpp        security associations
-//   gate_time.cpp       is the clock right
-//   gate_reconcile.cpp  agreement after either side restarted
+//   gate_policy.cpp      changes of the policy
+//   gate_revocation.cpp  what is denied, whatever the policy says
+//   gate_sas.cpp         security associations
+//   gate_time.cpp        is the clock right
+//   gate_reconcile.cpp   agreement after either side restarted
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -15,9 +16,11 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "base/result.hpp"
+#include "control/core/denials.hpp"
 #include "control/core/turn.hpp"
 #include "control/events/events.hpp"
 #include "control/link/link.hpp"
@@ -61,17 +64,23 @@ class Gate {
   /// `edit` makes the wanted document from the present one; it runs when it is this change's turn.
   using Edit = std::function<Result<model::Document>(const model::Document&)>;
   Changed Apply(Edit edit, Wish wish);
-  Changed Revoke(std::string peer, bool revoked, Wish wish);
+  /// Denies a thing, by the one who wishes it and from now on. kNotFound: no such peer or policy.
+  /// Sessions that rest on it are the sessions' to end.
+  Changed Revoke(model::Denial denial, Wish wish);
+  /// Takes that back; nothing when it is not denied.
+  Changed Readmit(model::Revocable what, Wish wish);
 
   /// `replaces` empty: a new one. kForbidden without `lab`.
   Changed InstallSa(model::Sa sa, std::string replaces, Wish wish);
   Changed RemoveSa(std::string id, Wish wish);
+  /// All of these that there are, for who knows their names; nothing is told of it.
+  boost::asio::awaitable<Result<void>> RemoveSas(std::vector<std::string> ids);
 
   /// The dataplane's view of these, as far as it has them.
   boost::asio::awaitable<Result<std::vector<steer::SaState>>> LiveSas(std::vector<std::string> ids);
   /// An SPI for an inbound SA: unpredictable, in a slot of its own beside those in use and those
   /// that `reserved` names. kExhausted when there is no slot, kUnavailable without a dataplane.
-  Result<uint32_t> ChooseSpi(const std::set<uint32_t>& reserved) const;
+  Result<uint32_t> ChooseSpi(const std::set<uint32_t>& reserved);
 
   /// For DataplaneLink::Run.
   boost::asio::awaitable<Result<void>> Reconcile(const steer::HelloReply& hello);
@@ -79,15 +88,10 @@ class Gate {
   [[nodiscard]] bool lab() const { return lab_; }
   [[nodiscard]] const model::Document& document() const { return document_; }
   [[nodiscard]] uint64_t generation() const { return generation_; }
-  [[nodiscard]] const std::set<std::string>& revoked() const { return revoked_; }
+  [[nodiscard]] const Denials& denials() const { return denials_; }
   /// Grows whenever policy or revocations change, also when they change back. What was decided
   /// under another one must be decided again.
   [[nodiscard]] uint64_t epoch() const { return epoch_; }
-  /// The peer is revoked, or was since that epoch, perhaps for a moment only.
-  [[nodiscard]] bool RevokedSince(const std::string& peer, uint64_t epoch) const {
-    const auto last = revoked_at_.find(peer);
-    return revoked_.contains(peer) || (last != revoked_at_.end() && last->second > epoch);
-  }
   [[nodiscard]] const std::map<std::string, model::Sa>& sas() const { return sas_; }
   [[nodiscard]] std::vector<model::Warning> Warnings() const;
   /// The dataplane is there and has the stored policy.
@@ -104,11 +108,15 @@ class Gate {
 
   Later<void> Push(steer::ApplySnapshot snapshot);
   Later<void> PushRevocations();
+  Later<void> PushRevocation(std::string peer, bool revoked);
+  Later<bool> RevocationInForce(model::Revocable what, bool revoked);
+  [[nodiscard]] model::Document Admitted(model::Document document) const;
   Later<void> TakeBackSas();
   Later<void> ResumeSas();
   Later<std::vector<steer::SaState>> ListSas(bool with_keys);
   Result<void> SasKeepTheirPeers(const model::Document& wanted) const;
   Result<void> CheckSa(const model::Sa& sa, const std::string& replaces);
+  Later<void> TakeOut(std::vector<std::string> ids);
   void Hold(model::Sa sa);
   void Drop(const std::string& id);
   void NoteInForce();
@@ -126,11 +134,12 @@ class Gate {
   model::Document document_;
   uint64_t generation_ = 0;
   std::vector<model::Warning> policy_warnings_;
-  std::set<std::string> revoked_;
+  Denials denials_;
   uint64_t epoch_ = 1;
-  std::map<std::string, uint64_t> revoked_at_;  // epochs, since this process began
   std::map<std::string, model::Sa> sas_;
   std::map<uint32_t, std::string> inbound_;  // SPI -> id, of the inbound ones in sas_
+  std::unordered_set<uint32_t> slots_;       // SPI mod capacity_, of the same
+  uint32_t capacity_ = 0;                    // of the dataplane, when slots_ was made; 0: never
 
   std::string incarnation_;  // of the dataplane that we last agreed with; empty: none yet
   uint64_t dataplane_generation_ = 0;

@@ -27,15 +27,15 @@ Result<void> Gate::Load(const std::string& boot_id) {
     error.message = "the stored policy is not admitted by this configuration: " + error.message;
     return tl::unexpected(error);
   }
-  auto revoked = store_.ReadRevokedPeers();
-  if (!revoked) return tl::unexpected(revoked.error());
+  auto denied = store_.ReadDenied();
+  if (!denied) return tl::unexpected(denied.error());
   auto time = store_.ReadTimeGuard();
   if (!time) return tl::unexpected(time.error());
   time_guard_ = TimeGuard({}, std::move(*time), boot_id);
   document_ = std::move(stored->document);
   generation_ = stored->generation;
   policy_warnings_ = std::move(*warnings);
-  revoked_ = std::move(*revoked);
+  denials_.Replace(std::move(*denied));
   return {};
 }
 
@@ -115,9 +115,9 @@ Gate::Changed Gate::Apply(Edit edit, Wish wish) {
     // Not as one expression: GCC 12 destroys a conditional temporary of a co_await twice.
     steer::ApplySnapshot snapshot;
     if (in_sync_) {
-      snapshot = model::CompileChange(document_, generation_, *wanted, next);
+      snapshot = model::CompileChange(Admitted(document_), generation_, Admitted(*wanted), next);
     } else {
-      snapshot = model::CompileFull(*wanted, next);
+      snapshot = model::CompileFull(Admitted(*wanted), next);
     }
     const auto pushed = co_await Push(std::move(snapshot));
     if (!pushed) {
@@ -134,7 +134,7 @@ Gate::Changed Gate::Apply(Edit edit, Wish wish) {
     in_sync_ = false;
     sync_error_ = stored.error().Text();
     if (pushes) {
-      const auto restored = co_await Push(model::CompileFull(document_, next + 1));
+      const auto restored = co_await Push(model::CompileFull(Admitted(document_), next + 1));
       if (!restored) sync_error_ += "; and the old policy: " + restored.error().Text();
     }
     events_.Tell("policy_refused", sync_error_, wish.operator_name);
@@ -159,62 +159,6 @@ Gate::Changed Gate::Apply(Edit edit, Wish wish) {
                wish.operator_name);
   change.generation = generation_;
   change.in_force = InSync();
-  co_return change;
-}
-
-boost::asio::awaitable<Result<void>> Gate::PushRevocations() {
-  for (const auto& peer : document_.peers) {
-    if (!revoked_.contains(peer.name)) continue;
-    steer::Request request;
-    request.mutable_revoke()->set_peer(peer.name);
-    request.mutable_revoke()->set_revoked(true);
-    const auto answer = co_await link_.Call(std::move(request));
-    if (!answer) {
-      link_.Reconnect("a revocation was not confirmed: " + answer.error().Text());
-      co_return tl::unexpected(answer.error());
-    }
-  }
-  co_return Result<void>{};
-}
-
-Gate::Changed Gate::Revoke(std::string peer, bool revoked, Wish wish) {
-  const auto held = co_await turn_.Take();
-  if (std::none_of(document_.peers.begin(), document_.peers.end(),
-                   [&](const auto& p) { return p.name == peer; })) {
-    co_return Fail(ErrorKind::kNotFound, fmt::format("there is no peer '{}'", peer));
-  }
-  Change change{nlohmann::json::object(), {}, generation_, InSync(), {}};
-  const bool changes = revoked != revoked_.contains(peer);
-  change.difference = model::OneDifference(revoked ? "added" : "removed", "revocation", peer);
-  if (!changes) change.difference = model::DifferenceOf(document_, document_);  // nothing
-  if (wish.dry_run) co_return change;
-
-  // Stored first: a revocation outlives whatever happens next.
-  const model::Revocable what{model::Revocable::Kind::peer, "", peer};
-  const auto now = std::chrono::system_clock::now();
-  const auto stored =
-      revoked ? store_.Deny({what, "", wish.operator_name, now, {}}) : store_.Admit(what);
-  if (!stored) co_return tl::unexpected(stored.error());
-  ++epoch_;
-  if (revoked) {
-    revoked_.insert(peer);
-    revoked_at_[peer] = epoch_;
-  } else {
-    revoked_.erase(peer);
-  }
-  change.in_force = false;
-  if (link_.ready()) {
-    steer::Request request;
-    request.mutable_revoke()->set_peer(peer);
-    request.mutable_revoke()->set_revoked(revoked);
-    const auto answer = co_await link_.Call(std::move(request));
-    if (!answer) link_.Reconnect("a revocation was not confirmed: " + answer.error().Text());
-    change.in_force = answer.has_value();
-  }
-  events_.Tell("operator",
-               fmt::format("peer '{}' is {}{}", peer, revoked ? "revoked" : "admitted again",
-                           change.in_force ? "" : "; follows when the dataplane is back"),
-               wish.operator_name, peer);
   co_return change;
 }
 

@@ -37,7 +37,7 @@ boost::asio::awaitable<Result<void>> Gate::Reconcile(const steer::HelloReply& he
                        (had->incarnation == hello.incarnation() && had->generation == generation_));
   if (!has_it) {
     const uint64_t next = NextGeneration();
-    const auto pushed = co_await Push(model::CompileFull(document_, next));
+    const auto pushed = co_await Push(model::CompileFull(Admitted(document_), next));
     if (!pushed && pushed.error().kind == ErrorKind::kUnavailable) co_return pushed;
     if (!pushed) {
       // It goes on with what it has; an operator must change the policy.
@@ -103,6 +103,7 @@ boost::asio::awaitable<Result<void>> Gate::TakeBackSas() {
   }
   sas_.clear();
   inbound_.clear();
+  slots_.clear();
   for (auto& sa : taken) Hold(std::move(sa));
   co_return Result<void>{};
 }

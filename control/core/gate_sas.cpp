@@ -20,7 +20,10 @@ Error SaConflict(std::string where, std::string message, std::string expected, s
 
 void Gate::Hold(model::Sa sa) {
   const std::string id = sa.spec.id();
-  if (sa.spec.direction() == steer::INBOUND) inbound_[sa.spec.spi()] = id;
+  if (sa.spec.direction() == steer::INBOUND) {
+    inbound_[sa.spec.spi()] = id;
+    if (capacity_ != 0) slots_.insert(sa.spec.spi() % capacity_);
+  }
   sas_.insert_or_assign(id, std::move(sa));
 }
 
@@ -28,7 +31,10 @@ void Gate::Drop(const std::string& id) {
   const auto sa = sas_.find(id);
   if (sa == sas_.end()) return;
   const auto at = inbound_.find(sa->second.spec.spi());
-  if (at != inbound_.end() && at->second == id) inbound_.erase(at);
+  if (at != inbound_.end() && at->second == id) {
+    if (capacity_ != 0) slots_.erase(at->first % capacity_);
+    inbound_.erase(at);
+  }
   sas_.erase(sa);
 }
 
@@ -139,23 +145,46 @@ boost::asio::awaitable<Result<std::vector<steer::SaState>>> Gate::LiveSas(
                                         std::make_move_iterator(listed.end()));
 }
 
-Result<uint32_t> Gate::ChooseSpi(const std::set<uint32_t>& reserved) const {
+Result<uint32_t> Gate::ChooseSpi(const std::set<uint32_t>& reserved) {
   const uint32_t capacity = link_.ready() ? link_.hello()->sa_capacity() : 0;
   if (capacity == 0) return Fail(ErrorKind::kUnavailable, "the dataplane is away");
-  std::set<uint32_t> slots;
-  for (const auto& [spi, id] : inbound_) slots.insert(spi % capacity);
-  for (const uint32_t spi : reserved) slots.insert(spi % capacity);
-  if (slots.size() >= capacity) {
-    return Fail(ErrorKind::kExhausted,
-                fmt::format("all {} security associations of the dataplane are in use", capacity));
+  if (capacity != capacity_) {  // another dataplane
+    capacity_ = capacity;
+    slots_.clear();
+    for (const auto& [spi, id] : inbound_) slots_.insert(spi % capacity);
   }
+  std::set<uint32_t> promised;
+  for (const uint32_t spi : reserved) promised.insert(spi % capacity);
+  const auto taken = [&](uint32_t slot) {
+    return slots_.contains(slot) || promised.contains(slot);
+  };
   constexpr uint32_t kLeastSpi = 256;  // RFC 4303 2.1
   std::random_device random;           // the kernel's
   // A free slot, not just a free number: few attempts while most slots are free, one pass if not.
   std::uniform_int_distribution<uint32_t> any(kLeastSpi, UINT32_MAX);
   uint32_t spi = any(random);
-  while (slots.contains(spi % capacity)) spi = spi == UINT32_MAX ? kLeastSpi : spi + 1;
-  return spi;
+  for (uint32_t tried = 0; tried <= capacity; ++tried) {
+    if (!taken(spi % capacity)) return spi;
+    spi = spi == UINT32_MAX ? kLeastSpi : spi + 1;
+  }
+  return Fail(ErrorKind::kExhausted,
+              fmt::format("all {} security associations of the dataplane are in use", capacity));
+}
+
+boost::asio::awaitable<Result<void>> Gate::TakeOut(std::vector<std::string> ids) {
+  constexpr size_t kAtOnce = 1000;
+  for (size_t from = 0; from < ids.size(); from += kAtOnce) {
+    steer::Request request;
+    const size_t to = std::min(from + kAtOnce, ids.size());
+    for (size_t i = from; i < to; ++i) request.mutable_remove_sas()->add_ids(ids[i]);
+    const auto answer = co_await link_.Call(std::move(request));
+    if (!answer) {
+      link_.Reconnect("a removal was not confirmed: " + answer.error().Text());
+      co_return tl::unexpected(answer.error());
+    }
+    for (size_t i = from; i < to; ++i) Drop(ids[i]);
+  }
+  co_return Result<void>{};
 }
 
 Gate::Changed Gate::RemoveSa(std::string id, Wish wish) {
@@ -166,19 +195,25 @@ Gate::Changed Gate::RemoveSa(std::string id, Wish wish) {
   }
   Change change{model::OneDifference("removed", "sa", id), {}, generation_, InSync(), {}};
   if (wish.dry_run) co_return change;
-  steer::Request request;
-  request.mutable_remove_sas()->add_ids(id);
-  const auto answer = co_await link_.Call(std::move(request));
-  if (!answer) {
-    link_.Reconnect("a removal was not confirmed: " + answer.error().Text());
-    co_return tl::unexpected(answer.error());
-  }
   const std::string peer = sa->second.spec.peer();
-  Drop(id);
+  std::vector<std::string> one{id};
+  if (auto gone = co_await TakeOut(std::move(one)); !gone) co_return tl::unexpected(gone.error());
   change.in_force = true;
-  events_.Tell(wish.operator_name.empty() ? "session" : "operator",
-               fmt::format("security association '{}' removed", id), wish.operator_name, peer, id);
+  events_.Tell("operator", fmt::format("security association '{}' removed", id), wish.operator_name,
+               peer, id);
   co_return change;
+}
+
+boost::asio::awaitable<Result<void>> Gate::RemoveSas(std::vector<std::string> ids) {
+  const auto held = co_await turn_.Take();
+  if (link_.ready()) {
+    std::erase_if(ids, [&](const std::string& id) { return !sas_.contains(id); });
+    co_return co_await TakeOut(std::move(ids));
+  }
+  // A dataplane that restarts does not get them again; one that goes on tells of them when it is
+  // back.
+  for (const std::string& id : ids) Drop(id);
+  co_return Fail(ErrorKind::kUnavailable, "the dataplane is away: " + link_.error());
 }
 
 }  // namespace portcullis

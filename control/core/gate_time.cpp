@@ -12,7 +12,12 @@ void Gate::CheckTime(TimeGuard::Wall wall, TimeGuard::Boot boot) {
   // What cannot be stored now is stored the next time; /readyz tells of a store that does not
   // write.
   if (time_guard_.Due() && store_.WriteTimeGuard(time_guard_.state())) time_guard_.Saved();
-  if (boot - pruned_ >= kPruneEvery && store_.Prune(clock_, wall)) pruned_ = boot;
+  if (boot - pruned_ < kPruneEvery) return;
+  const auto forgotten = store_.Prune(clock_, wall);
+  if (!forgotten) return;
+  pruned_ = boot;
+  if (*forgotten == 0) return;
+  if (auto left = store_.ReadDenied()) denials_.Replace(std::move(*left));
 }
 
 }  // namespace portcullis

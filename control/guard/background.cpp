@@ -38,8 +38,10 @@ bool Same(const IssuerConfig& a, const IssuerConfig& b) {
 
 }  // namespace
 
-Background::Background(identity::Revocations& revocations)
-    : revocations_(revocations), work_(asio::make_work_guard(io_)) {
+Background::Background(identity::Revocations& revocations, TellVanished tell)
+    : revocations_(revocations),
+      tell_vanished_(std::move(tell)),
+      work_(asio::make_work_guard(io_)) {
   asio::co_spawn(io_, Watch(), Rethrow);
   thread_ = std::thread([this] { io_.run(); });
 }
@@ -61,10 +63,11 @@ Result<Background::Followed> Background::Follow(const IssuerConfig& config) {
   });
   if (known != issuers_.end()) return *known;
   auto issuer = std::make_shared<Issuer>(config);
-  const auto tell = [name = config.claims.issuer](const Result<KeyFetcher::News>& news) {
+  const auto tell = [this, name = config.claims.issuer](const Result<KeyFetcher::News>& news) {
     if (!news) return spdlog::warn("{}", news.error().Text());
     for (const auto& note : news->notes) spdlog::warn("keys of {}: {}", name, note);
     for (const auto& kid : news->vanished) spdlog::warn("keys of {}: {} is gone", name, kid);
+    if (!news->vanished.empty()) tell_vanished_(name, news->vanished);
   };
   auto fetcher = KeyFetcher::Create(io_.get_executor(), issuer, tell);
   if (!fetcher) return tl::unexpected(fetcher.error());
@@ -87,7 +90,7 @@ Result<std::vector<std::shared_ptr<const Issuer>>> Background::FollowIssuers(
   };
   for (const auto& one : next) {
     if (follows(issuers_, one)) {
-      one.issuer->WantKeys();
+      asio::post(io_, [fetcher = one.fetcher] { fetcher->FetchNow(); });
     } else {
       asio::co_spawn(io_, one.fetcher->Run(), Rethrow);
     }

@@ -5,6 +5,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,8 +22,12 @@ namespace portcullis::guard {
 /// Public functions are for the owner's thread.
 class Background {
  public:
-  /// `revocations` outlives this.
-  explicit Background(identity::Revocations& revocations);
+  /// Of an issuer, which of its keys are no more.
+  using TellVanished =
+      std::function<void(const std::string& issuer, const std::vector<std::string>& kids)>;
+
+  /// `revocations` outlives this. `tell` is called on the background's own thread.
+  Background(identity::Revocations& revocations, TellVanished tell);
   /// Waits for what is under way. Without memory for the message to its thread, the program ends.
   ~Background();  // NOLINT(bugprone-exception-escape)
   Background(const Background&) = delete;
@@ -48,6 +53,7 @@ class Background {
   boost::asio::awaitable<void> Watch();
 
   identity::Revocations& revocations_;
+  TellVanished tell_vanished_;
   std::vector<Followed> issuers_;
 
   boost::asio::io_context io_{1};  // what follows belongs to its thread

@@ -174,6 +174,7 @@ asio::awaitable<void> ControlLink::Run() {
     const auto connected = co_await Connect();
     if (connected) {
       ready_ = true;
+      ++connections_;
       error_.clear();
       told.clear();
       pause = kFirstPause;

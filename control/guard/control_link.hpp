@@ -44,6 +44,8 @@ class ControlLink {
 
   /// Connected and greeted.
   [[nodiscard]] bool ready() const { return ready_; }
+  /// How often it has been ready: another number means that control may be another process.
+  [[nodiscard]] uint64_t connections() const { return connections_; }
   /// Why not ready; empty when ready.
   [[nodiscard]] const std::string& error() const { return error_; }
 
@@ -57,6 +59,7 @@ class ControlLink {
   uid_t user_;
   std::shared_ptr<Connection> connection_;  // the current or the last one; null before the first
   bool ready_ = false;
+  uint64_t connections_ = 0;
   bool stopping_ = false;
   std::string error_ = "not connected yet";
   boost::asio::steady_timer pause_;  // between two attempts

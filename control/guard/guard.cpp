@@ -68,7 +68,10 @@ Guard::Guard(asio::io_context& io, GuardConfig config)
       refusals_(control_),
       context_{control_,         revocations_,          proofs_, refusals_,
                config_.identity, InterfacesOf(config_), nullptr},
-      background_(revocations_) {}
+      review_(io.get_executor(), control_, revocations_),
+      background_(revocations_, [this](const std::string& issuer, const auto& kids) {
+        review_.Vanished(issuer, kids);
+      }) {}
 
 Result<std::unique_ptr<Guard>> Guard::Create(asio::io_context& io, GuardConfig config) {
   std::unique_ptr<Guard> guard(new Guard(io, std::move(config)));
@@ -115,6 +118,7 @@ Result<Guard::Loaded> Guard::Load(const GuardConfig& config) {
 Result<void> Guard::UseIssuers(const GuardConfig& config) {
   auto issuers = background_.FollowIssuers(config.issuers);
   if (!issuers) return tl::unexpected(issuers.error());
+  review_.Use(*issuers);
   context_.tokens = std::make_shared<const identity::TokenVerifier>(*std::move(issuers), denied_);
   return {};
 }
@@ -148,11 +152,13 @@ Result<void> Guard::Listen(const Loaded& loaded) {
 
 void Guard::Start() {
   asio::co_spawn(io_, control_.Run(), Rethrow);
+  asio::co_spawn(io_, review_.Run(), Rethrow);
   for (Listener& listener : listeners_) asio::co_spawn(io_, listener.Run(), Rethrow);
 }
 
 void Guard::Stop() {
   for (Listener& listener : listeners_) listener.Stop();
+  review_.Stop();
   control_.Stop();
 }
 

@@ -11,6 +11,7 @@
 #include "control/guard/config.hpp"
 #include "control/guard/control_link.hpp"
 #include "control/guard/refusals.hpp"
+#include "control/guard/review.hpp"
 #include "control/guard/session/listener.hpp"
 #include "control/guard/session/service.hpp"
 
@@ -56,6 +57,7 @@ class Guard {
   Refusals refusals_;
   SessionContext context_;
   std::vector<Listener> listeners_;
+  Review review_;
   Background background_;
 };
 

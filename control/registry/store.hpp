@@ -60,8 +60,6 @@ class Store {
   /// In order of kind, issuer, id.
   Result<std::vector<model::Denial>> ReadDenied();
   Result<bool> IsDenied(const model::Revocable& what);
-  /// Names of the peers among them.
-  Result<std::set<std::string>> ReadRevokedPeers();
   /// Forgets what has expired by `now`, and how many that were; nothing unless the time guard says
   /// that the clock is right: set forward, it would forget what is still valid.
   Result<size_t> Prune(TimeVerdict clock, TimeGuard::Wall now);

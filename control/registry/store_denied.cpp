@@ -1,5 +1,4 @@
 // The store's part that says what is revoked and how far time was seen to go.
-#include <array>
 #include <string_view>
 
 #include "control/registry/statement.hpp"
@@ -13,16 +12,13 @@ using std::chrono::seconds;
 
 namespace {
 
-// As they stand in the file; in the enum's order, which never changes.
-constexpr std::array<const char*, 5> kKinds{"peer", "certificate", "token", "key", "issuer"};
-
 std::string NameOf(Revocable::Kind kind) {
-  return kKinds[static_cast<size_t>(kind)];
+  return std::string(TextOf(model::kRevocables, kind));
 }
 
 std::optional<Revocable::Kind> KindOf(std::string_view name) {
-  for (size_t i = 0; i < kKinds.size(); ++i) {
-    if (name == kKinds[i]) return static_cast<Revocable::Kind>(i);
+  for (const auto& [text, kind] : model::kRevocables) {
+    if (name == text) return kind;
   }
   return {};
 }
@@ -103,17 +99,6 @@ Result<std::vector<Denial>> Store::ReadDenied() {
 Result<bool> Store::IsDenied(const Revocable& what) {
   Statement s(db_.get(), "SELECT 1 FROM denied WHERE kind = ? AND issuer = ? AND id = ?");
   return s.Bind(NameOf(what.kind)).Bind(what.issuer).Bind(what.id).Step();
-}
-
-Result<std::set<std::string>> Store::ReadRevokedPeers() {
-  std::set<std::string> all;
-  Statement s(db_.get(), "SELECT id FROM denied WHERE kind = 'peer'");
-  for (;;) {
-    const auto row = s.Step();
-    if (!row) return tl::unexpected(row.error());
-    if (!*row) return all;
-    all.insert(s.Text(0));
-  }
 }
 
 Result<size_t> Store::Prune(TimeVerdict clock, TimeGuard::Wall now) {

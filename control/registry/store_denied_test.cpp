@@ -66,7 +66,7 @@ TEST_F(StoreDeniedTest, EveryKindSurvivesWithAllThatIsKnownOfIt) {
     EXPECT_EQ((*found)[i].until, all[i].until);
     EXPECT_TRUE(*store.IsDenied(all[i].what));
   }
-  EXPECT_EQ(*store.ReadRevokedPeers(), std::set<std::string>{"csmf-1"});
+  EXPECT_TRUE(*store.IsDenied({Revocable::Kind::peer, "", "csmf-1"}));
 }
 
 TEST_F(StoreDeniedTest, OnlyTheVeryThingIsDenied) {
@@ -170,7 +170,7 @@ TEST_F(StoreDeniedTest, OlderStoreIsTakenAlong) {
   sqlite3_close(db);
   {
     Store store = Open();
-    EXPECT_EQ(*store.ReadRevokedPeers(), std::set<std::string>{"csmf-1"});
+    EXPECT_TRUE(*store.IsDenied({Revocable::Kind::peer, "", "csmf-1"}));
     EXPECT_EQ((*store.ReadDenied())[0].since, kNow);
     EXPECT_EQ(*store.RevocationEpoch(), 1U);
     EXPECT_EQ(store.ReadPolicy()->generation, 7U);

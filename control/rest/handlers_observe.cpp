@@ -115,7 +115,7 @@ Answer GetStatus(Context& context, Request& request) {
                     {"policies", document.policies.size()}}},
                   {"sas", gate.sas().size()},
                   {"dataplane", std::move(dataplane)},
-                  {"revoked_peers", gate.revoked()},
+                  {"revoked_peers", gate.denials().Peers()},
                   {"bypasses", std::move(bypasses)},
                   {"warnings", model::ToJson(gate.Warnings())}});
 }

@@ -235,23 +235,6 @@ Answer DeletePolicy(Context& c, Request& r) {
   return Delete(kPolicy, c, r);
 }
 
-Answer RevokePeer(Context& context, Request& request) {
-  const auto body = Body(request);
-  if (!body) co_return Malformed(body.error(), request);
-  std::optional<Error> error;
-  model::Fields fields(*body, "", error);
-  const json* revoked = fields.Find("revoked", model::Fields::Presence::required);
-  if (revoked != nullptr && !revoked->is_boolean()) {
-    fields.Refuse("revoked", "not true or false", "true or false", model::Describe(*revoked));
-  }
-  fields.RefuseOthers();
-  if (error) co_return Problem(*error, request.path);
-  const Gate::Wish wish = WishOf(request);
-  const auto change = co_await context.gate.Revoke(request.name, revoked->get<bool>(), wish);
-  if (!change) co_return Problem(change.error(), request.path);
-  co_return Json(200, ToJson(*change, wish.dry_run));
-}
-
 Answer GetPolicyDocument(Context& context, Request&) {
   Response response = Tagged(model::ToJson(context.gate.document()));
   response.headers.emplace_back("Portcullis-Generation", std::to_string(context.gate.generation()));

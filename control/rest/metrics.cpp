@@ -111,7 +111,7 @@ Answer GetMetrics(Context& context, Request&) {
   out.Family("portcullis_policy_peers", "gauge", "Peers in the stored policy");
   out.Sample("", gate.document().peers.size());
   out.Family("portcullis_revoked_peers", "gauge", "Peers that are revoked");
-  out.Sample("", gate.revoked().size());
+  out.Sample("", gate.denials().Peers().size());
   out.Family("portcullis_sas", "gauge", "Security associations known to control");
   out.Sample("", gate.sas().size());
   out.Family("portcullis_audit_records_total", "counter", "Records in the audit log");

@@ -31,6 +31,9 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"DELETE", "/v1/peers/{name}", kOperator, DeletePeer},
     {"POST", "/v1/peers/{name}/revoke", kOperator, RevokePeer},
 
+    {"GET", "/v1/revocations", kViewer, ListRevocations},
+    {"POST", "/v1/revocations", kOperator, Revoke},
+
     {"GET", "/v1/policies", kViewer, ListPolicies},
     {"POST", "/v1/policies", kOperator, CreatePolicy},
     {"GET", "/v1/policies/{name}", kViewer, GetPolicy},

@@ -24,7 +24,7 @@ class Audited;
 struct Context {
   Gate& gate;
   AuditLog& audit;
-  const admission::Sessions& sessions;
+  admission::Sessions& sessions;
   const Syslog* syslog = nullptr;  // null: none is configured
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 };
@@ -57,7 +57,6 @@ Answer CreatePeer(Context&, Request&);
 Answer GetPeer(Context&, Request&);
 Answer PutPeer(Context&, Request&);
 Answer DeletePeer(Context&, Request&);
-Answer RevokePeer(Context&, Request&);
 Answer ListPolicies(Context&, Request&);
 Answer CreatePolicy(Context&, Request&);
 Answer GetPolicy(Context&, Request&);
@@ -65,6 +64,10 @@ Answer PutPolicy(Context&, Request&);
 Answer DeletePolicy(Context&, Request&);
 Answer GetPolicyDocument(Context&, Request&);
 Answer PutPolicyDocument(Context&, Request&);
+// handlers_revocations.cpp
+Answer RevokePeer(Context&, Request&);
+Answer ListRevocations(Context&, Request&);
+Answer Revoke(Context&, Request&);
 // handlers_sas.cpp
 Answer ListSas(Context&, Request&);
 Answer CreateSa(Context&, Request&);

@@ -67,6 +67,7 @@ struct SaSpec {
   bool lab = false;
   std::string replaces;
   std::string pair;
+  std::string note;  // control's own
 };
 
 /// The way to an SA's endpoint and all of the outer headers that is the same for every packet, as

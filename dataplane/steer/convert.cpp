@@ -174,6 +174,7 @@ void Fill(SaSpec& message, const portcullis::SaSpec& spec) {
   message.set_mode(RESUME);  // whoever reads it back can only go on with it
   message.set_lab(spec.lab);
   message.set_pair(spec.pair);
+  message.set_note(spec.note);
 }
 
 }  // namespace
@@ -218,12 +219,18 @@ Result<portcullis::SaSpec> ToSaSpec(const SaSpec& message, const DataplaneConfig
   spec.lab = message.lab();
   spec.replaces = message.replaces();
   spec.pair = message.pair();
+  spec.note = message.note();
   spec.rate = ToRate(message.rate());
   const Lifetime& lifetime = message.lifetime();
   spec.soft = {lifetime.soft_seconds(), lifetime.soft_packets(), lifetime.soft_bytes()};
   spec.hard = {lifetime.hard_seconds(), lifetime.hard_packets(), lifetime.hard_bytes()};
 
   if (spec.id.empty()) return Invalid("id", "an SA needs a name");
+  constexpr size_t kLongestNote = 4096;
+  if (spec.note.size() > kLongestNote) {
+    return Invalid("note", "too long", fmt::format("at most {} bytes", kLongestNote),
+                   fmt::format("{} bytes", spec.note.size()));
+  }
   if (!Direction_IsValid(message.direction())) {
     return Invalid("direction", "not a direction", "INBOUND or OUTBOUND",
                    std::to_string(message.direction()));

@@ -210,6 +210,9 @@ class Process:
             return '(no log)'
         return '\n'.join(self.log.read_text(errors='replace').splitlines()[-lines:])
 
+    def reload(self):
+        self.process.send_signal(signal.SIGHUP)
+
     def kill(self):
         """kill -9; nothing is tidied up."""
         self.process.kill()

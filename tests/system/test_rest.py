@@ -54,6 +54,13 @@ def test_every_operation_answers_as_documented(rest):
     rest.ok('POST', '/v1/peers/csmf-1/revoke', {'revoked': True})
     assert rest.ok('GET', '/v1/status')['revoked_peers'] == ['csmf-1']
     rest.ok('POST', '/v1/peers/csmf-1/revoke', {'revoked': False})
+    lost = {'kind': 'certificate', 'issuer': 'CN=peers CA', 'id': '0a:1f', 'reason': 'lost',
+            'until': '2099-12-31T00:00:00Z'}
+    rest.ok('POST', '/v1/revocations', lost)
+    listed, = rest.ok('GET', '/v1/revocations')['items']
+    assert listed['id'] == '0A1F' and listed['until'].startswith('2099-12-31') and listed['by']
+    rest.ok('POST', '/v1/revocations', {**lost, 'revoked': False})
+    assert rest.ok('GET', '/v1/revocations')['items'] == []
 
     created = rest.ok('POST', '/v1/sas', sa('in', 0x1001, key()), status=201)
     assert rest.ok('GET', '/v1/sas/in')['fingerprint'] == created['fingerprint']

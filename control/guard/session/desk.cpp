@@ -8,6 +8,7 @@
 #include <new>
 #include <utility>
 
+#include "control/admission/refusal_message.hpp"
 #include "control/guard/session/address.hpp"
 #include "control/guard/session/peer_certificate.hpp"
 #include "dataplane/steer/messages.hpp"
@@ -26,8 +27,11 @@ tl::unexpected<Refusal> Refuse(Reason reason, std::string detail) {
   return tl::unexpected(Refusal{reason, std::move(detail)});
 }
 
+tl::unexpected<Denied> Deny(Refusal why) {
+  return tl::unexpected(Denied{std::move(why), false});
+}
 tl::unexpected<Denied> Deny(Reason reason, std::string detail) {
-  return tl::unexpected(Denied{{reason, std::move(detail)}, false});
+  return Deny(Refusal{reason, std::move(detail)});
 }
 
 uint64_t Seconds(std::chrono::system_clock::time_point time) {
@@ -140,6 +144,17 @@ tl::expected<void, Refusal> SessionDesk::CheckBinding(const AccessToken& token,
                                {}, nonces_, context_.proofs, now);
 }
 
+// What was valid when control was asked may not be any more; what ceases to be so after this, is
+// found among the sessions (control/guard/review.hpp).
+tl::expected<void, Refusal> SessionDesk::StillValid(const AccessToken& token) const {
+  const Moment now = Moment::Now();
+  if (!context_.tokens->KnowsKeyOf(token, now)) {
+    return Refuse(Reason::token_key_unknown, "the key that signed the token is gone");
+  }
+  if (certificate_ == nullptr) return {};
+  return context_.revocations.Check(*certificate_, now.wall);
+}
+
 // ---- what control is told and asked
 
 admission::Identity SessionDesk::IdentityMessage() const {
@@ -152,8 +167,12 @@ admission::Identity SessionDesk::IdentityMessage() const {
   }
   message.set_mode(admission::CERTIFICATE);
   for (const auto& name : certificate_->names) message.add_names(name.text);
-  message.set_certificate_issuer(certificate_->id.issuer);
-  message.set_certificate_serial(certificate_->id.serial);
+  for (const auto& link : certificate_->chain) {
+    admission::Certificate& certificate = *message.add_chain();
+    certificate.set_authority(link.authority);
+    certificate.set_issuer(link.id.issuer);
+    certificate.set_serial(link.id.serial);
+  }
   message.set_spki_sha256(certificate_->spki_sha256);
   message.set_certificate_not_after(Seconds(certificate_->chain_not_after));
   return message;
@@ -191,7 +210,7 @@ asio::awaitable<Outcome<admission::Response>> SessionDesk::Ask(admission::Reques
   auto response = co_await context_.control.Call(std::move(request));
   if (!response) co_return Deny(Reason::gate_unavailable, response.error().Text());
   if (response->has_refusal()) {
-    co_return tl::unexpected(Denied{FromMessage(response->refusal()), true});
+    co_return tl::unexpected(Denied{admission::FromMessage(response->refusal()), true});
   }
   co_return std::move(*response);
 }
@@ -250,6 +269,7 @@ asio::awaitable<Outcome<Opened>> SessionDesk::Open(SessionRequest request,
   auto admitted = co_await Ask(std::move(*admit));
   if (!admitted) co_return tl::unexpected(std::move(admitted.error()));
 
+  if (auto valid = StillValid(*token); !valid) co_return Deny(std::move(valid.error()));
   auto agreed = Agree(request, admitted->admitted());
   if (!agreed) co_return Deny(Reason::gate_unavailable, agreed.error().Text());
   exported_ = true;  // whatever comes of it

@@ -86,6 +86,8 @@ class SessionDesk {
                                                      std::string_view text,
                                                      const Credentials& credentials,
                                                      const identity::Moment& now);
+  [[nodiscard]] tl::expected<void, identity::Refusal> StillValid(
+      const identity::AccessToken& token) const;
   boost::asio::awaitable<Outcome<admission::Response>> Ask(admission::Request request);
   [[nodiscard]] admission::Identity IdentityMessage() const;
   Result<admission::Request> AdmitMessage(const SessionRequest& request,

@@ -239,14 +239,4 @@ Result<void> Take(const admission::Admitted& admitted, const SessionRequest& ask
   return {};
 }
 
-identity::Refusal FromMessage(const admission::Refusal& refusal) {
-  for (size_t i = 0; i < identity::kReasons.size(); ++i) {
-    if (identity::kReasons[i].name == refusal.reason()) {
-      return {static_cast<Reason>(i), refusal.detail()};
-    }
-  }
-  return {Reason::gate_unavailable, fmt::format("control refuses for an unknown reason '{}': {}",
-                                                refusal.reason(), refusal.detail())};
-}
-
 }  // namespace portcullis::guard

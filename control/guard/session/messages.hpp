@@ -67,6 +67,5 @@ admission::Algorithm ToMessage(Algorithm algorithm);
 /// algorithm, ESN, selectors. kInternal when it is not what was asked for or makes no sense.
 Result<void> Take(const admission::Admitted& admitted, const SessionRequest& asked,
                   KeyContext& context);
-identity::Refusal FromMessage(const admission::Refusal& refusal);
 
 }  // namespace portcullis::guard

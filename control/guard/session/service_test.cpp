@@ -93,8 +93,10 @@ TEST_F(SessionTest, OpensIsConfirmedAndEndsTheConnection) {
   ASSERT_EQ(admit.identity().names_size(), 1);
   EXPECT_EQ(admit.identity().names(0), "csmf-1.tenant-a.example");
   const auto id = identity::IdOf(peer_.certificate.get());
-  EXPECT_EQ(admit.identity().certificate_issuer(), id.issuer);
-  EXPECT_EQ(admit.identity().certificate_serial(), id.serial);
+  ASSERT_EQ(admit.identity().chain_size(), 1);
+  EXPECT_EQ(admit.identity().chain(0).issuer(), id.issuer);
+  EXPECT_EQ(admit.identity().chain(0).serial(), id.serial);
+  EXPECT_EQ(admit.identity().chain(0).authority().size(), 64U);
   EXPECT_EQ(admit.identity().spki_sha256().size(), 64U);
   EXPECT_GT(admit.identity().certificate_not_after(), static_cast<uint64_t>(Now()));
   EXPECT_EQ(admit.identity().source(), std::string("\x7f\x00\x00\x01", 4));

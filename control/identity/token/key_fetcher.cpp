@@ -64,11 +64,17 @@ void KeyFetcher::Stop() {
   pause_.cancel();
 }
 
+void KeyFetcher::FetchNow() {
+  now_ = true;
+  pause_.cancel();
+}
+
 asio::awaitable<void> KeyFetcher::Run() {
   const auto self = shared_from_this();
   const IssuerConfig& config = issuer_->config();
   while (!stopping_) {
     wanted_ = false;
+    now_ = false;
     const Moment started = Moment::Now();
     const auto text = co_await Fetch();
     if (stopping_) co_return;
@@ -76,7 +82,7 @@ asio::awaitable<void> KeyFetcher::Run() {
     tell_(news);
     const auto soonest = started.steady + config.refresh_gap;
     const auto due = news ? started.steady + config.refresh_every : soonest;
-    while (!stopping_ && Clock::now() < (wanted_ ? soonest : due)) {
+    while (!stopping_ && !now_ && Clock::now() < (wanted_ ? soonest : due)) {
       pause_.expires_at(wanted_ ? soonest : due);
       co_await pause_.async_wait(kQuiet);  // cut short by Want() and Stop()
     }

@@ -37,6 +37,8 @@ class KeyFetcher : public std::enable_shared_from_this<KeyFetcher> {
 
   /// The first fetch is made at once. Runs until Stop().
   boost::asio::awaitable<void> Run();
+  /// On the executor: an operator asks, whom no gap between two fetches holds back.
+  void FetchNow();
   /// On the executor. A fetch under way ends by itself, in `fetch_timeout` at most, and is dropped.
   void Stop();
 
@@ -53,6 +55,7 @@ class KeyFetcher : public std::enable_shared_from_this<KeyFetcher> {
   std::optional<HttpsClient> web_;  // nothing: a file
   boost::asio::steady_timer pause_;
   std::atomic<bool> wanted_ = false;
+  bool now_ = false;
   bool stopping_ = false;
 };
 

@@ -86,4 +86,11 @@ tl::expected<AccessToken, Refusal> TokenVerifier::Check(std::string_view token,
   return verified;
 }
 
+bool TokenVerifier::KnowsKeyOf(const AccessToken& token, const Moment& now) const {
+  const auto issuer = issuers_.find(token.issuer);
+  if (issuer == issuers_.end()) return false;
+  const auto keys = issuer->second->Keys(now);
+  return keys != nullptr && keys->Find(token.kid) != nullptr;
+}
+
 }  // namespace portcullis::identity

@@ -33,6 +33,10 @@ class TokenVerifier {
                                                           std::string_view interface,
                                                           const Moment& now) const;
 
+  /// Is the key that signed it still its issuer's? Between the check of a token and what follows
+  /// from it the key may have vanished.
+  [[nodiscard]] bool KnowsKeyOf(const AccessToken& token, const Moment& now) const;
+
  private:
   [[nodiscard]] tl::expected<AccessToken, Refusal> Check(std::string_view token,
                                                          std::string_view interface,
