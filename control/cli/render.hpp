@@ -14,6 +14,7 @@ std::string RenderInterfaces(const nlohmann::json& items);
 std::string RenderPeers(const nlohmann::json& items);
 std::string RenderPolicies(const nlohmann::json& items);
 std::string RenderSas(const nlohmann::json& items);
+std::string RenderRevocations(const nlohmann::json& items);
 
 /// A CountersReport. `before` is an earlier one, `seconds` ago: adds rates. Verdicts that are zero
 /// are left out unless `all`.

@@ -126,4 +126,13 @@ std::string RenderSas(const json& items) {
   return table.empty() ? "no security associations\n" : table.Text();
 }
 
+std::string RenderRevocations(const json& items) {
+  Table table({{"KIND"}, {"ID"}, {"ISSUER"}, {"SINCE"}, {"UNTIL"}, {"BY"}, {"REASON"}});
+  for (const json& one : items) {
+    table.Add({Text(one, "kind"), Text(one, "id"), Text(one, "issuer"), Text(one, "since"),
+               Text(one, "until"), Text(one, "by"), Text(one, "reason")});
+  }
+  return table.empty() ? "nothing is revoked\n" : table.Text();
+}
+
 }  // namespace portcullis::cli

@@ -1,5 +1,5 @@
 // interfaces, peers, policies and sas: four collections that REST treats alike, so these commands
-// are built once.
+// are built once. And what is revoked.
 #include <memory>
 
 #include "control/cli/cli.hpp"
@@ -30,6 +30,10 @@ constexpr Collection kSas = {"sas", "security association", "/v1/sas", "id", "ID
 
 struct Arguments {
   std::string name;
+  std::string kind;  // of a revocation, with the next three
+  std::string issuer;
+  std::string reason;
+  std::string until;
   std::string file;
   bool dry_run = false;
   bool replace = false;
@@ -160,6 +164,46 @@ CLI::App* AddCollection(Cli& cli, const Collection& collection, const char* desc
   return group;
 }
 
+Outcome<ExitCode> Revoke(Cli& cli, const Arguments& arguments, bool revoked) {
+  json wish = {{"kind", arguments.kind}, {"id", arguments.name}, {"revoked", revoked}};
+  if (!arguments.issuer.empty()) wish["issuer"] = arguments.issuer;
+  if (!arguments.reason.empty()) wish["reason"] = arguments.reason;
+  if (!arguments.until.empty()) wish["until"] = arguments.until;
+  return Write(cli, Verb::post,
+               fmt::format("/v1/revocations{}", arguments.dry_run ? "?dryRun=true" : ""), wish,
+               fmt::format("{} {} {}", arguments.kind, arguments.name,
+                           revoked ? "is revoked" : "is admitted again"),
+               arguments.dry_run);
+}
+
+void AddRevocations(Cli& cli) {
+  const auto list = [&cli] {
+    return cli.Show("/v1/revocations",
+                    [](const json& answer) { return RenderRevocations(At(answer, "items")); });
+  };
+  CLI::App* group = cli.Group("revocations", "What is denied, whatever the policy says", list);
+  cli.Command(group, "list", "All of them; the same as no command", list);
+  const auto arguments = std::make_shared<Arguments>();
+  const auto name_it = [arguments](CLI::App* command) {
+    command->add_option("KIND", arguments->kind, "certificate, token, key, issuer, policy or peer")
+        ->required();
+    command
+        ->add_option("ID", arguments->name,
+                     "Serial number (hex), jti, kid, the issuer's URL, or name")
+        ->required();
+    command->add_option("--issuer", arguments->issuer, "Of a certificate, token or key");
+    command->add_flag("--dry-run", arguments->dry_run, "Say what would change; change nothing");
+  };
+  CLI::App* add = cli.Command(group, "add", "Revoke it: what rests on it ends at once",
+                              [&cli, arguments] { return Revoke(cli, *arguments, true); });
+  name_it(add);
+  add->add_option("--reason", arguments->reason, "For those who read the list");
+  add->add_option("--until", arguments->until,
+                  "When it expires by itself, as 2027-01-31T12:00:00Z; never forgotten without");
+  name_it(cli.Command(group, "remove", "Admit it again",
+                      [&cli, arguments] { return Revoke(cli, *arguments, false); }));
+}
+
 }  // namespace
 
 void AddResourceCommands(Cli& cli) {
@@ -179,6 +223,7 @@ void AddResourceCommands(Cli& cli) {
   revoke->add_flag("--undo", arguments->undo, "Admit it again");
   revoke->add_flag("--dry-run", arguments->dry_run, "Say what would change; change nothing");
   AddCollection(cli, kPolicies, "Which role may reach which interface");
+  AddRevocations(cli);
   AddCollection(cli, kSas, "Security associations; adding keys by hand is for laboratories");
 }
 

@@ -208,6 +208,24 @@ def test_a_revoked_peer_is_out_until_it_is_admitted_again(tunnel, ctl):
     assert tunnel.passes()
 
 
+def test_revocations_are_added_listed_and_removed(tunnel, ctl):
+    assert 'nothing is revoked' in ctl('revocations')
+    policy = ('policy', 'manage')
+    assert 'would change' in ctl('revocations', 'add', *policy, '--dry-run')
+    assert tunnel.passes()
+    ctl('revocations', 'add', *policy, '--reason', 'mistake')
+    assert not tunnel.passes(timeout=1)
+    ctl('revocations', 'add', 'certificate', '1a:2f', '--issuer', 'CN=peers CA', '--until',
+        '2099-01-31T12:00:00Z')
+    listed = ctl('revocations')
+    assert 'manage' in listed and 'mistake' in listed and '1A2F' in listed and '2099' in listed
+    ctl('revocations', 'remove', *policy)
+    ctl('revocations', 'remove', 'certificate', '1a:2f', '--issuer', 'CN=peers CA')
+    assert 'nothing is revoked' in ctl('revocations', 'list')
+    assert tunnel.passes()
+    ctl('revocations', 'add', 'key', 'k1', expect=REFUSED)  # whose?
+
+
 def test_sas_from_a_file(tunnel, ctl, tmp_path):
     pair = tunnel.new_pair(0x7011)
     bodies = [sa_body('cli-in', 'csmf-1', 'inbound', pair[0]),
