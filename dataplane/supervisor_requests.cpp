@@ -41,6 +41,12 @@ void Supervisor::Handle(const steer::Request& request, steer::Response& response
     case Kind::kRevoke:
       done = parts_.state.Revoke(request.revoke().peer(), request.revoke().revoked());
       break;
+    case Kind::kRegister: {
+      const steer::Register& which = request.register_();
+      const std::vector<std::string> ids(which.ids().begin(), which.ids().end());
+      parts_.state.Register(ids, which.seconds(), BootNs());
+      break;
+    }
     case Kind::kReadStatus:
       done = ReadStatus(*response.mutable_read_status());
       break;

@@ -164,12 +164,13 @@ def sa(value):
         esn=value.pop("esn", True),
         replay_window=value.pop("replay_window", 1024 if direction == "inbound" else 0),
         selectors=[selector(s) for s in value.pop("selectors", [])],
+        registered_selectors=[selector(s) for s in value.pop("registered_selectors", [])],
         tunnel=pb.Tunnel(local=address(tunnel.pop("local", "")),
                          remote=address(tunnel.pop("remote", "")), df=df,
                          copy_dscp=tunnel.pop("copy_dscp", True), **tunnel),
         lifetime=pb.Lifetime(**value.pop("lifetime", {})), rate=rate(value.pop("rate", None)),
         mode=MODES[value.pop("mode", "new")], lab=value.pop("lab", True),
-        **value)  # id, peer, spi, replaces, pair
+        **value)  # id, peer, spi, replaces, pair, note, registered_seconds
     return spec
 
 
@@ -275,6 +276,9 @@ class SteerClient:
 
     def revoke(self, name, revoked=True):
         self.call(revoke=pb.Revoke(peer=name, revoked=revoked))
+
+    def register(self, ids, seconds):
+        self.call(register=pb.Register(ids=ids, seconds=seconds))
 
     def try_add_sas(self, sas, atomic=False):
         """[SaResult], refusals included."""

@@ -25,7 +25,9 @@ Verdict ReadInner(Packet& packet) noexcept {
 }
 
 __rte_noinline Verdict Judge(const Snapshot& policy, const Sa& sa, const Flow& flow) noexcept {
-  if (!AnyMatches(sa.selectors, flow, Direction::inbound)) return Verdict::selector_mismatch;
+  if (const Verdict carried = sa.Carries(flow, Direction::inbound); carried != Verdict::accepted) {
+    return carried;
+  }
   const bool admitted = policy.PeerOf(flow.source) == sa.peer &&
                         AnyMatches(policy.PolicyOf(*sa.peer).rules, flow, Direction::inbound);
   return admitted ? Verdict::accepted : Verdict::no_policy;

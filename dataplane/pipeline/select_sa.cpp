@@ -24,8 +24,9 @@ Verdict Select(const Snapshot& policy, Packet& packet, uint32_t& version) noexce
   Verdict verdict = Verdict::no_policy;  // a rule, but nothing to protect the packet with
   version = peer->outbound_version.load(std::memory_order_acquire);
   for (Sa* sa : *peer->outbound.load(std::memory_order_acquire)) {
-    if (!AnyMatches(sa->selectors, packet.flow, Direction::outbound)) {
-      if (verdict == Verdict::no_policy) verdict = Verdict::selector_mismatch;
+    if (const Verdict carried = sa->Carries(packet.flow, Direction::outbound);
+        carried != Verdict::accepted) {
+      if (verdict == Verdict::no_policy) verdict = carried;
     } else if (!sa->usable()) {
       verdict = Verdict::sa_expired;
     } else {

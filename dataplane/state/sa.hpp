@@ -15,6 +15,7 @@
 #include "dataplane/crypto/engine.hpp"
 #include "dataplane/esp/sa_record.hpp"
 #include "dataplane/packet/bytes.hpp"
+#include "dataplane/packet/verdict.hpp"
 #include "dataplane/state/auth_budget.hpp"
 #include "dataplane/state/counters.hpp"
 #include "dataplane/state/endpoint.hpp"
@@ -26,6 +27,8 @@ namespace portcullis {
 
 struct NextHop;
 struct PeerState;
+
+inline constexpr uint64_t kNsPerSecond = 1'000'000'000;
 
 enum class DontFragment : uint8_t { copy, set, clear };
 
@@ -67,7 +70,9 @@ struct SaSpec {
   bool lab = false;
   std::string replaces;
   std::string pair;
-  std::string note;  // control's own
+  std::string note;                            // control's own
+  std::vector<Selector> registered_selectors;  // beside `selectors`, while the peer is registered
+  uint64_t registered_seconds = 0;             // from now on; 0: it is not
 };
 
 /// The way to an SA's endpoint and all of the outer headers that is the same for every packet, as
@@ -105,7 +110,9 @@ struct Sa {
 
   // ---- written by the owning worker: two more for a packet that passes
   alignas(64) Policer policer;
-  uint64_t serial = 0;  // of all SAs that this process ever had; never 0
+  // Of all SAs that this process ever had; never 0. Another one when less is admitted than before:
+  // then no flow is remembered.
+  std::atomic<uint64_t> serial = 0;
   AuthBudget auth;
   alignas(64) Endpoint endpoint;  // inbound: last authenticated source; outbound: where to send
   uint64_t hard_packets = 0;      // spec.hard; 0: unlimited
@@ -118,6 +125,8 @@ struct Sa {
   Direction direction{};
   Tunnel tunnel;
   std::vector<Selector> selectors;
+  std::vector<Selector> registered_selectors;
+  std::atomic<bool> registered = false;
 
   // ---- path MTU: written by the main thread on an ICMP error, read when sealing (outbound)
   std::atomic<uint16_t> pmtu = 0;  // of the outer packet, bytes; 0: the link's
@@ -127,10 +136,17 @@ struct Sa {
   SaSpec spec;
   std::string fingerprint;
   uint64_t added_boot_ns = 0;
+  uint64_t registered_until_boot_ns = 0;  // while registered
   bool soft_reported = false;
   bool hard_reported = false;
   bool suspect_reported = false;
 
+  /// Is the inner packet one that this SA carries (RFC 4301 5.2 step 4)?
+  [[nodiscard]] Verdict Carries(const Flow& flow, Direction way) const noexcept {
+    if (AnyMatches(selectors, flow, way)) return Verdict::accepted;
+    if (!AnyMatches(registered_selectors, flow, way)) return Verdict::selector_mismatch;
+    return registered.load(std::memory_order_acquire) ? Verdict::accepted : Verdict::not_registered;
+  }
   /// The hard lifetime in packets or bytes, exactly; its own worker asks before each packet.
   [[nodiscard]] bool Exhausted() const noexcept {
     return (hard_packets != 0 && record->packets >= hard_packets) ||
@@ -138,9 +154,8 @@ struct Sa {
   }
   /// The hard lifetime in seconds; the other hard limits are the worker's to watch.
   [[nodiscard]] bool TimeIsUp(uint64_t boot_ns) const noexcept {
-    constexpr uint64_t kSecondNs = 1'000'000'000;
     return spec.hard.seconds != 0 && boot_ns >= record->born_boot_ns &&
-           (boot_ns - record->born_boot_ns) / kSecondNs >= spec.hard.seconds;
+           (boot_ns - record->born_boot_ns) / kNsPerSecond >= spec.hard.seconds;
   }
   [[nodiscard]] bool usable() const noexcept {
     return !expired.load(std::memory_order_relaxed) && !removed.load(std::memory_order_relaxed);

@@ -134,6 +134,7 @@ Result<Sa*> State::Make(SaSpec& spec, const Plan& plan) {
   sa->hard_packets = spec.hard.packets;
   sa->hard_bytes = spec.hard.bytes;
   sa->selectors = spec.selectors;
+  sa->registered_selectors = spec.registered_selectors;
   sa->policer = Policer(spec.rate, config_.tsc_hz);
   uint64_t contracted = spec.rate.packets_per_second;
   if (contracted == 0) contracted = snapshot()->PolicyOf(*sa->peer).rate.packets_per_second;
@@ -148,6 +149,8 @@ Result<void> State::MakeRecord(Sa* sa) {
   const auto print = ParseFingerprint(sa->fingerprint);
   if (!print) return tl::unexpected(print.error());
   sa->added_boot_ns = BootNs();
+  sa->registered = spec.registered_seconds != 0;
+  sa->registered_until_boot_ns = sa->added_boot_ns + spec.registered_seconds * kNsPerSecond;
   const auto make = [&] {
     return spec.mode == SaMode::fresh
                ? file_.Create(*print, spec.spi, spec.direction, spec.replay_window,
@@ -329,6 +332,37 @@ size_t State::RemoveSas(std::span<const std::string> ids) {
   UpdateOutbound({}, gone);
   Destroy(gone);
   return gone.size();
+}
+
+void State::Register(std::span<const std::string> ids, uint64_t seconds, uint64_t boot_ns) {
+  std::vector<Sa*> ending;
+  for (const std::string& id : ids) {
+    const auto found = by_id_.find(id);
+    if (found == by_id_.end()) continue;
+    Sa* sa = found->second;
+    if (seconds == 0) {
+      ending.push_back(sa);
+    } else {
+      sa->registered_until_boot_ns = boot_ns + seconds * kNsPerSecond;
+      sa->registered.store(true, std::memory_order_release);
+    }
+  }
+  EndRegistration(ending);
+}
+
+// What was judged while it was registered must not be remembered as judged after: a worker reads
+// the outbound version before it judges, and the serial only when it remembers; so that one changes
+// when no worker is at it any more.
+void State::EndRegistration(std::span<Sa* const> of) {
+  if (of.empty()) return;
+  for (Sa* sa : of) {
+    sa->registered.store(false, std::memory_order_release);
+    if (sa->direction == Direction::outbound) {
+      sa->peer->outbound_version.fetch_add(1, std::memory_order_release);
+    }
+  }
+  rcu_.Synchronize();
+  for (Sa* sa : of) sa->serial = ++last_serial_;
 }
 
 }  // namespace portcullis

@@ -202,13 +202,16 @@ void State::CheckDeadlines(uint64_t boot_ns) {
     const uint64_t deadline = now->PolicyOf(*peer).deadline_boot_ns;
     peer->past_deadline.store(deadline != 0 && boot_ns >= deadline, std::memory_order_relaxed);
   }
+  std::vector<Sa*> ending;
   for (const auto& [id, sa] : by_id_) {
+    if (sa->registered && boot_ns >= sa->registered_until_boot_ns) ending.push_back(sa);
     if (sa->TimeIsUp(boot_ns)) sa->expired.store(true, std::memory_order_relaxed);
     const uint16_t pmtu = sa->pmtu.load(std::memory_order_relaxed);
     if (pmtu != 0 && boot_ns >= sa->pmtu_until_boot_ns) {
       sa->pmtu.store(0, std::memory_order_relaxed);
     }
   }
+  EndRegistration(ending);
 }
 
 }  // namespace portcullis

@@ -80,6 +80,10 @@ class State {
   /// Unknown ids are no error. Zeroises the keys; the record goes, its fingerprint stays known.
   size_t RemoveSas(std::span<const std::string> ids);
 
+  /// What these admit after registration they admit for so long from `boot_ns` on; 0: no longer.
+  /// Unknown ids are no error.
+  void Register(std::span<const std::string> ids, uint64_t seconds, uint64_t boot_ns);
+
   [[nodiscard]] const std::map<std::string, Sa*>& sas() const { return by_id_; }
   [[nodiscard]] const std::map<std::string, std::unique_ptr<PeerState>>& peers() const {
     return peers_;
@@ -107,6 +111,7 @@ class State {
   void Link(Sa* sa);
   void Unlink(Sa* sa);
   void Destroy(std::span<Sa* const> sas);
+  void EndRegistration(std::span<Sa* const> of);
   void UpdateOutbound(std::span<Sa* const> coming, std::span<Sa* const> going);
   void Reclaim();
   void ChangeView();

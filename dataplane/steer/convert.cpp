@@ -175,6 +175,9 @@ void Fill(SaSpec& message, const portcullis::SaSpec& spec) {
   message.set_lab(spec.lab);
   message.set_pair(spec.pair);
   message.set_note(spec.note);
+  for (const portcullis::Selector& selector : spec.registered_selectors) {
+    Fill(*message.add_registered_selectors(), selector);
+  }
 }
 
 }  // namespace
@@ -220,6 +223,7 @@ Result<portcullis::SaSpec> ToSaSpec(const SaSpec& message, const DataplaneConfig
   spec.replaces = message.replaces();
   spec.pair = message.pair();
   spec.note = message.note();
+  spec.registered_seconds = message.registered_seconds();
   spec.rate = ToRate(message.rate());
   const Lifetime& lifetime = message.lifetime();
   spec.soft = {lifetime.soft_seconds(), lifetime.soft_packets(), lifetime.soft_bytes()};
@@ -267,6 +271,12 @@ Result<portcullis::SaSpec> ToSaSpec(const SaSpec& message, const DataplaneConfig
     PORTCULLIS_TRY(selector, ToSelector(message.selectors(i), fmt::format("selectors[{}]", i)));
     spec.selectors.push_back(selector);
   }
+  for (int i = 0; i < message.registered_selectors_size(); ++i) {
+    portcullis::Selector selector;
+    PORTCULLIS_TRY(selector, ToSelector(message.registered_selectors(i),
+                                        fmt::format("registered_selectors[{}]", i)));
+    spec.registered_selectors.push_back(selector);
+  }
   PORTCULLIS_TRY(spec.tunnel, ToTunnel(message.tunnel(), spec.direction));
   try {
     spec.key =
@@ -283,6 +293,10 @@ SaState ToMessage(const Sa& sa, bool with_key, uint64_t now_tsc, uint64_t boot_n
   Fill(*state.mutable_spec(), sa.spec);
   if (with_key) {
     state.mutable_spec()->set_key(sa.spec.key.bytes().data(), sa.spec.key.size());
+  }
+  if (sa.registered && boot_ns < sa.registered_until_boot_ns) {
+    state.mutable_spec()->set_registered_seconds((sa.registered_until_boot_ns - boot_ns) /
+                                                 kNsPerSecond);
   }
   const SaRecord& record = *sa.record;
   state.set_fingerprint(sa.fingerprint);

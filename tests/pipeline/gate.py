@@ -373,11 +373,12 @@ class Gate:
     def link(self, name=None, *, algorithm='aes-128-gcm-16', esn=True, window=1024, outer=4,
              udp=False, rules=None, selectors=None, rate=None, sa_rate=None, lifetime=None,
              lifetime_out=None, tunnel=None, deadline_boot_ns=0, endpoint=None, ports=(4500, 4500),
-             prefixes=None, fence=False, key_in=b'', key_out=b''):
+             prefixes=None, fence=False, key_in=b'', key_out=b'', sa_more=None):
         """A new peer with its own addresses, and an SA in each direction.
 
         rules and selectors: lists of selectors; None: everything between the peer's prefixes and
-        anybody. Both may be functions of the link's own addresses {4: .., 6: ..}.
+        anybody. Both may be functions of the link's own addresses {4: .., 6: ..}. sa_more: further
+        fields of both SAs.
         """
         number = next(self._numbers)
         name = name or next(self.names)
@@ -406,7 +407,8 @@ class Gate:
                 'rules': [{'policy': 'test', 'selector': s} for s in resolve(rules)],
                 'grant_deadline_boot_ns': deadline_boot_ns}
         common = {'peer': name, 'algorithm': algorithm, 'esn': esn, 'tunnel': tunnel,
-                  'selectors': resolve(selectors), 'rate': sa_rate, 'lab': self.config['lab']}
+                  'selectors': resolve(selectors), 'rate': sa_rate, 'lab': self.config['lab'],
+                  **(sa_more or {})}
         sas = [{'id': f'{name}-in', 'direction': 'inbound', 'spi': spi['in'], 'key': sa['in'].key,
                 'replay_window': window, 'lifetime': lifetime or {}, **common},
                {'id': f'{name}-out', 'direction': 'outbound', 'spi': spi['out'],

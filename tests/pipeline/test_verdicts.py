@@ -50,6 +50,12 @@ def sa_expired(gate):
     return gate.judge(link.seal(link.request()))
 
 
+def not_registered(gate):
+    link = gate.link(selectors=[{'local': '10.254.0.1/32'}],
+                     sa_more={'registered_selectors': [{}]})
+    return gate.judge(link.seal(link.request()))
+
+
 def replayed(gate):
     link = gate.link()
     gate.accepts(link)
@@ -133,6 +139,7 @@ PROVOKE = {
     'sa_expired': sa_expired,
     'replayed': replayed,
     'stale': stale,
+    'not_registered': not_registered,
     'auth_failed': with_link(lambda link: forged(link.seal(link.request()))),
     'auth_throttled': auth_throttled,
     'dummy': with_link(lambda link: link.seal(b'', next_header=59)),
