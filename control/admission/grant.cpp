@@ -129,7 +129,7 @@ tl::expected<Grant, identity::Refusal> Decide(const PolicyView& view, const Deni
   if (interface == policy.interfaces.end()) {
     return Refuse(Reason::policy_denied, fmt::format("no interface '{}'", who.interface));
   }
-  Grant grant{peer.name, who.interface, {}, std::chrono::seconds::max(), who.proofs};
+  Grant grant{peer.name, who.interface, {}, {}, std::chrono::seconds::max(), who.proofs};
   grant.rests_on.push_back(itself);
   bool any_policy = false;
   bool any_scope = false;
@@ -139,8 +139,13 @@ tl::expected<Grant, identity::Refusal> Decide(const PolicyView& view, const Deni
     any_policy = true;
     if (p.scope.empty() || !who.scopes.contains(p.scope)) continue;
     any_scope = true;
-    for (auto& selector : model::SelectorsOf(*interface, peer, p)) {
+    for (auto& selector : model::SelectorsBeforeRegistration(*interface, peer, p)) {
       grant.selectors.push_back(std::move(selector));
+    }
+    if (!p.registration_ports.empty()) {
+      for (auto& selector : model::SelectorsOf(*interface, peer, p)) {
+        grant.registered_selectors.push_back(std::move(selector));
+      }
     }
     grant.life = std::min(grant.life, LifeOf(p, who, now));
     grant.rests_on.push_back(rule);

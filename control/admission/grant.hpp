@@ -21,8 +21,9 @@ namespace portcullis::admission {
 struct Grant {
   std::string peer;
   std::string interface;
-  std::vector<steer::Selector> selectors;  // never empty
-  std::chrono::seconds life{};             // at least 1 s
+  std::vector<steer::Selector> selectors;             // never empty
+  std::vector<steer::Selector> registered_selectors;  // in addition, while the peer is registered
+  std::chrono::seconds life{};                        // at least 1 s
   std::vector<model::Revocable> rests_on;  // the applicant's proofs, the peer, each policy of it
 };
 

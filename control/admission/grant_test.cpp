@@ -102,6 +102,19 @@ TEST(Grant, EndsWithWhateverEndsFirst) {
   EXPECT_EQ(Decided(who, kNow)->life, seconds(30));
 }
 
+TEST(Grant, WhatIsOpenOnlyAfterRegistrationStandsApart) {
+  model::Document policy = Policy();
+  const auto manage = std::ranges::find(policy.policies, "manage", &model::Policy::name);
+  ASSERT_NE(manage, policy.policies.end());
+  manage->registration_ports = {{model::Protocol::tcp, 8080, 8080}};
+  const auto grant = Decide(PolicyView(policy), Denials(), Csmf(), kNow);
+  ASSERT_TRUE(grant) << grant.error().Text();
+  ASSERT_EQ(grant->selectors.size(), 1U);  // no way back to the callback port yet
+  EXPECT_EQ(grant->selectors[0].local_ports().first(), 8080U);
+  EXPECT_EQ(grant->registered_selectors.size(), 2U);
+  EXPECT_TRUE(Decided(Csmf(), kNow)->registered_selectors.empty());
+}
+
 TEST(Grant, PreSharedKeysAdmitTheirOwnPeer) {
   const auto grant = Decided(Gateway(), kNow);
   ASSERT_TRUE(grant) << grant.error().Text();

@@ -52,6 +52,12 @@ std::optional<steer::Algorithm> Choose(const std::vector<steer::Algorithm>& offe
   return {};
 }
 
+// Rounded up: 0 is the end itself.
+uint64_t SecondsUntil(std::chrono::steady_clock::time_point end) {
+  const auto left = std::chrono::ceil<std::chrono::seconds>(end - std::chrono::steady_clock::now());
+  return static_cast<uint64_t>(std::max<int64_t>(left.count(), 0));
+}
+
 bool Same(const std::vector<steer::Selector>& a, const std::vector<steer::Selector>& b) {
   return std::ranges::equal(a, b, [](const auto& x, const auto& y) {
     return x.SerializeAsString() == y.SerializeAsString();
@@ -78,6 +84,10 @@ model::Sa Sessions::Session::Make(const Generation& g, steer::Direction directio
   sa.spec.set_esn(true);
   if (inbound) sa.spec.set_replay_window(kReplayWindow);
   for (const auto& selector : g.selectors) *sa.spec.add_selectors() = selector;
+  for (const auto& selector : g.registered_selectors) {
+    *sa.spec.add_registered_selectors() = selector;
+  }
+  sa.spec.set_registered_seconds(SecondsUntil(registered_until));
   steer::Tunnel& tunnel = *sa.spec.mutable_tunnel();
   tunnel.set_local(steer::ToBytes(g.wanted.gate_outer));
   // Behind a NAT it may come from elsewhere tomorrow.
@@ -199,11 +209,13 @@ tl::expected<Terms, identity::Refusal> Sessions::Admit(const Applicant& who, con
   next.gate_spi = *spi;
   next.algorithm = *algorithm;
   next.selectors = grant->selectors;
+  next.registered_selectors = grant->registered_selectors;
   next.take_back = Clock::now() + times_.to_confirm;
   next.ends = Clock::now() + grant->life;
   Terms terms{(*session)->id, next.number, grant->peer,
               *spi,           *algorithm,  std::move(grant->selectors),
               grant->life};
+  std::ranges::move(grant->registered_selectors, std::back_inserter(terms.selectors));
   (*session)->next = std::move(next);
   return terms;
 }
@@ -237,7 +249,8 @@ Sessions::Done Sessions::Install(std::string id, uint64_t generation, Secret to_
     co_return Refuse(reason, std::move(detail));
   }
   const auto grant = Decide(View(), gate_.denials(), next.who, WallClock::now());
-  if (!grant || !Same(grant->selectors, next.selectors)) {
+  if (!grant || !Same(grant->selectors, next.selectors) ||
+      !Same(grant->registered_selectors, next.registered_selectors)) {
     session->next.reset();
     if (!grant) co_return tl::unexpected(grant.error());
     co_return Refuse(Reason::policy_denied, "policy has changed since the session was admitted");
@@ -400,7 +413,8 @@ std::vector<SessionState> Sessions::List() const {
     const Generation& newest = session.next ? *session.next : *session.current;
     const auto left = std::chrono::floor<std::chrono::seconds>(newest.ends - Clock::now());
     all.push_back({id, session.peer, session.interface, newest.number, session.current.has_value(),
-                   std::max(left, std::chrono::seconds(0))});
+                   std::max(left, std::chrono::seconds(0)),
+                   std::chrono::seconds(SecondsUntil(session.registered_until))});
   }
   return all;
 }

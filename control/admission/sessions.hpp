@@ -11,8 +11,9 @@
 // whose word an SA stands is written on it, so that a control that restarted finds its sessions in
 // the dataplane again and can still end them.
 //
-//   sessions.cpp         how they begin, are renewed and end
-//   sessions_upkeep.cpp  what goes on by itself
+//   sessions.cpp               how they begin, are renewed and end
+//   sessions_registration.cpp  what they carry only while the peer is registered
+//   sessions_upkeep.cpp        what goes on by itself
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -49,7 +50,7 @@ struct Terms {
   std::string peer;
   uint32_t gate_spi = 0;
   steer::Algorithm algorithm{};
-  std::vector<steer::Selector> selectors;
+  std::vector<steer::Selector> selectors;  // all that it will ever carry
   std::chrono::seconds life{};
 };
 
@@ -63,6 +64,7 @@ struct SessionState {
   uint64_t generation = 0;  // the newest
   bool confirmed = false;
   std::chrono::seconds left{};
+  std::chrono::seconds registered{};  // for so long; 0: it is not
 };
 
 class Sessions {
@@ -90,6 +92,12 @@ class Sessions {
   /// What sessions after that one rest on, as much as one message takes.
   void Review(const std::string& after, Reviewed& reply);
 
+  /// The protected server says that the peer is registered with it for so long, 0: no longer; what
+  /// policy opens only then is open (design: two-phase grants). kNotFound: no session of the peer
+  /// on that interface. kUnavailable: the dataplane has not confirmed.
+  boost::asio::awaitable<Result<void>> Register(std::string peer, std::string interface,
+                                                std::chrono::seconds duration);
+
   /// Takes back what is not confirmed, notices first packets, tidies up. Until Stop().
   boost::asio::awaitable<void> Run();
   void Stop();
@@ -113,6 +121,7 @@ class Sessions {
     uint32_t gate_spi = 0;
     steer::Algorithm algorithm{};
     std::vector<steer::Selector> selectors;
+    std::vector<steer::Selector> registered_selectors;
     Clock::time_point take_back;  // unless confirmed by then
     Clock::time_point ends;
     Secret to_peer;  // until it is installed
@@ -123,6 +132,7 @@ class Sessions {
     std::string interface;
     std::optional<Generation> current;  // confirmed
     std::optional<Generation> next;
+    Clock::time_point registered_until;  // past: it is not registered
 
     [[nodiscard]] std::string SaName(uint64_t generation, steer::Direction direction) const;
     [[nodiscard]] model::Sa Make(const Generation& g, steer::Direction direction, Secret key) const;
@@ -143,6 +153,8 @@ class Sessions {
   void Leave(const Session& session, uint64_t generation, Clock::time_point inbound_at);
   void Forget(const Ending& ending);
 
+  boost::asio::awaitable<void> RegisterAgain();  // sessions_registration.cpp
+
   // sessions_upkeep.cpp
   void Adopt();
   void AdoptSa(const model::Sa& sa, const SaNote& note);
@@ -157,7 +169,8 @@ class Sessions {
   bool stopping_ = false;
   bool adopted_ = false;  // what an earlier process left in the dataplane
   std::optional<PolicyView> view_;
-  uint64_t viewed_ = 0;  // Gate::generation() of view_
+  uint64_t viewed_ = 0;        // Gate::generation() of view_
+  std::string registered_in_;  // incarnation of the dataplane that knows who is registered
   std::map<std::string, Session> sessions_;
   std::vector<Leaving> leaving_;
 };

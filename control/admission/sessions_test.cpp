@@ -89,6 +89,10 @@ class Dataplane {
         *state.mutable_spec() = sas_[id];
         state.set_packets(packets_);
       }
+    } else if (request.has_register_()) {
+      for (const auto& id : request.register_().ids()) {
+        if (sas_.contains(id)) sas_[id].set_registered_seconds(request.register_().seconds());
+      }
     } else if (request.has_revoke()) {
       // nothing to say
     }
@@ -449,6 +453,44 @@ INSTANTIATE_TEST_SUITE_P(
         Revoked{
             "policy", {model::Revocable::Kind::policy, "", "manage"}, Reason::policy_denied, true}),
     [](const auto& info) { return std::string(info.param.name); });
+
+TEST_F(SessionsTest, ARegistrationIsTheSessionsAndEndsWithIt) {
+  Edit([](model::Document& d) {
+    d.interfaces[0].ports[0].last = 8090;
+    d.policies[0].registration_ports = {{model::Protocol::tcp, 8085, 8085}};
+  });
+  const auto registered = [&] {
+    std::vector<uint64_t> seconds;
+    for (const auto& sa : dataplane_.Sas()) seconds.push_back(sa.registered_seconds());
+    return seconds;
+  };
+  const auto set = [&](const std::string& interface, std::chrono::seconds duration) {
+    return Run(sessions_->Register("csmf-1", interface, duration));
+  };
+  EXPECT_EQ(set("nsmf", 60s).error().kind, ErrorKind::kNotFound);  // no session yet
+  const Terms first = Open(Csmf(), Ask());
+  EXPECT_EQ(first.selectors.size(), 2U);  // the peer is told of all
+  for (const auto& sa : dataplane_.Sas()) {
+    ASSERT_EQ(sa.selectors_size(), 1);
+    EXPECT_EQ(sa.selectors(0).local_ports().first(), 8085U);
+    ASSERT_EQ(sa.registered_selectors_size(), 1);
+    EXPECT_EQ(sa.registered_selectors(0).local_ports().last(), 8090U);
+  }
+  EXPECT_EQ(registered(), (std::vector<uint64_t>{0, 0}));
+  ASSERT_TRUE(set("nsmf", 600s));
+  EXPECT_EQ(registered(), (std::vector<uint64_t>{600, 600}));
+  EXPECT_EQ(set("scef", 600s).error().kind, ErrorKind::kNotFound);
+  EXPECT_GT(sessions_->List()[0].registered, 500s);
+
+  Open(Csmf(), Ask(first.session));  // a renewal keeps it
+  for (const uint64_t seconds : registered()) EXPECT_GT(seconds, 500U);
+  ASSERT_TRUE(set("nsmf", 0s));
+  for (const uint64_t seconds : registered()) EXPECT_EQ(seconds, 0U);
+  ASSERT_TRUE(set("nsmf", 600s));
+  Open(Csmf(), AskFirst());  // another session has to register anew
+  AwaitSas(2);
+  EXPECT_EQ(registered(), (std::vector<uint64_t>{0, 0}));
+}
 
 TEST_F(SessionsTest, WithdrawnByTheGuard) {
   const Terms first = Open(Csmf(1), Ask());

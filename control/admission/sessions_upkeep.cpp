@@ -47,6 +47,9 @@ void Sessions::AdoptSa(const model::Sa& sa, const SaNote& note) {
   g.ends = Clock::time_point(std::chrono::milliseconds(note.ends_ms()));
   g.algorithm = sa.spec.algorithm();
   g.selectors.assign(sa.spec.selectors().begin(), sa.spec.selectors().end());
+  g.registered_selectors.assign(sa.spec.registered_selectors().begin(),
+                                sa.spec.registered_selectors().end());
+  session.registered_until = now + std::chrono::seconds(sa.spec.registered_seconds());
   g.wanted.peer_spi = sa.spec.spi();
   g.wanted.udp_encap = sa.spec.tunnel().udp_encap();
   g.wanted.peer_outer = steer::FromBytes(sa.spec.tunnel().remote()).value_or(Address{});
@@ -181,6 +184,7 @@ asio::awaitable<void> Sessions::Run() {
     Adopt();
     co_await NoticeFirstPackets();
     co_await TidyUp();
+    co_await RegisterAgain();
   }
 }
 

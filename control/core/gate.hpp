@@ -73,6 +73,9 @@ class Gate {
   /// `replaces` empty: a new one. kForbidden without `lab`.
   Changed InstallSa(model::Sa sa, std::string replaces, Wish wish);
   Changed RemoveSa(std::string id, Wish wish);
+  /// What these SAs admit after registration, for so long; zero: no longer.
+  boost::asio::awaitable<Result<void>> RegisterSas(std::vector<std::string> ids,
+                                                   std::chrono::seconds duration);
   /// All of these that there are, for who knows their names; nothing is told of it.
   boost::asio::awaitable<Result<void>> RemoveSas(std::vector<std::string> ids);
 

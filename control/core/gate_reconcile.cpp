@@ -122,7 +122,9 @@ boost::asio::awaitable<Result<void>> Gate::ResumeSas() {
   for (size_t from = 0; from < missing.size(); from += kPage) {
     steer::Request request;
     for (size_t i = from; i < std::min<size_t>(from + kPage, missing.size()); ++i) {
-      *request.mutable_add_sas()->add_sas() = model::WithKey(sas_.at(missing[i]), steer::RESUME);
+      steer::SaSpec& spec = *request.mutable_add_sas()->add_sas();
+      spec = model::WithKey(sas_.at(missing[i]), steer::RESUME);
+      spec.clear_registered_seconds();  // as it was when the SA was made: sessions know better
     }
     const auto answer = co_await link_.Call(std::move(request));
     if (!answer) co_return tl::unexpected(answer.error());

@@ -204,6 +204,20 @@ Gate::Changed Gate::RemoveSa(std::string id, Wish wish) {
   co_return change;
 }
 
+boost::asio::awaitable<Result<void>> Gate::RegisterSas(std::vector<std::string> ids,
+                                                       std::chrono::seconds duration) {
+  const auto held = co_await turn_.Take();
+  steer::Request request;
+  for (std::string& id : ids) request.mutable_register_()->add_ids(std::move(id));
+  request.mutable_register_()->set_seconds(static_cast<uint64_t>(duration.count()));
+  const auto answer = co_await link_.Call(std::move(request));
+  if (!answer) {
+    link_.Reconnect("a registration was not confirmed: " + answer.error().Text());
+    co_return tl::unexpected(answer.error());
+  }
+  co_return Result<void>{};
+}
+
 boost::asio::awaitable<Result<void>> Gate::RemoveSas(std::vector<std::string> ids) {
   const auto held = co_await turn_.Take();
   if (link_.ready()) {

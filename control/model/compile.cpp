@@ -133,6 +133,16 @@ std::vector<steer::Selector> SelectorsOf(const Interface& interface, const Peer&
   return out;
 }
 
+std::vector<steer::Selector> SelectorsBeforeRegistration(const Interface& interface,
+                                                         const Peer& peer, const Policy& policy) {
+  if (policy.registration_ports.empty()) return SelectorsOf(interface, peer, policy);
+  std::vector<steer::Selector> out;
+  if (DataplaneAdmits(interface)) {
+    AddSelectors(EndsOf(interface, peer), policy.registration_ports, false, out);
+  }
+  return out;
+}
+
 steer::Rate ToMessage(const Rate& rate) {
   steer::Rate out;
   out.set_packets_per_second(rate.packets_per_second);

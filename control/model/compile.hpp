@@ -23,6 +23,11 @@ steer::ApplySnapshot CompileChange(const Document& before, uint64_t base, const 
 std::vector<steer::Selector> SelectorsOf(const Interface& interface, const Peer& peer,
                                          const Policy& policy);
 
+/// The part of it that is open before the peer is registered: all, unless the policy says
+/// otherwise.
+std::vector<steer::Selector> SelectorsBeforeRegistration(const Interface& interface,
+                                                         const Peer& peer, const Policy& policy);
+
 steer::Rate ToMessage(const Rate& rate);
 
 }  // namespace portcullis::model

@@ -180,6 +180,7 @@ Result<Policy> ParsePolicy(const json& value, const std::string& where) {
   p.role = fields.Name("role");
   p.interface = fields.Name("interface");
   p.callback_ports = ReadServices(fields, "callback_ports", optional, error);
+  p.registration_ports = ReadServices(fields, "registration_ports", optional, error);
   p.scope = ReadScope(fields);
   p.grant_seconds =
       static_cast<uint32_t>(fields.Number("grant_seconds", kLeastGrant, kMostGrant, kGrantSeconds));
@@ -255,6 +256,9 @@ json ToJson(const Peer& p) {
 json ToJson(const Policy& p) {
   json out = {{"name", p.name}, {"role", p.role}, {"interface", p.interface}};
   if (!p.callback_ports.empty()) out["callback_ports"] = ServicesJson(p.callback_ports);
+  if (!p.registration_ports.empty()) {
+    out["registration_ports"] = ServicesJson(p.registration_ports);
+  }
   if (!p.scope.empty()) out["scope"] = p.scope;
   if (p.grant_seconds != kGrantSeconds) out["grant_seconds"] = p.grant_seconds;
   return out;

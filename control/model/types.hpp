@@ -139,6 +139,7 @@ struct Policy {
   std::string role;
   std::string interface;
   std::vector<ServicePorts> callback_ports;  // of the clients, for connections from the servers
+  std::vector<ServicePorts> registration_ports;  // open before registration; none: all is, always
   std::string scope;                         // of the token that opens it; empty: none does
   uint32_t grant_seconds = kGrantSeconds;    // what a session gets at most
 };

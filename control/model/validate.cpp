@@ -183,6 +183,18 @@ Result<void> CheckPolicies(const Document& d) {
                      fmt::format("policy '{}' names an interface that does not exist", p.name),
                      "the name of an interface", "\"" + p.interface + "\"");
     }
+    for (size_t k = 0; k < p.registration_ports.size(); ++k) {
+      const ServicePorts& own = p.registration_ports[k];
+      const bool covered = std::ranges::any_of(named->ports, [&](const ServicePorts& s) {
+        return s.protocol == own.protocol && s.first <= own.first && own.last <= s.last;
+      });
+      if (covered) continue;
+      return Invalid(
+          At("policies", n, fmt::format("/registration_ports/{}", k)),
+          fmt::format("policy '{}' registers at what is none of '{}'", p.name, named->name),
+          "a part of the interface's ports",
+          fmt::format("{} {}-{}", static_cast<unsigned>(own.protocol), own.first, own.last));
+    }
   }
   return {};
 }
