@@ -12,6 +12,7 @@ namespace {
 
 using identity::Reason;
 using model::Authentication;
+using model::SecondPlace;
 
 tl::unexpected<identity::Refusal> Refuse(Reason reason, std::string detail) {
   return tl::unexpected(identity::Refusal{reason, std::move(detail)});
@@ -129,7 +130,10 @@ tl::expected<Grant, identity::Refusal> Decide(const PolicyView& view, const Deni
   if (interface == policy.interfaces.end()) {
     return Refuse(Reason::policy_denied, fmt::format("no interface '{}'", who.interface));
   }
-  Grant grant{peer.name, who.interface, {}, {}, std::chrono::seconds::max(), who.proofs};
+  Grant grant{.peer = peer.name,
+              .interface = who.interface,
+              .life = std::chrono::seconds::max(),
+              .rests_on = who.proofs};
   grant.rests_on.push_back(itself);
   bool any_policy = false;
   bool any_scope = false;
@@ -149,6 +153,9 @@ tl::expected<Grant, identity::Refusal> Decide(const PolicyView& view, const Deni
     }
     grant.life = std::min(grant.life, LifeOf(p, who, now));
     grant.rests_on.push_back(rule);
+    if (p.second_place == SecondPlace::refuse || grant.second_place == SecondPlace::replace) {
+      grant.second_place = p.second_place;
+    }
   }
   if (!any_policy) {
     return Refuse(Reason::policy_denied,

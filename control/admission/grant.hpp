@@ -24,6 +24,7 @@ struct Grant {
   std::vector<steer::Selector> selectors;             // never empty
   std::vector<steer::Selector> registered_selectors;  // in addition, while the peer is registered
   std::chrono::seconds life{};                        // at least 1 s
+  model::SecondPlace second_place = model::SecondPlace::replace;  // the strictest
   std::vector<model::Revocable> rests_on;  // the applicant's proofs, the peer, each policy of it
 };
 

@@ -132,6 +132,27 @@ tl::expected<void, identity::Refusal> Sessions::ClockAdmits(bool renewal) const 
   return Refuse(Reason::clock_wrong, Info(clock).text);
 }
 
+// The same identity from two addresses: one of them may be a thief's.
+tl::expected<void, identity::Refusal> Sessions::SecondPlace(const Grant& grant,
+                                                            const Wanted& wanted) const {
+  for (const auto& [id, session] : sessions_) {
+    if (session.peer != grant.peer || session.interface != grant.interface || !session.current ||
+        session.current->wanted.peer_outer == wanted.peer_outer) {
+      continue;
+    }
+    std::string text = fmt::format(
+        "peer '{}' has a session on {} from {}, and asks from {}", grant.peer, grant.interface,
+        session.current->wanted.peer_outer.Text(), wanted.peer_outer.Text());
+    if (grant.second_place == model::SecondPlace::refuse) {
+      return Refuse(Reason::session_conflict, text + ": policy admits no second place");
+    }
+    if (grant.second_place == model::SecondPlace::alarm) {
+      gate_.events().Tell("alarm", text, {}, grant.peer);
+    }
+  }
+  return {};
+}
+
 tl::expected<Sessions::Session*, identity::Refusal> Sessions::SessionFor(const Grant& grant,
                                                                          const Wanted& wanted) {
   if (!wanted.session.empty()) {
@@ -162,6 +183,7 @@ tl::expected<Sessions::Session*, identity::Refusal> Sessions::SessionFor(const G
                               "that it knows of none (initial_contact)",
                               grant.peer, grant.interface));
   }
+  if (auto place = SecondPlace(grant, wanted); !place) return tl::unexpected(place.error());
   if (std::ranges::count_if(sessions_, [&](const auto& entry) {
         return own(entry) && !entry.second.current;
       }) >= kMostUnconfirmed) {

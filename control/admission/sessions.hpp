@@ -146,6 +146,8 @@ class Sessions {
 
   const PolicyView& View();
   [[nodiscard]] tl::expected<void, identity::Refusal> ClockAdmits(bool renewal) const;
+  [[nodiscard]] tl::expected<void, identity::Refusal> SecondPlace(const Grant& grant,
+                                                                  const Wanted& wanted) const;
   tl::expected<Session*, identity::Refusal> SessionFor(const Grant& grant, const Wanted& wanted);
   Session* Find(const std::string& id, uint64_t generation);
   Done InForce(Session& session);

@@ -361,6 +361,29 @@ TEST_F(SessionsTest, ASecondPlaceIsRefusedUnlessThePeerKnowsOfNone) {
   EXPECT_EQ(sessions_->List()[0].id, again.session);
 }
 
+TEST_F(SessionsTest, ASecondPlaceIsWhatPolicySaysItIs) {
+  Wanted elsewhere = AskFirst();
+  elsewhere.peer_outer = *Address::Parse("192.0.2.99");
+  const auto alarms = [&] {
+    return std::ranges::count_if(events_.After(0),
+                                 [](const Event* e) { return e->kind == "alarm"; });
+  };
+  Open(Csmf(), AskFirst());
+  Open(Csmf(), elsewhere);  // replace
+  EXPECT_EQ(alarms(), 0);
+  Edit([](model::Document& d) { d.policies[0].second_place = model::SecondPlace::alarm; });
+  Open(Csmf(), AskFirst());
+  EXPECT_EQ(alarms(), 1);
+  Edit([](model::Document& d) { d.policies[0].second_place = model::SecondPlace::refuse; });
+  const auto refused = sessions_->Admit(Csmf(), elsewhere);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason, Reason::session_conflict);
+  const Terms same_place = Open(Csmf(), AskFirst());  // it has rebooted
+  EXPECT_TRUE(Run(sessions_->End(Csmf(), same_place.session)));
+  Open(Csmf(), elsewhere);  // it has moved
+  ASSERT_EQ(sessions_->List().size(), 1U);
+}
+
 TEST_F(SessionsTest, SessionsAreFoundAgainAfterARestart) {
   Restart({.to_confirm = 30s, .grace = 600ms});
   const Terms renewed = Open(Csmf(1), Ask());

@@ -184,6 +184,8 @@ Result<Policy> ParsePolicy(const json& value, const std::string& where) {
   p.scope = ReadScope(fields);
   p.grant_seconds =
       static_cast<uint32_t>(fields.Number("grant_seconds", kLeastGrant, kMostGrant, kGrantSeconds));
+  p.second_place =
+      fields.Choice("second_place", kSecondPlaces, std::optional(SecondPlace::replace));
   fields.RefuseOthers();
   return Checked(std::move(p), error);
 }
@@ -261,6 +263,9 @@ json ToJson(const Policy& p) {
   }
   if (!p.scope.empty()) out["scope"] = p.scope;
   if (p.grant_seconds != kGrantSeconds) out["grant_seconds"] = p.grant_seconds;
+  if (p.second_place != SecondPlace::replace) {
+    out["second_place"] = TextOf(kSecondPlaces, p.second_place);
+  }
   return out;
 }
 

@@ -134,14 +134,23 @@ struct Peer {
 /// 15 minutes, unless a policy says otherwise.
 inline constexpr uint32_t kGrantSeconds = 900;
 
+/// When a peer that has a session says from another outer address that it knows of none
+/// (`initial_contact`): the old one goes; it stays and the newcomer is refused, until it has ended;
+/// the old one goes and operators are told.
+enum class SecondPlace : uint8_t { replace, refuse, alarm };
+inline constexpr Choices<SecondPlace, 3> kSecondPlaces = {{{"replace", SecondPlace::replace},
+                                                           {"refuse", SecondPlace::refuse},
+                                                           {"alarm", SecondPlace::alarm}}};
+
 struct Policy {
   std::string name;
   std::string role;
   std::string interface;
-  std::vector<ServicePorts> callback_ports;  // of the clients, for connections from the servers
+  std::vector<ServicePorts> callback_ports;      // of the clients, for connections from the servers
   std::vector<ServicePorts> registration_ports;  // open before registration; none: all is, always
-  std::string scope;                         // of the token that opens it; empty: none does
-  uint32_t grant_seconds = kGrantSeconds;    // what a session gets at most
+  std::string scope;                             // of the token that opens it; empty: none does
+  uint32_t grant_seconds = kGrantSeconds;        // what a session gets at most
+  SecondPlace second_place = SecondPlace::replace;
 };
 
 struct Document {
