@@ -23,7 +23,7 @@ Result<boost::asio::ssl::context> MakeTls(const TlsFiles& files);
 /// control characters.
 std::string OperatorName(SSL* connection);
 
-/// SHA-256 over the peer's certificate in hex: one person may have several.
-std::string CertificateDigest(SSL* connection);
+/// The peer's certificate in DER; empty when there is none.
+std::string CertificateDer(SSL* connection);
 
 }  // namespace portcullis::rest
