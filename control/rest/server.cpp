@@ -182,8 +182,7 @@ class Session {
     auto identified = Identify(request.path);
     request.who = identified.who;
     Audited audited(shared_->context, request);
-    const Response response =
-        co_await Answered(request, split, std::move(identified.refused), audited);
+    const Response response = co_await Answered(request, split, identified, audited);
     Wipe(request.body);
     audited.End(response);
     if (request.method != "GET") {
@@ -201,9 +200,9 @@ class Session {
     return shared_->context.operators.Identify(shown_, path, identity::Moment::Now());
   }
 
-  asio::awaitable<Response> Answered(Request& request, bool split, std::optional<Response> refused,
-                                     Audited& audited) {
-    if (refused) co_return std::move(*refused);
+  asio::awaitable<Response> Answered(Request& request, bool split,
+                                     Operators::Identified& identified, Audited& audited) {
+    if (identified.refused) co_return std::move(*identified.refused);
     if (!split) {
       co_return Problem(
           kMalformed, {ErrorKind::kInvalid, "a query parameter appears twice", "", "once", "twice"},
