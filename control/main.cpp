@@ -86,7 +86,7 @@ Result<void> Run(const std::string& config_path) {
 
   auto operators = rest::Operators::Create(
       io.get_executor(), std::move(config->operators),
-      {[&](const model::Revocable& what) { return gate.store().IsDenied(what); },
+      {[&](const model::Revocable& what) { return gate.denials().Has(what); },
        [&] { return gate.clock() == TimeVerdict::stepped_back; },
        [&](const std::string& text) { events.Tell("token_keys", text); }});
   if (!operators) return tl::unexpected(operators.error());

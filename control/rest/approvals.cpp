@@ -78,20 +78,24 @@ void ExpireApprovals(Gate& gate, AuditLog& audit, std::chrono::system_clock::tim
   const auto ended = gate.store().ExpiredPending(now);
   if (!ended) return;  // /readyz tells of a store that cannot be read
   for (const PendingChange& change : *ended) {
-    const audit::Entry entry{"control",
-                             "expire",
-                             PathOf(change),
-                             audit::kDone,
-                             change.digest,
-                             {{"requested_by", change.requested_by},
-                              {"change_method", change.method},
-                              {"change_path", change.path}}};
-    // Unrecorded it stays until it can be recorded; expired it is all the same.
-    if (!audit.Append(entry) || !gate.store().RemovePending(change.id)) return;
-    gate.events().Tell("approval",
-                       fmt::format("change {} has expired: nobody approved it in time", change.id),
-                       change.requested_by);
+    if (!Drop(gate, audit, change, "expire", "has expired: nobody approved it in time")) return;
   }
+}
+
+bool Drop(Gate& gate, AuditLog& audit, const PendingChange& change, const char* action,
+          const std::string& why) {
+  const audit::Entry entry{"control",
+                           action,
+                           PathOf(change),
+                           audit::kDone,
+                           change.digest,
+                           {{"requested_by", change.requested_by},
+                            {"change_method", change.method},
+                            {"change_path", change.path}}};
+  // Unrecorded it stays until it can be recorded; an expired one is not approved all the same.
+  if (!audit.Append(entry) || !gate.store().RemovePending(change.id)) return false;
+  gate.events().Tell("approval", fmt::format("change {} {}", change.id, why), change.requested_by);
+  return true;
 }
 
 Result<PendingChange> FindChange(Context& context, const std::string& id) {

@@ -18,6 +18,10 @@ Response Hold(Context& context, const Request& request, std::string body, const 
 /// Forgets what nobody agreed to in time. To be called each second.
 void ExpireApprovals(Gate& gate, AuditLog& audit, std::chrono::system_clock::time_point now);
 
+/// Recorded and told as control's own doing, then forgotten. False: it could not be, and stays.
+bool Drop(Gate& gate, AuditLog& audit, const model::PendingChange& change, const char* action,
+          const std::string& why);
+
 /// kNotFound: it was approved, rejected or has expired, or there never was one.
 Result<model::PendingChange> FindChange(Context& context, const std::string& id);
 

@@ -166,7 +166,12 @@ Operators::Identified Operators::Identify(const Shown& shown, const std::string&
   who.role = known ? by_certificate->second->role : Role::none;
 
   std::optional<Refusal> refused;
-  if (!shown.authorization.empty()) {
+  if (control_.denied(shown.certificate_id)) {
+    refused = {
+        kForbidden,
+        {ErrorKind::kForbidden, "the certificate is revoked", "", "", Text(shown.certificate_id)},
+        ""};
+  } else if (!shown.authorization.empty()) {
     refused = ByToken(shown, now, who);
   } else if (settings_.tokens && (settings_.tokens->required || !known)) {
     refused = {kUnauthorized,
@@ -229,9 +234,7 @@ std::optional<Operators::Refusal> Operators::ByToken(const Shown& shown, const M
     return invalid(bound.error());
   }
   TokenUse use{verified->issuer, verified->subject, verified->jti};
-  const auto denied = Denied(use, verified->kid);
-  if (!denied) return Refusal{kUnavailable, denied.error(), ""};
-  if (*denied) return invalid({Reason::token_revoked, ""});
+  if (Denied(use, verified->kid)) return invalid({Reason::token_revoked, ""});
   if (auto refused = Speaks(use, who)) return refused;
 
   const auto& scopes = settings_.tokens->scopes;
@@ -277,15 +280,11 @@ std::optional<Operators::Refusal> Operators::Speaks(const TokenUse& token, Opera
   return {};
 }
 
-Result<bool> Operators::Denied(const TokenUse& token, const std::string& kid) const {
+bool Operators::Denied(const TokenUse& token, const std::string& kid) const {
   using Kind = Revocable::Kind;
-  for (const Revocable& what :
-       {Revocable{Kind::issuer, "", token.issuer}, Revocable{Kind::key, token.issuer, kid},
-        Revocable{Kind::token, token.issuer, token.jti}}) {
-    auto denied = control_.denied(what);
-    if (!denied || *denied) return denied;
-  }
-  return false;
+  return control_.denied({Kind::issuer, "", token.issuer}) ||
+         control_.denied({Kind::key, token.issuer, kid}) ||
+         control_.denied({Kind::token, token.issuer, token.jti});
 }
 
 Role Operators::RoleOf(const std::string& person) const {

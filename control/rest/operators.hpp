@@ -63,7 +63,7 @@ class Operators {
   };
   /// What it asks of the rest of control.
   struct Control {
-    std::function<Result<bool>(const model::Revocable&)> denied;
+    std::function<bool(const model::Revocable&)> denied;
     std::function<bool()> clock_went_back;
     std::function<void(const std::string&)> tell;  // what operators should know of key sets
   };
@@ -82,6 +82,7 @@ class Operators {
   struct Shown {
     std::string common_name;
     std::string certificate;                 // DER
+    model::Revocable certificate_id;         // as it would be revoked
     std::vector<std::string> authorization;  // values of that header
   };
   struct Identified {
@@ -105,7 +106,7 @@ class Operators {
   [[nodiscard]] std::optional<Refusal> ByToken(const Shown& shown, const identity::Moment& now,
                                                Operator& who) const;
   [[nodiscard]] std::optional<Refusal> Speaks(const TokenUse& token, Operator& who) const;
-  [[nodiscard]] Result<bool> Denied(const TokenUse& token, const std::string& kid) const;
+  [[nodiscard]] bool Denied(const TokenUse& token, const std::string& kid) const;
 
   Settings settings_;
   Control control_;
@@ -115,7 +116,7 @@ class Operators {
   boost::asio::any_io_executor executor_;
   std::vector<std::shared_ptr<identity::KeyFetcher>> fetchers_;
   std::vector<std::shared_ptr<const identity::Issuer>> issuers_;
-  // Revocations are the store's: it is asked, so that what is taken back counts at once.
+  // Control's revocations are asked instead, so that what is taken back counts at once.
   std::unique_ptr<const identity::DenyList> nothing_denied_;
   std::unique_ptr<const identity::TokenVerifier> verifier_;
 };

@@ -20,6 +20,7 @@ using identity::DigestOf;
 using identity::EncodeBase64Url;
 using model::Revocable;
 
+const Revocable kCertificate{Revocable::Kind::certificate, "CN=Operators", "1A"};
 constexpr const char* kAdmin = "https://gate.operator.example/admin";
 
 class OperatorsTest : public testing::Test {
@@ -44,10 +45,9 @@ class OperatorsTest : public testing::Test {
 
   // With the keys fetched.
   std::unique_ptr<Operators> Make() {
-    auto made = Operators::Create(
-        io_.get_executor(), settings_,
-        {[this](const Revocable& what) -> Result<bool> { return denied_.contains(what); },
-         [this] { return clock_went_back_; }, [](const std::string&) {}});
+    auto made = Operators::Create(io_.get_executor(), settings_,
+                                  {[this](const Revocable& what) { return denied_.contains(what); },
+                                   [this] { return clock_went_back_; }, [](const std::string&) {}});
     EXPECT_TRUE(made) << made.error().Text();
     (*made)->Start();
     io_.restart();
@@ -61,8 +61,8 @@ class OperatorsTest : public testing::Test {
     const auto operators = Make();
     // A file is read at once, so the keys are of now; only the wall clock is the test's.
     const identity::Moment now{At(at).wall, std::chrono::steady_clock::now()};
-    auto result =
-        operators->Identify({common_name, "certificate", std::move(authorization)}, "/v1/x", now);
+    auto result = operators->Identify(
+        {common_name, "certificate", kCertificate, std::move(authorization)}, "/v1/x", now);
     operators->Stop();
     while (io_.poll_one() > 0) {
     }
@@ -207,6 +207,14 @@ TEST_F(OperatorsTest, WhatIsRevokedCountsAtOnceAndSoDoesTakingItBack) {
     denied_.clear();
     EXPECT_FALSE(Bear("alice").refused);
   }
+}
+
+TEST_F(OperatorsTest, ARevokedCertificateIsNobodysWithOrWithoutAToken) {
+  denied_ = {kCertificate};
+  EXPECT_REFUSED(Ask("alice", {}), 403U, "is revoked");
+  EXPECT_REFUSED(Bear("alice"), 403U, "is revoked");
+  denied_ = {{Revocable::Kind::certificate, "CN=Operators", "1B"}};
+  EXPECT_FALSE(Ask("alice", {}).refused);
 }
 
 TEST_F(OperatorsTest, AClockThatWentBackJudgesNoToken) {

@@ -142,6 +142,7 @@ class Session {
     }
     shown_.common_name = OperatorName(stream_.native_handle());
     shown_.certificate = CertificateDer(stream_.native_handle());
+    shown_.certificate_id = CertificateId(stream_.native_handle());
     while (co_await ServeOne()) {
     }
     beast::get_lowest_layer(stream_).expires_after(kHandshakeTime);

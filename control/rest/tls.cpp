@@ -11,6 +11,8 @@
 #include <cstring>
 #include <memory>
 
+#include "control/identity/certificate.hpp"
+
 namespace portcullis::rest {
 
 namespace {
@@ -98,6 +100,17 @@ std::string CertificateDer(SSL* connection) {
   std::string text(reinterpret_cast<const char*>(der), static_cast<size_t>(length));
   OPENSSL_free(der);
   return text;
+}
+
+model::Revocable CertificateId(SSL* connection) {
+  const std::unique_ptr<X509, decltype(&X509_free)> certificate(
+      SSL_get1_peer_certificate(connection), X509_free);
+  model::Revocable what{model::Revocable::Kind::certificate, "", ""};
+  if (!certificate) return what;
+  identity::CertificateId id = identity::IdOf(certificate.get());
+  what.issuer = std::move(id.issuer);
+  what.id = std::move(id.serial);
+  return what;
 }
 
 }  // namespace portcullis::rest

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/result.hpp"
+#include "control/model/denial.hpp"
 
 namespace portcullis::rest {
 
@@ -25,5 +26,7 @@ std::string OperatorName(SSL* connection);
 
 /// The peer's certificate in DER; empty when there is none.
 std::string CertificateDer(SSL* connection);
+/// As it would be revoked.
+model::Revocable CertificateId(SSL* connection);
 
 }  // namespace portcullis::rest

@@ -1,9 +1,12 @@
 """Who may operate the gate, with real certificates and tokens that a real issuer's key signed; and
 what needs two of them. Beside each refusal stands the same thing, made right."""
 
+import contextlib
 import hashlib
 import json
+import socket
 import sqlite3
+import threading
 import types
 
 import pytest
@@ -58,9 +61,9 @@ class Gate:
         self.control.config['rest'].update(rest)
         self.control.config_file.write_text(yaml.safe_dump(self.control.config), encoding='ascii')
 
-    def start(self):
+    def start(self, token=True):
         self.control.launch()
-        probe = self.admin('carol', self.token('carol'))
+        probe = self.admin('carol', self.token('carol') if token else None)
         self.control.require(lambda: self._takes(probe), 'answering, with its issuer\'s keys')
 
     @staticmethod
@@ -227,20 +230,66 @@ def test_where_tokens_are_required_a_certificate_is_not_enough(gate):
     admin.ok('GET', '/v1/status')
 
 
-@pytest.mark.parametrize('kind, issuer, name', [
-    ('token', ISSUER, 'jti-1'), ('key', ISSUER, 'es256-1'), ('issuer', '', ISSUER)])
-def test_what_is_revoked_opens_nothing(gate, kind, issuer, name):
-    admin = gate.admin('alice', gate.token('alice', jti='jti-1'))
+@pytest.mark.parametrize('what', [
+    {'kind': 'token', 'issuer': ISSUER, 'id': 'jti-1'},
+    {'kind': 'key', 'issuer': ISSUER, 'id': 'es256-1'},
+    {'kind': 'issuer', 'id': ISSUER}], ids=lambda what: what['kind'])
+def test_what_is_revoked_opens_nothing(gate, what):
+    admin, bare = gate.admin('alice', gate.token('alice', jti='jti-1')), gate.admin('carol')
     admin.ok('GET', '/v1/status')
-    gate.stop()
-    with sqlite3.connect(gate.control.store) as store:
-        store.execute('INSERT INTO denied VALUES (?, ?, ?, "", "test", 0, NULL)',
-                      (kind, issuer, name))
-    store.close()
-    gate.control.launch()
-    bare = gate.admin('alice')
-    gate.control.require(lambda: gate._takes(bare), 'answering')
+    bare.ok('POST', '/v1/revocations', what, status=202)  # no dataplane that could confirm it
     admin.problem('GET', '/v1/status', status=401, detail='token_revoked')
+    gate.stop()
+    gate.start(token=False)
+    admin.problem('GET', '/v1/status', status=401, detail='token_revoked')
+    bare.ok('POST', '/v1/revocations', {**what, 'revoked': False}, status=202)
+    assert wait_until(lambda: admin.request('GET', '/v1/status').status == 200, 10)
+
+
+def test_a_revoked_certificate_opens_nothing_not_even_on_an_open_connection(gate):
+    stolen, other = gate.admin('alice-laptop'), gate.admin('alice')
+    stolen.ok('GET', '/v1/status')
+    shown = x509.load_pem_x509_certificate(gate.pki.clients['alice-laptop'][0].read_bytes())
+    what = {'kind': 'certificate', 'id': f'{shown.serial_number:x}',
+            'issuer': shown.issuer.rfc4514_string()}
+    other.ok('POST', '/v1/revocations', what, status=202)
+    stolen.problem('GET', '/v1/status', status=403, detail='revoked')
+    stolen.token = gate.token('alice-laptop', person='alice')
+    stolen.problem('GET', '/v1/status', status=403, detail='revoked')
+    other.ok('POST', '/v1/revocations', {**what, 'revoked': False}, status=202)
+    stolen.ok('GET', '/v1/status')
+
+
+def test_an_event_stream_ends_with_the_token_that_opened_it(gate):
+    context = gate.pki.context('device-17')
+    with gate.namespace.entered():
+        plain = socket.create_connection(('127.0.0.1', gate.control.port), timeout=20)
+    token = gate.token('device-17', person='carol', jti='jti-9')
+    with context.wrap_socket(plain, server_hostname='127.0.0.1') as stream:
+        stream.sendall(f'GET /v1/events HTTP/1.1\r\nHost: gate\r\n'
+                       f'Authorization: Bearer {token}\r\n\r\n'.encode())
+        assert stream.recv(65536).startswith(b'HTTP/1.1 200 ')
+        alice, what = gate.admin('alice'), {'kind': 'token', 'issuer': ISSUER, 'id': 'jti-9'}
+        alice.ok('POST', '/v1/revocations', what, status=202)
+        gone = threading.Event()
+        reader = threading.Thread(target=lambda: read_to_the_end(stream, gone), daemon=True)
+        reader.start()
+        assert wait_until(lambda: poke(alice, gone), 10)
+
+
+def read_to_the_end(stream, gone):
+    with contextlib.suppress(OSError):
+        while stream.recv(65536):
+            pass
+    gone.set()
+
+
+def poke(admin, gone):
+    """Another event: with each it is seen to that the listener may still listen."""
+    for revoked in (True, False):
+        admin.ok('POST', '/v1/revocations',
+                 {'kind': 'token', 'issuer': ISSUER, 'id': 'other', 'revoked': revoked}, status=202)
+    return gone.is_set()
 
 
 def test_the_audit_log_names_person_and_token_and_never_holds_one(gate):
@@ -480,11 +529,37 @@ def test_a_rule_that_nobody_could_meet_is_pointed_out(covered):
 
 def test_shutting_out_needs_one_person_and_letting_in_again_two(covered):
     alice = covered.admin('alice')
-    alice.ok('POST', '/v1/peers/csmf-1/revoke', {'revoked': True})
+    alice.ok('POST', '/v1/peers/csmf-1/revoke', {'revoked': True}, status=202)  # no dataplane
     assert alice.ok('GET', '/v1/status')['revoked_peers'] == ['csmf-1']
     pending = ask(covered, 'POST', '/v1/peers/csmf-1/revoke', {'revoked': False})
     assert alice.ok('GET', '/v1/status')['revoked_peers'] == ['csmf-1']
     approve(covered, pending)
+    assert alice.ok('GET', '/v1/status')['revoked_peers'] == []
+
+
+def test_whatever_is_revoked_is_let_in_again_by_two(covered):
+    alice, what = covered.admin('alice'), {'kind': 'issuer', 'id': 'https://as.peers.example'}
+    alice.ok('POST', '/v1/revocations', what, status=202)
+    pending = ask(covered, 'POST', '/v1/revocations', {**what, 'revoked': False})
+    assert len(alice.ok('GET', '/v1/revocations')['items']) == 1
+    approve(covered, pending)
+    assert alice.ok('GET', '/v1/revocations')['items'] == []
+
+
+@pytest.mark.parametrize('target, again', [
+    ('/v1/peers/csmf-1/revoke', {'revoked': True}),
+    ('/v1/revocations', {'kind': 'peer', 'id': 'csmf-1'})])
+def test_what_is_revoked_again_is_not_let_in_by_an_older_wish(covered, target, again):
+    alice = covered.admin('alice')
+    alice.ok('POST', target, again, status=202)
+    old = ask(covered, 'POST', target, {**again, 'revoked': False})
+    other = ask(covered, 'DELETE', '/v1/peers/csmf-1')
+    covered.admin('carol').ok('POST', '/v1/peers/csmf-1/revoke', {'revoked': True}, status=202)
+    approve(covered, old, status=404)
+    assert alice.ok('GET', '/v1/approvals')['items'] == [other]
+    record, = covered.records(action='supersede')
+    assert record['digest'] == old['digest']
+    approve(covered, ask(covered, 'POST', target, {**again, 'revoked': False}))
     assert alice.ok('GET', '/v1/status')['revoked_peers'] == []
 
 
