@@ -8,6 +8,8 @@
 #include <set>
 #include <stdexcept>
 
+#include "control/config_operators.hpp"
+
 namespace portcullis {
 
 namespace {
@@ -199,21 +201,11 @@ ControlConfig Read(const std::string& path) {
   config.rest.tls.certificate = from_here(rest.Text("certificate"));
   config.rest.tls.key = from_here(rest.Text("key"));
   config.rest.tls.client_ca = from_here(rest.Text("client_ca"));
-  const YAML::Node operators = rest.List("operators");
-  for (size_t i = 0; i < operators.size(); ++i) {
-    Section one(path, operators[i], fmt::format("rest.operators[{}]", i));
-    const std::string name = one.Text("name");
-    const YAML::Node role = one.Required("role", "viewer or operator");
-    const std::string text = role.IsScalar() ? role.Scalar() : "";
-    if (text != "viewer" && text != "operator") {
-      one.Refuse(role, "role", "not a role", "viewer or operator", Section::Shown(role));
-    }
-    const auto as = text == "operator" ? rest::Role::operator_ : rest::Role::viewer;
-    if (!config.rest.operators.emplace(name, as).second) {
-      one.Refuse(operators[i], "name", "the same operator twice", "each name once", name);
-    }
-    one.RefuseOthers();
-  }
+  rest.List("operators");
+  rest.OptionalInner("tokens");
+  auto operators = ReadOperators(path);
+  if (!operators) throw Wrong(operators.error());
+  config.operators = std::move(*operators);
   rest.RefuseOthers();
   top.RefuseOthers();
   return config;

@@ -7,6 +7,7 @@
 #include "base/result.hpp"
 #include "control/admission/server.hpp"
 #include "control/registry/audit/log.hpp"
+#include "control/rest/operators.hpp"
 #include "control/rest/server.hpp"
 #include "control/syslog/syslog.hpp"
 
@@ -20,6 +21,7 @@ struct ControlConfig {
   std::optional<Syslog::Settings> syslog;
   std::optional<admission::ServerSettings> guard;  // none: nobody opens sessions
   rest::ServerSettings rest;
+  rest::Operators::Settings operators;
 };
 
 /// Relative paths are relative to the file's folder.

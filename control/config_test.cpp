@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <tuple>
 
 namespace portcullis {
 namespace {
@@ -49,8 +50,76 @@ TEST_F(ConfigTest, GoodOne) {
   EXPECT_EQ(config->store, folder_ / "control.db");  // relative to the file
   EXPECT_EQ(config->steering, "/run/portcullis/gate/steer.sock");
   EXPECT_EQ(config->rest.port, 8443);
-  EXPECT_EQ(config->rest.operators.at("alice"), rest::Role::operator_);
-  EXPECT_EQ(config->rest.operators.at("bob"), rest::Role::viewer);
+  ASSERT_EQ(config->operators.persons.size(), 2U);
+  const auto& [alice, bob] = std::tie(config->operators.persons[0], config->operators.persons[1]);
+  EXPECT_EQ(alice.name, "alice");
+  EXPECT_EQ(alice.role, rest::Role::operator_);
+  EXPECT_EQ(alice.certificates, std::vector<std::string>{"alice"});
+  EXPECT_EQ(bob.role, rest::Role::viewer);
+  EXPECT_FALSE(config->operators.tokens);
+}
+
+constexpr const char* kBob = "    - { name: bob, role: viewer }\n";
+constexpr const char* kTokens = R"(    - name: bob
+      role: viewer
+      certificates: [bob-laptop, bob-phone]
+      subjects: [{ issuer: https://as.example, subject: bob@corp }]
+  tokens:
+    required: true
+    audience: https://gate.example/administration
+    issuers: [{ issuer: https://as.example, keys: as.jwks, algorithms: [ES256, RS256] }]
+    scopes: [{ scope: gate:read, role: viewer }, { scope: gate:change, role: operator }]
+)";
+
+TEST_F(ConfigTest, OperatorsWithTokens) {
+  const auto config = With(kBob, kTokens);
+  ASSERT_TRUE(config) << config.error().Text();
+  const auto& bob = config->operators.persons.at(1);
+  EXPECT_EQ(bob.certificates, (std::vector<std::string>{"bob-laptop", "bob-phone"}));
+  EXPECT_EQ(bob.subjects.at(0), (rest::TokenSubject{"https://as.example", "bob@corp"}));
+  const auto& tokens = config->operators.tokens;
+  ASSERT_TRUE(tokens);
+  EXPECT_TRUE(tokens->required);
+  EXPECT_EQ(tokens->issuers.at(0).keys, folder_ / "as.jwks");
+  EXPECT_EQ(tokens->issuers.at(0).claims.audiences.at(rest::TokenSettings::kInterface),
+            "https://gate.example/administration");
+  EXPECT_EQ(tokens->scopes.at("gate:change"), rest::Role::operator_);
+}
+
+TEST_F(ConfigTest, OperatorsThatCannotBe) {
+  struct Case {
+    const char* part;
+    const char* instead;
+    const char* where;
+  };
+  for (const Case& c : {
+           Case{"bob-phone", "alice", "rest.operators[1].certificates"},
+           Case{"bob-phone", "bob-laptop", "rest.operators[1].certificates"},
+           Case{"issuer: https://as.example, subject", "issuer: https://other.example, subject",
+                "rest.operators[1].subjects[0].issuer"},
+           Case{"subject: bob@corp }]", "subject: b }, { issuer: https://as.example, subject: b }]",
+                "rest.operators[1].subjects[1].subject"},
+           Case{"    audience: https://gate.example/administration\n", "", "rest.tokens.audience"},
+           Case{"role: operator }]", "role: root }]", "rest.tokens.scopes[1].role"},
+           Case{"gate:change", "gate:read", "rest.tokens.scopes[1].scope"},
+           Case{"gate:change", "\"gate change\"", "rest.tokens.scopes[1].scope"},
+           Case{"ES256, RS256", "HS256", "rest.tokens.issuers[0].algorithms"},
+           Case{"required", "require", "rest.tokens.require"},
+           Case{"certificates: [bob-laptop, bob-phone]\n      subjects: [{ issuer: "
+                "https://as.example, subject: bob@corp }]",
+                "certificates: []", "rest.operators[1].certificates"},
+       }) {
+    std::string text = kTokens;
+    const size_t at = text.find(c.part);
+    ASSERT_NE(at, std::string::npos) << c.part;
+    text.replace(at, std::string(c.part).size(), c.instead);
+    const auto config = With(kBob, text);
+    ASSERT_FALSE(config) << text;
+    EXPECT_NE(config.error().where.find(c.where), std::string::npos) << config.error().Text();
+  }
+  std::string without = kTokens;  // a subject, and nobody who could issue its token
+  without.erase(without.find("  tokens:"));
+  EXPECT_FALSE(With(kBob, without));
 }
 
 TEST_F(ConfigTest, AuditLogBesideTheStoreOrWhereItSays) {

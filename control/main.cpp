@@ -20,6 +20,8 @@
 #include "control/config.hpp"
 #include "control/core/gate.hpp"
 #include "control/hardening.hpp"
+#include "control/rest/approvals.hpp"
+#include "control/rest/operators.hpp"
 #include "control/rest/server.hpp"
 
 namespace portcullis {
@@ -35,10 +37,11 @@ void Rethrow(const std::exception_ptr& failure) {
 }
 
 // Until the timer is cancelled.
-asio::awaitable<void> WatchTime(Gate& gate, asio::steady_timer& each_second) {
+asio::awaitable<void> WatchTime(Gate& gate, AuditLog& audit, asio::steady_timer& each_second) {
   for (;;) {
     const auto now = audit::Stamp::Now();
     gate.CheckTime(std::chrono::floor<std::chrono::milliseconds>(now.wall), now.boot);
+    rest::ExpireApprovals(gate, audit, now.wall);
     each_second.expires_after(std::chrono::seconds(1));
     const auto [ended] = co_await each_second.async_wait(asio::as_tuple(asio::use_awaitable));
     if (ended) co_return;
@@ -69,7 +72,7 @@ Result<void> Run(const std::string& config_path) {
     asio::co_spawn(io, syslog->Run(), Rethrow);
   }
   asio::steady_timer each_second(io);
-  asio::co_spawn(io, WatchTime(gate, each_second), Rethrow);
+  asio::co_spawn(io, WatchTime(gate, *audit, each_second), Rethrow);
 
   admission::Sessions sessions(io.get_executor(), gate);
   asio::co_spawn(io, sessions.Run(), Rethrow);
@@ -81,7 +84,15 @@ Result<void> Run(const std::string& config_path) {
     asio::co_spawn(io, guard->Run(), Rethrow);
   }
 
-  rest::Context context{gate, *audit, sessions, syslog ? &*syslog : nullptr};
+  auto operators = rest::Operators::Create(
+      io.get_executor(), std::move(config->operators),
+      {[&](const model::Revocable& what) { return gate.denials().Has(what); },
+       [&] { return gate.clock() == TimeVerdict::stepped_back; },
+       [&](const std::string& text) { events.Tell("token_keys", text); }});
+  if (!operators) return tl::unexpected(operators.error());
+  (*operators)->Start();
+
+  rest::Context context{gate, *audit, sessions, **operators, syslog ? &*syslog : nullptr};
   auto server = rest::Server::Listen(io.get_executor(), config->rest, context);
   if (!server) return tl::unexpected(server.error());
 
@@ -100,6 +111,7 @@ Result<void> Run(const std::string& config_path) {
 
   // What still runs refers to the objects above, so it ends before they do.
   server->Stop();
+  (*operators)->Stop();
   link.Stop();
   if (guard) guard->Stop();
   sessions.Stop();

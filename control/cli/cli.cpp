@@ -15,7 +15,7 @@ Cli::Cli(std::ostream& out, std::ostream& err)
   app_.set_version_flag("--version", "portcullisctl " PORTCULLIS_VERSION);
   app_.add_flag("--json", json_, "Print JSON, for programs; problems go to standard error as JSON");
   app_.add_option("--config", flags_.config,
-                  "Settings: url, ca, certificate, key, server_name; default "
+                  "Settings: url, ca, certificate, key, server_name, token_file; default "
                   "~/.config/portcullis/ctl.yaml")
       ->type_name("FILE");
   app_.add_option("--url", flags_.values.url,
@@ -30,6 +30,9 @@ Cli::Cli(std::ostream& out, std::ostream& err)
                   "Name to expect in control's certificate, where it is not the URL's host; or "
                   "PORTCULLIS_SERVER_NAME")
       ->type_name("NAME");
+  app_.add_option("--token-file", flags_.values.token_file,
+                  "Access token to show beside your certificate; or PORTCULLIS_TOKEN_FILE")
+      ->type_name("FILE");
   app_.add_option("--timeout", timeout_seconds_, "For each step of a request; default 10")
       ->type_name("SECONDS")
       ->check(CLI::Range(0.001, 3600.0).description(""));
@@ -41,6 +44,7 @@ Cli::Cli(std::ostream& out, std::ostream& err)
   AddObserveCommands(*this);
   AddPolicyCommands(*this);
   AddResourceCommands(*this);
+  AddApprovalCommands(*this);
   AddAuditCommands(*this);
   AddHostCommands(*this);
   AddReferenceCommands(*this);

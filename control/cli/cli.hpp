@@ -53,6 +53,7 @@ class Cli {
 
 void AddResourceCommands(Cli& cli);   // interfaces, peers, policies, sas
 void AddPolicyCommands(Cli& cli);     // policy
+void AddApprovalCommands(Cli& cli);   // approvals
 void AddObserveCommands(Cli& cli);    // status, counters, events, pipeline
 void AddAuditCommands(Cli& cli);      // audit
 void AddHostCommands(Cli& cli);       // check-host

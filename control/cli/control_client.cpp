@@ -10,6 +10,7 @@
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/beast/ssl.hpp>
+#include <fstream>
 #include <optional>
 #include <utility>
 
@@ -42,6 +43,7 @@ struct ControlClient::Impl {
   asio::ssl::context tls{asio::ssl::context::tls_client};
   Url url;
   std::string server_name;
+  std::string authorization;  // empty: the certificate alone
   std::chrono::milliseconds timeout{};
   std::optional<Stream> stream;
   beast::flat_buffer buffer;
@@ -115,6 +117,7 @@ struct ControlClient::Impl {
     request.set(http::field::host,
                 fmt::format("{}{}{}:{}", v6 ? "[" : "", url.host, v6 ? "]" : "", url.port));
     request.set(http::field::user_agent, "portcullisctl");
+    if (!authorization.empty()) request.set(http::field::authorization, authorization);
     return request;
   }
 
@@ -145,6 +148,24 @@ struct ControlClient::Impl {
   }
 };
 
+namespace {
+
+// What stands in the file, a newline at its end aside.
+Outcome<std::string> Authorization(const std::string& path) {
+  if (path.empty()) return std::string();
+  std::ifstream file(path);
+  std::string token;
+  std::string more;
+  const bool one = static_cast<bool>(file >> token) && !(file >> more);
+  if (!one) {
+    return Fails(ExitCode::kUsage,
+                 fmt::format("{}: cannot be used as an access token: expected one word", path));
+  }
+  return "Bearer " + token;
+}
+
+}  // namespace
+
 Outcome<ControlClient> ControlClient::Create(const Settings& settings,
                                              std::chrono::milliseconds timeout) {
   const Outcome<Url> url = ParseUrl(settings.url);
@@ -153,6 +174,9 @@ Outcome<ControlClient> ControlClient::Create(const Settings& settings,
   impl->url = *url;
   impl->server_name = settings.server_name.empty() ? url->host : settings.server_name;
   impl->timeout = timeout;
+  auto authorization = Authorization(settings.token_file);
+  if (!authorization) return tl::unexpected(authorization.error());
+  impl->authorization = std::move(*authorization);
   SSL_CTX_set_min_proto_version(impl->tls.native_handle(), TLS1_2_VERSION);
   error_code error;
   const auto load = [&](const std::string& what, const std::string& path,

@@ -20,6 +20,7 @@ enum class ExitCode {
   kNotAllowed = 4,
   kServerError = 5,
   kDifference = 6,
+  kHeld = 7,
 };
 
 struct ExitCodeText {
@@ -36,6 +37,7 @@ inline constexpr auto kExitCodes = std::to_array<ExitCodeText>({
     {ExitCode::kNotAllowed, "not authenticated, in either direction, or not authorised"},
     {ExitCode::kServerError, "control failed, or the dataplane is away (5xx)"},
     {ExitCode::kDifference, "policy diff: there is a difference"},
+    {ExitCode::kHeld, "nothing changed yet: the change waits for another person's approval"},
 });
 
 /// Why a command did not end well. `problem` is the RFC 9457 body, where there is one.

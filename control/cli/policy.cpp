@@ -33,7 +33,7 @@ Outcome<ExitCode> Diff(Cli& cli, const std::string& file, ExitCode if_different)
   if (cli.json()) {
     cli.Print(*answer);
   } else {
-    cli.out() << (different ? RenderDifference(would) : "no difference\n")
+    cli.out() << (different ? RenderDifference(would) : "no difference\n") << RenderNeed(*answer)
               << RenderWarnings(At(*answer, "warnings"));
   }
   return different ? if_different : ExitCode::kOk;
@@ -42,9 +42,14 @@ Outcome<ExitCode> Diff(Cli& cli, const std::string& file, ExitCode if_different)
 Outcome<ExitCode> Apply(Cli& cli, const std::string& file) {
   const auto answer = Put(cli, file, false);
   if (!answer) return tl::unexpected(answer.error());
+  const ExitCode code = IsHeld(*answer) ? ExitCode::kHeld : ExitCode::kOk;
   if (cli.json()) {
     cli.Print(*answer);
-    return ExitCode::kOk;
+    return code;
+  }
+  if (code == ExitCode::kHeld) {
+    cli.out() << RenderHeld(*answer) << RenderWarnings(At(*answer, "warnings"));
+    return code;
   }
   cli.out() << RenderDifference(At(*answer, "changes"))
             << fmt::format("policy generation {} is {}\n", Number(*answer, "generation"),
@@ -60,8 +65,8 @@ Outcome<ExitCode> Apply(Cli& cli, const std::string& file) {
 void AddPolicyCommands(Cli& cli) {
   const auto arguments = std::make_shared<Arguments>();
   const auto show = [&cli] { return cli.Show("/v1/policy", ToYaml); };
-  CLI::App* group =
-      cli.Group("policy", "The whole policy (interfaces, peers, policies) as one document", show);
+  CLI::App* group = cli.Group(
+      "policy", "The whole policy (interfaces, peers, policies, approval) as one document", show);
   cli.Command(group, "show", "The policy, as YAML that apply takes; the same as no command", show);
   CLI::App* diff =
       cli.Command(group, "diff", "What apply would change; exits 6 if anything",

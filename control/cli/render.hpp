@@ -26,6 +26,14 @@ std::string RenderDifference(const nlohmann::json& difference);
 bool IsDifference(const nlohmann::json& difference);
 std::string RenderWarnings(const nlohmann::json& warnings);
 
+/// PendingChanges, as a table.
+std::string RenderApprovals(const nlohmann::json& items);
+/// An answer that says that a change was not made but waits for another person.
+bool IsHeld(const nlohmann::json& answer);
+/// After a dry run: who would have to agree; "" when nobody.
+std::string RenderNeed(const nlohmann::json& answer);
+std::string RenderHeld(const nlohmann::json& answer);
+
 /// One line.
 std::string RenderEvent(const nlohmann::json& event);
 

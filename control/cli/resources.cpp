@@ -79,7 +79,10 @@ void Report(Cli& cli, const json& answer, const std::string& done, bool dry_run)
   if (dry_run) {
     const json& would = At(answer, "would");
     cli.out() << (IsDifference(would) ? "would change:\n" + RenderDifference(would)
-                                      : "would change nothing\n");
+                                      : "would change nothing\n")
+              << RenderNeed(answer);
+  } else if (IsHeld(answer)) {
+    cli.out() << RenderHeld(answer);
   } else {
     const bool later = answer.contains("in_force") && !Flag(answer, "in_force");
     cli.out() << done << (later ? " (stored; in force once the dataplane is back)" : "") << '\n';
@@ -94,7 +97,7 @@ Outcome<ExitCode> Write(Cli& cli, Verb verb, const std::string& target, const js
   const auto answer = (*control)->Send(verb, target, body);
   if (!answer) return tl::unexpected(answer.error());
   Report(cli, *answer, done, dry_run);
-  return ExitCode::kOk;
+  return IsHeld(*answer) ? ExitCode::kHeld : ExitCode::kOk;
 }
 
 // The file holds one resource, a list of them, or what `list --json` prints.
@@ -119,6 +122,9 @@ Outcome<ExitCode> Add(Cli& cli, const Collection& collection, const Arguments& a
               Target(collection, arguments.replace ? name : "", "", arguments.dry_run), item,
               fmt::format("{} {} {}", collection.one, name, arguments.replace ? "is set" : "added"),
               arguments.dry_run);
+    // The first that waits ends it too: what follows may rest on it, and would wait on a policy
+    // that is gone when the first is made.
+    if (outcome && *outcome == ExitCode::kHeld) return outcome;
     if (outcome) continue;
     Failure failure = outcome.error();
     failure.text = fmt::format("{} {}: {}", collection.one, name, failure.text);

@@ -27,6 +27,7 @@ constexpr auto kNames = std::to_array<Name>({
     {"certificate", "PORTCULLIS_CERT", &Settings::certificate, true},
     {"key", "PORTCULLIS_KEY", &Settings::key, true},
     {"server_name", "PORTCULLIS_SERVER_NAME", &Settings::server_name, false},
+    {"token_file", "PORTCULLIS_TOKEN_FILE", &Settings::token_file, true},
 });
 
 std::string DefaultFile() {
@@ -53,8 +54,8 @@ Outcome<void> FromFile(const std::string& path, Settings& settings) {
                                    [&key = key](const Name& n) { return n.key == key; });
     if (name == kNames.end()) {
       return Fails(ExitCode::kUsage,
-                   fmt::format("{}: unknown setting '{}'; expected url, ca, certificate, key or "
-                               "server_name",
+                   fmt::format("{}: unknown setting '{}'; expected url, ca, certificate, key, "
+                               "server_name or token_file",
                                path, key));
     }
     if (!value.is_string()) {

@@ -13,17 +13,19 @@ struct Settings {
   std::string certificate;  // PEM file: who we are
   std::string key;          // PEM file
   std::string server_name;  // to look for in control's certificate; empty: the URL's host
+  std::string token_file;   // access token to show beside the certificate; empty: none
 };
 
 /// What the command line said; empty: nothing.
 struct SettingsFlags {
   std::string config;
-  Settings values{.url = {}, .ca = {}, .certificate = {}, .key = {}, .server_name = {}};
+  Settings values{
+      .url = {}, .ca = {}, .certificate = {}, .key = {}, .server_name = {}, .token_file = {}};
 };
 
-/// Command line before environment (PORTCULLIS_URL, _CA, _CERT, _KEY, _SERVER_NAME) before file.
-/// The file is `config`, or ~/.config/portcullis/ctl.yaml where it exists; paths in it are relative
-/// to it.
+/// Command line before environment (PORTCULLIS_URL, _CA, _CERT, _KEY, _SERVER_NAME, _TOKEN_FILE)
+/// before file. The file is `config`, or ~/.config/portcullis/ctl.yaml where it exists; paths in it
+/// are relative to it.
 Outcome<Settings> LoadSettings(const SettingsFlags& flags);
 
 struct Url {

@@ -14,7 +14,7 @@ class SettingsTest : public testing::Test {
   SettingsTest() {
     std::string pattern = std::filesystem::temp_directory_path() / "ctl-XXXXXX";
     folder_ = mkdtemp(pattern.data());
-    for (const char* name : {"URL", "CA", "CERT", "KEY", "SERVER_NAME"}) {
+    for (const char* name : {"URL", "CA", "CERT", "KEY", "SERVER_NAME", "TOKEN_FILE"}) {
       unsetenv((std::string("PORTCULLIS_") + name).c_str());
     }
     setenv("XDG_CONFIG_HOME", folder_.c_str(), 1);
@@ -41,12 +41,17 @@ TEST_F(SettingsTest, PathsInTheFileAreRelativeToIt) {
   ASSERT_TRUE(settings) << settings.error().text;
   EXPECT_EQ(settings->ca, (folder_ / "sub/ca.pem").string());
   EXPECT_EQ(settings->certificate, "/etc/alice.pem");
+  EXPECT_EQ(settings->token_file, "");
+  const std::string with_token = std::string(kWhole) + "token_file: token\n";
+  EXPECT_EQ(LoadSettings({.config = Write("sub/ctl.yaml", with_token), .values = {}})->token_file,
+            (folder_ / "sub/token").string());
 }
 
 TEST_F(SettingsTest, FlagsBeforeEnvironmentBeforeFile) {
   SettingsFlags flags{
       .config = Write("ctl.yaml", std::string(kWhole) + "url: https://file:1\n"),
-      .values = {.url = {}, .ca = {}, .certificate = {}, .key = {}, .server_name = {}}};
+      .values = {
+          .url = {}, .ca = {}, .certificate = {}, .key = {}, .server_name = {}, .token_file = {}}};
   EXPECT_EQ(LoadSettings(flags)->url, "https://file:1");
   setenv("PORTCULLIS_URL", "https://env:1", 1);
   setenv("PORTCULLIS_KEY", "env.key", 1);
@@ -59,7 +64,8 @@ TEST_F(SettingsTest, FlagsBeforeEnvironmentBeforeFile) {
 TEST_F(SettingsTest, TheDefaultFileIsFound) {
   SettingsFlags none{
       .config = {},
-      .values = {.url = {}, .ca = {}, .certificate = {}, .key = {}, .server_name = {}}};
+      .values = {
+          .url = {}, .ca = {}, .certificate = {}, .key = {}, .server_name = {}, .token_file = {}}};
   EXPECT_FALSE(LoadSettings(none));
   Write("portcullis/ctl.yaml", kWhole);
   EXPECT_TRUE(LoadSettings(none));

@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_set>
@@ -24,6 +25,7 @@
 #include "control/core/turn.hpp"
 #include "control/events/events.hpp"
 #include "control/link/link.hpp"
+#include "control/model/approval.hpp"
 #include "control/model/sa.hpp"
 #include "control/model/types.hpp"
 #include "control/registry/store.hpp"
@@ -49,9 +51,11 @@ class Gate {
   struct Change {
     nlohmann::json difference;
     std::vector<model::Warning> warnings;
-    uint64_t generation = 0;  // of the policy, afterwards
-    bool in_force = false;    // the dataplane has it
-    std::string fingerprint;  // of an SA's key
+    uint64_t generation = 0;              // of the policy, afterwards
+    bool in_force = false;                // the dataplane has it
+    std::string fingerprint;              // of an SA's key
+    std::optional<model::Cover> cover{};  // another person must agree
+    bool held = false;                    // and nobody has: nothing was changed
   };
   using Changed = boost::asio::awaitable<Result<Change>>;
 
@@ -59,6 +63,8 @@ class Gate {
   struct Wish {
     std::string operator_name;
     bool dry_run = false;
+    /// Another person has agreed to this, on the policy of that generation and no other.
+    std::optional<uint64_t> approved_on{};
   };
 
   /// `edit` makes the wanted document from the present one; it runs when it is this change's turn.
@@ -102,6 +108,8 @@ class Gate {
   /// Why it has not, when it is there; may be empty.
   [[nodiscard]] const std::string& sync_error() const { return sync_error_; }
   [[nodiscard]] bool StoreHealthy() { return store_.Healthy(); }
+  /// For what is stored but no part of what control pushes: changes that wait for approval.
+  [[nodiscard]] Store& store() { return store_; }
   [[nodiscard]] DataplaneLink& link() { return link_; }
   [[nodiscard]] Events& events() { return events_; }
 
@@ -118,6 +126,7 @@ class Gate {
   Later<void> ResumeSas();
   Later<std::vector<steer::SaState>> ListSas(bool with_keys);
   Result<void> SasKeepTheirPeers(const model::Document& wanted) const;
+  [[nodiscard]] Result<void> IsStillTheBase(const Wish& wish) const;
   Result<void> CheckSa(const model::Sa& sa, const std::string& replaces);
   Later<void> TakeOut(std::vector<std::string> ids);
   void Hold(model::Sa sa);

@@ -97,8 +97,19 @@ Result<void> Gate::SasKeepTheirPeers(const model::Document& wanted) const {
   return {};
 }
 
+// Whoever agreed has seen what the change does to one policy; to another it may do something else.
+Result<void> Gate::IsStillTheBase(const Wish& wish) const {
+  if (!wish.approved_on || *wish.approved_on == generation_) return {};
+  return tl::unexpected(Error{ErrorKind::kConflict,
+                              "the policy has changed since this was asked for: ask anew",
+                              {},
+                              fmt::format("generation {}", *wish.approved_on),
+                              fmt::format("generation {}", generation_)});
+}
+
 Gate::Changed Gate::Apply(Edit edit, Wish wish) {
   const auto held = co_await turn_.Take();
+  if (auto base = IsStillTheBase(wish); !base) co_return tl::unexpected(base.error());
   auto wanted = edit(document_);
   if (!wanted) co_return tl::unexpected(wanted.error());
   auto warnings = model::Validate(*wanted, lab_);
@@ -107,7 +118,9 @@ Gate::Changed Gate::Apply(Edit edit, Wish wish) {
   model::SortByName(*wanted);
 
   Change change{model::DifferenceOf(document_, *wanted), *warnings, generation_, InSync(), {}};
-  if (wish.dry_run || model::IsEmpty(change.difference)) co_return change;
+  change.cover = model::CoverOf(document_.approval, change.difference);
+  change.held = change.cover && !wish.dry_run && !wish.approved_on;
+  if (wish.dry_run || change.held || model::IsEmpty(change.difference)) co_return change;
 
   const uint64_t next = NextGeneration();
   const bool pushes = link_.ready();

@@ -105,6 +105,7 @@ Gate::Changed Gate::Revoke(model::Denial denial, Wish wish) {
 
 Gate::Changed Gate::Readmit(model::Revocable what, Wish wish) {
   const auto held = co_await turn_.Take();
+  if (auto base = IsStillTheBase(wish); !base) co_return tl::unexpected(base.error());
   const bool denied = denials_.Has(what);
   if (!denied && !IsThere(document_, what)) {
     co_return Fail(ErrorKind::kNotFound, fmt::format("there is no {}", Text(what)));
@@ -112,7 +113,9 @@ Gate::Changed Gate::Readmit(model::Revocable what, Wish wish) {
   Change change{
       model::OneDifference("removed", "revocation", what.id), {}, generation_, InSync(), {}};
   if (!denied) change.difference = model::DifferenceOf(document_, document_);  // nothing
-  if (wish.dry_run || !denied) co_return change;
+  change.cover = model::CoverOf(document_.approval, change.difference);
+  change.held = change.cover && !wish.dry_run && !wish.approved_on;
+  if (wish.dry_run || change.held || !denied) co_return change;
 
   if (auto stored = store_.Admit(what); !stored) co_return tl::unexpected(stored.error());
   ++epoch_;

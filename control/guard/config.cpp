@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <map>
 
+#include "control/identity/token/issuer_section.hpp"
 #include "control/identity/token/url.hpp"
 #include "control/model/fields.hpp"
 #include "dataplane/yaml_section.hpp"
@@ -232,33 +233,7 @@ void ReadIssuers(Reader& in, const Section& root) {
       one.Refuse("name", "the same interface twice", "each once");
     }
   }
-  const auto issuers = RequiredItems(root, "issuers", "who issues the peers' tokens",
-                                     {"issuer", "keys", "keys_ca", "algorithms"});
-  for (size_t i = 0; i < issuers.size(); ++i) {
-    const Section& one = issuers[i];
-    identity::IssuerConfig issuer;
-    issuer.claims.issuer = Required(one, "issuer", "what iss will be");
-    issuer.claims.audiences = audiences;
-    const std::string keys = Required(one, "keys", "an https URL or a file");
-    issuer.keys = keys.find("://") == std::string::npos ? in.FromHere(keys) : keys;
-    if (one.Has("keys_ca")) issuer.keys_ca = in.FromHere(Required(one, "keys_ca", "a PEM file"));
-    issuer.algorithms = {identity::Algorithm::es256};
-    one.ReadList("algorithms", issuer.algorithms,
-                 [](const std::string& text) -> Result<identity::Algorithm> {
-                   if (const auto found = identity::AlgorithmOf(text)) return *found;
-                   return Invalid("", "not an algorithm", "one of RS256, PS256, ES256, ES384");
-                 });
-    if (const auto good = identity::Check(issuer, fmt::format("issuers[{}]", i)); !good) {
-      one.Refuse("issuer", good.error().where + ": " + good.error().message, good.error().expected);
-    }
-    const auto same = [&](const auto& other) {
-      return other.claims.issuer == issuer.claims.issuer;
-    };
-    if (std::ranges::any_of(in.config.issuers, same)) {
-      one.Refuse("issuer", "the same issuer twice", "each once");
-    }
-    in.config.issuers.push_back(std::move(issuer));
-  }
+  in.config.issuers = identity::ReadIssuers(root, in.folder, audiences);
 }
 
 GuardConfig Read(const std::string& path) {

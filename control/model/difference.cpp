@@ -59,6 +59,7 @@ json DifferenceOf(const Document& before, const Document& after) {
   Compare("interface", before.interfaces, after.interfaces, out);
   Compare("peer", before.peers, after.peers, out);
   Compare("policy", before.policies, after.policies, out);
+  Compare("approval", before.approval, after.approval, out);
   return out;
 }
 

@@ -18,6 +18,8 @@ constexpr uint64_t kMostRate = uint64_t{1} << 53U;
 constexpr uint64_t kMostBurstMs = 10000;
 constexpr uint64_t kLeastGrant = 60;  // seconds
 constexpr uint64_t kMostGrant = 86400;
+constexpr uint64_t kLeastApproval = 60;  // seconds
+constexpr uint64_t kMostApproval = 30UL * 86400;
 
 ServicePorts ReadServicePorts(const json& value, const std::string& where,
                               std::optional<Error>& error) {
@@ -190,13 +192,39 @@ Result<Policy> ParsePolicy(const json& value, const std::string& where) {
   return Checked(std::move(p), error);
 }
 
+Result<ApprovalRule> ParseApprovalRule(const json& value, const std::string& where) {
+  std::optional<Error> error;
+  Fields fields(value, where, error);
+  ApprovalRule rule;
+  rule.name = fields.Name("name");
+  fields.Each("changes", required, [&](const json& element, const std::string& at) {
+    const auto named = std::ranges::find_if(
+        kApprovedChanges, [&](const auto& choice) { return element == choice.first; });
+    if (named != kApprovedChanges.end()) {
+      rule.changes.push_back(named->second);
+    } else if (!error) {
+      error = Error{ErrorKind::kInvalid, "not a kind of change", at,
+                    "one of interfaces, peers, policies, readmission", Describe(element)};
+    }
+  });
+  rule.expires_seconds = static_cast<uint32_t>(
+      fields.Number("expires_seconds", kLeastApproval, kMostApproval, kApprovalSeconds));
+  fields.RefuseOthers();
+  return Checked(std::move(rule), error);
+}
+
+bool SaysApproval(const json& document) {
+  return document.is_object() && document.contains("approval");
+}
+
 Result<Document> ParseDocument(const json& value) {
   std::optional<Error> error;
   Fields fields(value, "", error);
   Document d;
   // An absent list is not an empty one: that would remove everything by oversight.
-  const auto read = [&](const char* field, auto parse, auto& into) {
-    if (fields.Find(field, required) == nullptr) return;
+  const auto read = [&](const char* field, auto parse, auto& into,
+                        Fields::Presence presence = required) {
+    if (fields.Find(field, presence) == nullptr) return;
     fields.Each(field, optional, [&](const json& element, const std::string& where) {
       auto parsed = parse(element, where);
       if (parsed) {
@@ -209,6 +237,7 @@ Result<Document> ParseDocument(const json& value) {
   read("interfaces", ParseInterface, d.interfaces);
   read("peers", ParsePeer, d.peers);
   read("policies", ParsePolicy, d.policies);
+  read("approval", ParseApprovalRule, d.approval, optional);
   fields.RefuseOthers();
   return Checked(std::move(d), error);
 }
@@ -269,14 +298,24 @@ json ToJson(const Policy& p) {
   return out;
 }
 
+json ToJson(const ApprovalRule& rule) {
+  json changes = json::array();
+  for (const auto change : rule.changes) changes.push_back(TextOf(kApprovedChanges, change));
+  return {{"name", rule.name},
+          {"changes", std::move(changes)},
+          {"expires_seconds", rule.expires_seconds}};
+}
+
 json ToJson(const Document& d) {
   const auto all = [](const auto& resources) {
     json out = json::array();
     for (const auto& r : resources) out.push_back(ToJson(r));
     return out;
   };
-  return {
+  json out = {
       {"interfaces", all(d.interfaces)}, {"peers", all(d.peers)}, {"policies", all(d.policies)}};
+  if (!d.approval.empty()) out["approval"] = all(d.approval);
+  return out;
 }
 
 json ToJson(const std::vector<Warning>& warnings) {

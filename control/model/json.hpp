@@ -14,11 +14,17 @@ class Fields;
 Result<Interface> ParseInterface(const nlohmann::json& value, const std::string& where = {});
 Result<Peer> ParsePeer(const nlohmann::json& value, const std::string& where = {});
 Result<Policy> ParsePolicy(const nlohmann::json& value, const std::string& where = {});
+Result<ApprovalRule> ParseApprovalRule(const nlohmann::json& value, const std::string& where = {});
+/// The approval rules may be absent: see SaysApproval().
 Result<Document> ParseDocument(const nlohmann::json& value);
+/// Without them a document leaves the rules in force as they are: an older tool that knows none
+/// must not seem to remove them.
+bool SaysApproval(const nlohmann::json& document);
 
 nlohmann::json ToJson(const Interface& interface);
 nlohmann::json ToJson(const Peer& peer);
 nlohmann::json ToJson(const Policy& policy);
+nlohmann::json ToJson(const ApprovalRule& rule);
 nlohmann::json ToJson(const Document& document);
 nlohmann::json ToJson(const Rate& rate);
 nlohmann::json ToJson(const std::vector<Warning>& warnings);

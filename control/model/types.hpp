@@ -153,10 +153,31 @@ struct Policy {
   SecondPlace second_place = SecondPlace::replace;
 };
 
+/// What a second person can be asked for. Revoking is not among it: it only ever closes, and must
+/// be possible at once. Nor are keys installed by hand, which could not wait without being kept.
+enum class ApprovedChange : uint8_t { interfaces, peers, policies, readmission };
+inline constexpr Choices<ApprovedChange, 4> kApprovedChanges = {
+    {{"interfaces", ApprovedChange::interfaces},
+     {"peers", ApprovedChange::peers},
+     {"policies", ApprovedChange::policies},
+     {"readmission", ApprovedChange::readmission}}};
+
+/// One day, unless a rule says otherwise.
+inline constexpr uint32_t kApprovalSeconds = 86400;
+
+/// Such changes are made when another person has agreed. Where there is one rule, changing or
+/// removing any is such a change as well.
+struct ApprovalRule {
+  std::string name;
+  std::vector<ApprovedChange> changes;
+  uint32_t expires_seconds = kApprovalSeconds;  // how long a change waits for the other person
+};
+
 struct Document {
   std::vector<Interface> interfaces;
   std::vector<Peer> peers;
   std::vector<Policy> policies;
+  std::vector<ApprovalRule> approval;
 };
 
 /// Something that is admitted, but that the operator should know.

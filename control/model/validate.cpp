@@ -205,7 +205,8 @@ Result<Warnings> Validate(const Document& d, bool lab) {
   Warnings warnings;
   for (const auto& outcome :
        {UniqueNames("interfaces", "interface", d.interfaces), UniqueNames("peers", "peer", d.peers),
-        UniqueNames("policies", "policy", d.policies), CheckInterfaces(d, lab, warnings),
+        UniqueNames("policies", "policy", d.policies),
+        UniqueNames("approval", "approval rule", d.approval), CheckInterfaces(d, lab, warnings),
         CheckPeers(d), CheckPolicies(d)}) {
     if (!outcome) return tl::unexpected(outcome.error());
   }
@@ -217,6 +218,7 @@ void SortByName(Document& d) {
   std::sort(d.interfaces.begin(), d.interfaces.end(), by_name);
   std::sort(d.peers.begin(), d.peers.end(), by_name);
   std::sort(d.policies.begin(), d.policies.end(), by_name);
+  std::sort(d.approval.begin(), d.approval.end(), by_name);
 }
 
 }  // namespace portcullis::model

@@ -57,7 +57,16 @@ constexpr const char* kVersion2 = R"(
     one INTEGER PRIMARY KEY CHECK (one = 1), mark INTEGER NOT NULL, boot_id TEXT NOT NULL,
     time_offset INTEGER NOT NULL, forward_since INTEGER) STRICT;
 )";
-constexpr std::array kVersions{kVersion1, kVersion2};
+// Changes that wait for another person. Ids are never used again: whoever approves number 7 means
+// the 7 that he has seen.
+constexpr const char* kVersion3 = R"(
+  CREATE TABLE pending_change (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, method TEXT NOT NULL, path TEXT NOT NULL,
+    body TEXT NOT NULL, digest TEXT NOT NULL, base_generation INTEGER NOT NULL,
+    rules TEXT NOT NULL, requested_by TEXT NOT NULL, requested INTEGER NOT NULL,
+    expires INTEGER NOT NULL) STRICT;
+)";
+constexpr std::array kVersions{kVersion1, kVersion2, kVersion3};
 constexpr auto kSchemaVersion = static_cast<int64_t>(kVersions.size());
 }  // namespace
 
@@ -181,9 +190,10 @@ Result<Store::Policy> Store::ReadPolicy() {
       return {};
     };
     const auto read =
-        kind == "interface" ? add(model::ParseInterface(body, where), policy.document.interfaces)
-        : kind == "peer"    ? add(model::ParsePeer(body, where), policy.document.peers)
-                            : add(model::ParsePolicy(body, where), policy.document.policies);
+        kind == "interface"  ? add(model::ParseInterface(body, where), policy.document.interfaces)
+        : kind == "peer"     ? add(model::ParsePeer(body, where), policy.document.peers)
+        : kind == "approval" ? add(model::ParseApprovalRule(body, where), policy.document.approval)
+                             : add(model::ParsePolicy(body, where), policy.document.policies);
     if (!read) return tl::unexpected(read.error());
   }
   return policy;
@@ -194,6 +204,7 @@ Result<void> Store::WriteResources(const model::Document& document) {
   for (const auto& r : document.interfaces) wanted[{"interface", r.name}] = ToJson(r).dump();
   for (const auto& r : document.peers) wanted[{"peer", r.name}] = ToJson(r).dump();
   for (const auto& r : document.policies) wanted[{"policy", r.name}] = ToJson(r).dump();
+  for (const auto& r : document.approval) wanted[{"approval", r.name}] = ToJson(r).dump();
 
   // Only what differs is written: a document may have thousands of peers.
   std::vector<std::pair<std::string, std::string>> gone;

@@ -6,12 +6,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/result.hpp"
+#include "control/model/approval.hpp"
 #include "control/model/denial.hpp"
 #include "control/model/time_guard.hpp"
 #include "control/model/types.hpp"
@@ -63,6 +65,17 @@ class Store {
   /// Forgets what has expired by `now`, and how many that were; nothing unless the time guard says
   /// that the clock is right: set forward, it would forget what is still valid.
   Result<size_t> Prune(TimeVerdict clock, TimeGuard::Wall now);
+
+  // ---- what waits for another person (store_pending.cpp)
+
+  /// Its id. kExhausted: too many wait already, in all or from this person.
+  Result<uint64_t> AddPending(const model::PendingChange& change);
+  /// The oldest first.
+  Result<std::vector<model::PendingChange>> ReadPending();
+  Result<std::vector<model::PendingChange>> ExpiredPending(model::PendingChange::Time now);
+  Result<std::optional<model::PendingChange>> FindPending(uint64_t id);
+  /// False: it was not there.
+  Result<bool> RemovePending(uint64_t id);
 
   /// TimeGuard::State{} when none was ever written.
   Result<TimeGuard::State> ReadTimeGuard();

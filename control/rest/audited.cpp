@@ -39,6 +39,16 @@ Audited::Audited(Context& context, const Request& request)
   entry_.subject = request.path.substr(0, kMostText);
   if (!request.body.empty()) entry_.digest = audit::Hex(audit::Sha256({request.body}));
   entry_.detail = {{"role", RoleName(request.who.role)}, {"certificate", request.who.certificate}};
+  const Operator& who = request.who;
+  if (who.common_name != who.name) entry_.detail["common_name"] = who.common_name;
+  if (who.token) {
+    entry_.detail["token"] = {
+        {"issuer", who.token->issuer}, {"subject", who.token->subject}, {"id", who.token->jti}};
+  }
+  if (request.approved) {
+    entry_.detail["approval"] = request.approved->change;
+    entry_.detail["approved_by"] = request.approved->by;
+  }
 }
 
 Result<void> Audited::Begin() {
@@ -51,10 +61,12 @@ Result<void> Audited::Begin() {
 }
 
 void Audited::End(const Response& response) {
-  const bool refused =
-      response.status >= kFirstError && (!reads_ || response.status == kForbidden.status);
+  const bool may_not =
+      response.status == kForbidden.status || response.status == kUnauthorized.status;
+  const bool refused = response.status >= kFirstError && (!reads_ || may_not);
   if (!begun_ && !refused) return;
-  entry_.outcome = OutcomeOf(response.status);
+  entry_.outcome = response.held ? audit::kHeld : OutcomeOf(response.status);
+  for (const auto& [name, value] : response.audit) entry_.detail[name] = value;
   entry_.detail["status"] = response.status;
   const auto number = context_.audit.Append(entry_);
   if (number) return;

@@ -6,6 +6,7 @@
 #include "control/registry/audit/log.hpp"
 #include "control/rest/observe.hpp"
 #include "control/rest/openapi.hpp"
+#include "control/rest/operators.hpp"
 #include "control/rest/routes.hpp"
 #include "control/rest/version.hpp"
 
@@ -98,6 +99,11 @@ Answer GetStatus(Context& context, Request& request) {
   for (const auto& i : document.interfaces) {
     if (i.protection == model::Protection::none) bypasses.push_back(i.name);
   }
+  auto warnings = gate.Warnings();
+  if (!document.approval.empty() && context.operators.CountOf(Role::operator_) < 2) {
+    warnings.push_back({"approval", document.approval.front().name,
+                        "nobody can approve: the configuration has fewer than two operators"});
+  }
   const auto up = std::chrono::steady_clock::now() - context.started;
   co_return Json(200,
                  {{"version", kVersion},
@@ -117,7 +123,7 @@ Answer GetStatus(Context& context, Request& request) {
                   {"dataplane", std::move(dataplane)},
                   {"revoked_peers", gate.denials().Peers()},
                   {"bypasses", std::move(bypasses)},
-                  {"warnings", model::ToJson(gate.Warnings())}});
+                  {"warnings", model::ToJson(warnings)}});
 }
 
 Answer GetCounters(Context& context, Request& request) {
@@ -182,7 +188,7 @@ Answer GetReadiness(Context& context, Request&) {
 }
 
 Answer GetOpenapi(Context&, Request&) {
-  co_return Response{200, "application/yaml", std::string(kOpenapi), {}, {}};
+  co_return Response{200, "application/yaml", std::string(kOpenapi), {}, {}, {}, {}};
 }
 
 }  // namespace portcullis::rest

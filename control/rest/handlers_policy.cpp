@@ -155,7 +155,7 @@ Answer Write(const Kind<T>& kind, Context& context, Request& request, bool creat
   if (!change) {
     co_return Refused(own.empty() ? change.error() : PointIntoBody(change.error(), own), request);
   }
-  Response response = Json(wish.dry_run || existed ? 200 : 201, ToJson(*change, wish.dry_run));
+  Response response = AnswerTo(*change, wish.dry_run, wish.dry_run || existed ? 200 : 201);
   if (response.status == 201) {
     response.headers.emplace_back("Location", fmt::format("/v1/{}/{}", kind.list, name));
   }
@@ -180,7 +180,7 @@ Answer Delete(const Kind<T>& kind, Context& context, Request& request) {
   };
   const Gate::Wish wish = WishOf(request);
   const auto change = co_await context.gate.Apply(edit, wish);
-  if (change) co_return Json(200, ToJson(*change, wish.dry_run));
+  if (change) co_return AnswerTo(*change, wish.dry_run);
   Error error = PointIntoBody(change.error(), "");
   // What remains would be invalid without it: it is in use.
   if (error.kind == ErrorKind::kInvalid) error.kind = ErrorKind::kConflict;
@@ -246,16 +246,18 @@ Answer PutPolicyDocument(Context& context, Request& request) {
   if (!body) co_return Malformed(body.error(), request);
   auto parsed = model::ParseDocument(*body);
   if (!parsed) co_return Problem(parsed.error(), request.path);
+  const bool says_approval = model::SaysApproval(*body);
   const Gate::Edit edit = [&](const model::Document& now) -> Result<model::Document> {
     if (auto r = CheckIfMatch(request.if_match, model::ToJson(now)); !r) {
       return tl::unexpected(r.error());
     }
+    if (!says_approval) parsed->approval = now.approval;
     return std::move(*parsed);
   };
   const Gate::Wish wish = WishOf(request);
   const auto change = co_await context.gate.Apply(edit, wish);
   if (!change) co_return Refused(change.error(), request);
-  co_return Json(200, ToJson(*change, wish.dry_run));
+  co_return AnswerTo(*change, wish.dry_run);
 }
 
 }  // namespace portcullis::rest

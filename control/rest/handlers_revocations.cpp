@@ -7,6 +7,8 @@
 #include "control/identity/certificate.hpp"
 #include "control/model/fields.hpp"
 #include "control/model/json.hpp"
+#include "control/registry/audit/log.hpp"
+#include "control/rest/approvals.hpp"
 #include "control/rest/routes.hpp"
 
 namespace portcullis::rest {
@@ -80,6 +82,33 @@ Result<Wanted> Read(const json& body) {
   return wanted;
 }
 
+// What a waiting change would let in again, if it is of that kind.
+std::optional<Revocable> ReadmittedBy(const model::PendingChange& change) {
+  constexpr std::string_view kBefore = "/v1/peers/";
+  constexpr std::string_view kAfter = "/revoke";
+  const std::string_view path = change.path;
+  if (path.starts_with(kBefore) && path.ends_with(kAfter)) {
+    const size_t length = path.size() - kBefore.size() - kAfter.size();
+    return Revocable{Revocable::Kind::peer, "", std::string(path.substr(kBefore.size(), length))};
+  }
+  if (path != "/v1/revocations") return {};
+  const auto body = model::ParseJson(change.body);
+  const auto wanted = body ? Read(*body) : tl::unexpected(body.error());
+  if (!wanted) return {};
+  return wanted->denial.what;
+}
+
+// Who asked to let it in again did not know what its revocation, again, is for.
+void DropReadmissions(Context& context, const Revocable& what) {
+  const auto waiting = context.gate.store().ReadPending();
+  if (!waiting) return;
+  for (const auto& change : *waiting) {
+    if (ReadmittedBy(change) != what) continue;
+    Drop(context.gate, context.audit, change, "supersede",
+         fmt::format("is dropped: {} was revoked again", Text(what)));
+  }
+}
+
 Answer Enforce(Context& context, const Request& request, Wanted wanted) {
   const Gate::Wish wish = WishOf(request);
   const Revocable what = wanted.denial.what;
@@ -90,8 +119,9 @@ Answer Enforce(Context& context, const Request& request, Wanted wanted) {
     change = co_await context.gate.Readmit(what, wish);
   }
   if (!change) co_return Problem(change.error(), request.path);
-  if (wish.dry_run) co_return Json(200, ToJson(*change, true));
+  if (wish.dry_run || change->held) co_return AnswerTo(*change, wish.dry_run);
   if (wanted.revoked) {
+    DropReadmissions(context, what);
     const bool ended = co_await context.sessions.Enforce();
     change->in_force = change->in_force && ended;
     if (!change->in_force) {

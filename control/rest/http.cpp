@@ -34,7 +34,7 @@ const ProblemType& TypeOf(ErrorKind kind) {
 }  // namespace
 
 Response Json(unsigned status, const json& body) {
-  return {status, "application/json", Dump(body), {}, {}};
+  return {status, "application/json", Dump(body), {}, {}, {}, {}};
 }
 
 Response Problem(const ProblemType& type, const Error& error, const std::string& instance) {
@@ -46,7 +46,7 @@ Response Problem(const ProblemType& type, const Error& error, const std::string&
   if (!error.where.empty()) body["field"] = error.where;
   if (!error.expected.empty()) body["expected"] = error.expected;
   if (!error.found.empty()) body["found"] = error.found;
-  return {type.status, "application/problem+json", Dump(body), {}, {}};
+  return {type.status, "application/problem+json", Dump(body), {}, {}, {}, {}};
 }
 
 Response Problem(const Error& error, const std::string& instance) {

@@ -2,6 +2,7 @@
 // need no Beast.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -14,10 +15,30 @@ namespace portcullis::rest {
 
 enum class Role { none, viewer, operator_ };
 
+/// The access token that an operator showed beside his certificate; never the token itself.
+struct TokenUse {
+  std::string issuer;
+  std::string subject;
+  std::string jti;
+};
+
+/// Who asks. Two with the same name are the same person, whatever he showed.
 struct Operator {
-  std::string name;  // subject CN of the client certificate
+  std::string name;  // as configured; of somebody who is not, the subject CN of his certificate
   Role role = Role::none;
   std::string certificate;  // its SHA-256, hex
+  std::string common_name;  // its subject CN
+  std::optional<TokenUse> token;
+  /// WWW-Authenticate (RFC 6750 3) for what needs a greater role, where another token would give
+  /// it.
+  std::string challenge;
+};
+
+/// A change that another person has agreed to.
+struct Approved {
+  uint64_t change = 0;  // its number
+  uint64_t base_generation = 0;
+  std::string by;
 };
 
 struct Request {
@@ -30,6 +51,14 @@ struct Request {
   std::string body;           // wiped when the request is done
   Operator who;
   std::string name;  // what stands for {name} or {id} in the route
+  std::optional<Approved> approved;
+};
+
+/// A change that was not made: it needs another person.
+struct Held {
+  std::vector<std::string> rules;
+  uint32_t expires_seconds = 0;
+  uint64_t base_generation = 0;
 };
 
 struct Response {
@@ -44,6 +73,9 @@ struct Response {
     bool follow = true;
   };
   std::optional<Stream> stream;
+
+  std::optional<Held> held;                                // Dispatch() turns it into an answer
+  std::vector<std::pair<std::string, std::string>> audit;  // for the record of the outcome
 };
 
 Response Json(unsigned status, const nlohmann::json& body);
@@ -55,6 +87,7 @@ struct ProblemType {
   unsigned status;
 };
 inline constexpr ProblemType kMalformed{"malformed", "The request is malformed", 400};
+inline constexpr ProblemType kUnauthorized{"unauthorized", "Not authenticated", 401};
 inline constexpr ProblemType kForbidden{"forbidden", "Not permitted", 403};
 inline constexpr ProblemType kNotFound{"not-found", "It does not exist", 404};
 inline constexpr ProblemType kMethodNotAllowed{"method-not-allowed", "Method not allowed", 405};

@@ -8,7 +8,9 @@
 
 #include "control/model/fields.hpp"
 #include "control/model/json.hpp"
+#include "control/rest/approvals.hpp"
 #include "control/rest/audited.hpp"
+#include "control/rest/operators.hpp"
 
 namespace portcullis::rest {
 
@@ -42,6 +44,11 @@ constexpr auto kRoutes = std::to_array<Route>({
 
     {"GET", "/v1/policy", kViewer, GetPolicyDocument},
     {"PUT", "/v1/policy", kOperator, PutPolicyDocument},
+
+    {"GET", "/v1/approvals", kViewer, ListApprovals},
+    {"GET", "/v1/approvals/{id}", kViewer, GetApproval},
+    {"POST", "/v1/approvals/{id}/approve", kOperator, ApproveChange},
+    {"POST", "/v1/approvals/{id}/reject", kOperator, RejectChange},
 
     {"GET", "/v1/sas", kViewer, ListSas},
     {"POST", "/v1/sas", kOperator, CreateSa},
@@ -90,6 +97,7 @@ bool Changes(const Route& route) {
 // Which query parameters a route takes is decided by what it is.
 bool Takes(const Route& route, const std::string& parameter) {
   const std::string_view path = route.path;
+  if (path.starts_with("/v1/approvals")) return false;
   if (Changes(route)) return parameter == "dryRun";
   if (path == "/v1/audit") return parameter == "from" || parameter == "count";
   if (path == "/v1/sas") return parameter == "after" || parameter == "limit";
@@ -156,11 +164,15 @@ Answer Dispatch(Context& context, Request& request, Audited& audited) {
     co_return response;
   }
   if (found->role == kOperator && request.who.role != kOperator) {
-    co_return Problem(
+    Response response = Problem(
         kForbidden,
         {ErrorKind::kForbidden, fmt::format("'{}' may read but not change", request.who.name), "",
          "role operator", "role viewer"},
         request.path);
+    if (!request.who.challenge.empty()) {
+      response.headers.emplace_back("WWW-Authenticate", request.who.challenge);
+    }
+    co_return response;
   }
   if (auto wrong = CheckQuery(*found, request)) co_return std::move(*wrong);
   const bool has_body = request.method == "POST" || request.method == "PUT";
@@ -177,7 +189,12 @@ Answer Dispatch(Context& context, Request& request, Audited& audited) {
       co_return Problem(begun.error(), request.path);
     }
   }
-  co_return co_await found->handler(context, request);
+  // What may have to wait is kept as it came; a body with a key never waits.
+  const bool keys = std::string_view(found->path).starts_with("/v1/sas");
+  std::string body = keys ? std::string() : request.body;
+  Response response = co_await found->handler(context, request);
+  if (response.held) co_return Hold(context, request, std::move(body), response);
+  co_return response;
 }
 
 bool Flag(const Request& request, const char* parameter, bool fallback) {
@@ -200,17 +217,28 @@ Result<uint64_t> Number(const Request& request, const char* parameter, uint64_t 
 }
 
 Gate::Wish WishOf(const Request& request) {
-  return {request.who.name, Flag(request, "dryRun", false)};
+  Gate::Wish wish{request.who.name, Flag(request, "dryRun", false)};
+  if (request.approved) wish.approved_on = request.approved->base_generation;
+  return wish;
 }
 
 nlohmann::json ToJson(const Gate::Change& change, bool dry_run) {
   nlohmann::json out = {{"warnings", model::ToJson(change.warnings)}};
   out[dry_run ? "would" : "changes"] = change.difference;
+  if (dry_run && change.cover) out["needs_approval"] = change.cover->rules;
   if (!dry_run) {
     out["generation"] = change.generation;
     out["in_force"] = change.in_force;
   }
   return out;
+}
+
+Response AnswerTo(const Gate::Change& change, bool dry_run, unsigned status) {
+  Response response = Json(status, ToJson(change, dry_run));
+  if (change.held) {
+    response.held = {change.cover->rules, change.cover->expires_seconds, change.generation};
+  }
+  return response;
 }
 
 }  // namespace portcullis::rest

@@ -4,6 +4,8 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
+#include <cstdint>
+#include <set>
 #include <span>
 #include <string>
 
@@ -19,14 +21,17 @@ class Syslog;
 namespace portcullis::rest {
 
 class Audited;
+class Operators;
 
 /// What handlers work on.
 struct Context {
   Gate& gate;
   AuditLog& audit;
   admission::Sessions& sessions;
+  const Operators& operators;
   const Syslog* syslog = nullptr;  // null: none is configured
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+  std::set<uint64_t> being_made{};  // approved changes: too late to reject them
 };
 
 using Answer = boost::asio::awaitable<Response>;
@@ -43,7 +48,7 @@ std::span<const Route> Routes();
 
 /// Finds the route and calls its handler, or says why not: 404, 405 with Allow, 403 by role, 400
 /// for a query parameter, 415 and 400 for a body. A change is begun in the audit log first; 503
-/// when that cannot be written.
+/// when that cannot be written. One that is held is put down to wait for another person: 202.
 Answer Dispatch(Context& context, Request& request, Audited& audited);
 
 // handlers_policy.cpp
@@ -75,6 +80,11 @@ Answer GetSa(Context&, Request&);
 Answer ReplaceSa(Context&, Request&);
 Answer DeleteSa(Context&, Request&);
 Answer ListSessions(Context&, Request&);
+// handlers_approvals.cpp
+Answer ListApprovals(Context&, Request&);
+Answer GetApproval(Context&, Request&);
+Answer ApproveChange(Context&, Request&);
+Answer RejectChange(Context&, Request&);
 // handlers_audit.cpp
 Answer ListAudit(Context&, Request&);
 Answer GetAuditCheckpoint(Context&, Request&);
@@ -99,5 +109,7 @@ Result<uint64_t> Number(const Request& request, const char* parameter, uint64_t 
 Gate::Wish WishOf(const Request& request);
 /// The answer to a change: its difference as `would` or `changes`.
 nlohmann::json ToJson(const Gate::Change& change, bool dry_run);
+/// That, with this status; or that it is held.
+Response AnswerTo(const Gate::Change& change, bool dry_run, unsigned status = 200);
 
 }  // namespace portcullis::rest

@@ -22,6 +22,7 @@
 #include <set>
 
 #include "control/rest/audited.hpp"
+#include "control/rest/operators.hpp"
 
 namespace portcullis::rest {
 
@@ -139,10 +140,9 @@ class Session {
       spdlog::info("TLS handshake failed: {}", failed.message());
       co_return;
     }
-    who_.name = OperatorName(stream_.native_handle());
-    const auto known = shared_->settings.operators.find(who_.name);
-    if (known != shared_->settings.operators.end()) who_.role = known->second;
-    who_.certificate = CertificateDigest(stream_.native_handle());
+    shown_.common_name = OperatorName(stream_.native_handle());
+    shown_.certificate = CertificateDer(stream_.native_handle());
+    shown_.certificate_id = CertificateId(stream_.native_handle());
     while (co_await ServeOne()) {
     }
     beast::get_lowest_layer(stream_).expires_after(kHandshakeTime);
@@ -176,14 +176,19 @@ class Session {
     request.if_match = std::string(message[http::field::if_match]);
     request.last_event_id = std::string(message["Last-Event-ID"]);
     request.body = std::move(message.body());
-    request.who = who_;
     const bool split = SplitTarget(message.target(), request);
+    shown_.authorization.clear();
+    const auto [first, last] = message.equal_range(http::field::authorization);
+    for (auto at = first; at != last; ++at) shown_.authorization.emplace_back(at->value());
+    auto identified = Identify(request.path);
+    request.who = identified.who;
     Audited audited(shared_->context, request);
-    const Response response = co_await Answered(request, split, audited);
+    const Response response = co_await Answered(request, split, identified, audited);
     Wipe(request.body);
     audited.End(response);
     if (request.method != "GET") {
-      spdlog::info("{} {} by {}: {}", request.method, request.path, who_.name, response.status);
+      spdlog::info("{} {} by {}: {}", request.method, request.path, request.who.name,
+                   response.status);
     }
     if (response.stream) {
       co_await SendEvents(*response.stream);
@@ -192,14 +197,13 @@ class Session {
     co_return co_await Send(response, keep_alive);
   }
 
-  asio::awaitable<Response> Answered(Request& request, bool split, Audited& audited) {
-    if (who_.role == Role::none) {
-      co_return Problem(
-          kForbidden,
-          {ErrorKind::kForbidden, "the certificate's subject is not one of the operators", "",
-           "a subject CN that the configuration lists", "\"" + who_.name + "\""},
-          request.path);
-    }
+  [[nodiscard]] Operators::Identified Identify(const std::string& path) const {
+    return shared_->context.operators.Identify(shown_, path, identity::Moment::Now());
+  }
+
+  asio::awaitable<Response> Answered(Request& request, bool split,
+                                     Operators::Identified& identified, Audited& audited) {
+    if (identified.refused) co_return std::move(*identified.refused);
     if (!split) {
       co_return Problem(
           kMalformed, {ErrorKind::kInvalid, "a query parameter appears twice", "", "once", "twice"},
@@ -259,7 +263,8 @@ class Session {
     Request request;
     request.method = std::string(message.method_string());
     request.path = path;
-    request.who = who_;
+    shown_.authorization.clear();  // nobody judges a token for this
+    request.who = Identify(path).who;
     Audited(shared_->context, request).End(response);
   }
 
@@ -327,7 +332,13 @@ class Session {
       wake.cancel();
     });
     bool sound = true;
+    auto looked = std::chrono::steady_clock::now();
     while (!gone && sound) {
+      // The token may have expired or been revoked since.
+      if (const auto now = std::chrono::steady_clock::now(); now - looked >= 1s) {
+        looked = now;
+        if (Identify("/v1/events").refused) break;
+      }
       if (events.Last() > seen_) {
         sound = co_await SendEventsAfter(seen_);
         continue;
@@ -349,7 +360,7 @@ class Session {
   Stream stream_;
   Listed listed_;
   beast::flat_buffer buffer_;
-  Operator who_;
+  Operators::Shown shown_;
   uint64_t seen_ = 0;  // number of the last event that was sent
 };
 

@@ -5,7 +5,6 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 
@@ -20,7 +19,6 @@ struct ServerSettings {
   std::string address = "127.0.0.1";
   uint16_t port = 8443;  // 0: any free one
   TlsFiles tls;
-  std::map<std::string, Role> operators;  // by certificate subject CN
 };
 
 struct ServerState;

@@ -1,6 +1,6 @@
 #include "control/rest/tls.hpp"
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
 #include <sys/stat.h>
@@ -10,7 +10,8 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
-#include <span>
+
+#include "control/identity/certificate.hpp"
 
 namespace portcullis::rest {
 
@@ -90,15 +91,26 @@ std::string OperatorName(SSL* connection) {
   return plain ? name : std::string();
 }
 
-std::string CertificateDigest(SSL* connection) {
+std::string CertificateDer(SSL* connection) {
   const std::unique_ptr<X509, decltype(&X509_free)> certificate(
       SSL_get1_peer_certificate(connection), X509_free);
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned length = 0;
-  if (!certificate || X509_digest(certificate.get(), EVP_sha256(), digest.data(), &length) != 1) {
-    return {};
-  }
-  return fmt::format("{:02x}", fmt::join(std::span(digest).first(length), ""));
+  unsigned char* der = nullptr;
+  const int length = certificate ? i2d_X509(certificate.get(), &der) : 0;
+  if (length <= 0) return {};
+  std::string text(reinterpret_cast<const char*>(der), static_cast<size_t>(length));
+  OPENSSL_free(der);
+  return text;
+}
+
+model::Revocable CertificateId(SSL* connection) {
+  const std::unique_ptr<X509, decltype(&X509_free)> certificate(
+      SSL_get1_peer_certificate(connection), X509_free);
+  model::Revocable what{model::Revocable::Kind::certificate, "", ""};
+  if (!certificate) return what;
+  identity::CertificateId id = identity::IdOf(certificate.get());
+  what.issuer = std::move(id.issuer);
+  what.id = std::move(id.serial);
+  return what;
 }
 
 }  // namespace portcullis::rest

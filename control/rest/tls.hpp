@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/result.hpp"
+#include "control/model/denial.hpp"
 
 namespace portcullis::rest {
 
@@ -23,7 +24,9 @@ Result<boost::asio::ssl::context> MakeTls(const TlsFiles& files);
 /// control characters.
 std::string OperatorName(SSL* connection);
 
-/// SHA-256 over the peer's certificate in hex: one person may have several.
-std::string CertificateDigest(SSL* connection);
+/// The peer's certificate in DER; empty when there is none.
+std::string CertificateDer(SSL* connection);
+/// As it would be revoked.
+model::Revocable CertificateId(SSL* connection);
 
 }  // namespace portcullis::rest

@@ -34,7 +34,7 @@ def namespace(world):
 @pytest.fixture(scope='module')
 def pki(tmp_path_factory):
     pki = Pki(tmp_path_factory.mktemp('pki'),
-              (('alice', 'operator'), ('bob', 'viewer'), ('eve', 'viewer')))
+              (('alice', 'operator'), ('bob', 'viewer'), ('carol', 'operator'), ('eve', 'viewer')))
     pki.operators = [o for o in pki.operators if o['name'] != 'eve']  # a certificate, no role
     return pki
 

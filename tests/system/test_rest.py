@@ -34,7 +34,7 @@ def test_the_document_is_served_as_it_is(rest):
     assert DOCUMENT['openapi'].startswith('3.1')
 
 
-def test_every_operation_answers_as_documented(rest):
+def test_every_operation_answers_as_documented(control, rest):
     """One life of a gate's configuration, in which every documented operation succeeds once."""
     rest.ok('POST', '/v1/interfaces', interface(), status=201)
     rest.ok('PUT', '/v1/interfaces/oam', interface('oam', type='other', zone='internal',
@@ -61,6 +61,17 @@ def test_every_operation_answers_as_documented(rest):
     assert listed['id'] == '0A1F' and listed['until'].startswith('2099-12-31') and listed['by']
     rest.ok('POST', '/v1/revocations', {**lost, 'revoked': False})
     assert rest.ok('GET', '/v1/revocations')['items'] == []
+
+    rest.ok('PUT', '/v1/policy', {**whole, 'approval': [{'name': 'all', 'changes': ['peers']}]})
+    second = Contract(control, 'carol')
+    held = rest.ok('DELETE', '/v1/peers/csmf-1', status=202)['pending']
+    assert second.ok('GET', '/v1/approvals')['items'] == [held]
+    assert second.ok('GET', f'/v1/approvals/{held["id"]}')['pending'] == held
+    rest.ok('POST', f'/v1/approvals/{held["id"]}/reject', {})
+    held = rest.ok('PUT', '/v1/policy', {**whole, 'approval': []}, status=202)['pending']
+    second.ok('POST', f'/v1/approvals/{held["id"]}/approve', {'digest': held['digest']})
+    rest.met |= second.met
+    second.close()
 
     created = rest.ok('POST', '/v1/sas', sa('in', 0x1001, key()), status=201)
     assert rest.ok('GET', '/v1/sas/in')['fingerprint'] == created['fingerprint']

@@ -1,0 +1,117 @@
+// The store's part that holds the changes which wait for another person.
+#include <nlohmann/json.hpp>
+
+#include "control/registry/statement.hpp"
+#include "control/registry/store.hpp"
+
+namespace portcullis {
+
+using model::PendingChange;
+using nlohmann::json;
+using std::chrono::seconds;
+
+namespace {
+
+// Bodies have up to 4 MiB, and nobody reads a hundred changes.
+constexpr uint64_t kMost = 64;
+constexpr uint64_t kMostOfOne = 16;
+
+const std::string kSelect =
+    "SELECT id, method, path, body, digest, base_generation, rules, requested_by, requested, "
+    "expires FROM pending_change ";
+
+std::optional<int64_t> Since1970(PendingChange::Time time) {
+  return std::chrono::floor<seconds>(time).time_since_epoch().count();
+}
+
+PendingChange::Time TimeOf(uint64_t since_1970) {
+  return PendingChange::Time(seconds(static_cast<int64_t>(since_1970)));
+}
+
+Result<PendingChange> Read(const Statement& s) {
+  PendingChange change{s.Number(0), s.Text(1), s.Text(2), s.Text(3),           s.Text(4),
+                       s.Number(5), {},        s.Text(7), TimeOf(s.Number(8)), TimeOf(s.Number(9))};
+  const json rules = json::parse(s.Text(6), nullptr, /*allow_exceptions=*/false);
+  for (const json& rule : rules) {
+    if (rule.is_string()) change.rules.push_back(rule.get<std::string>());
+  }
+  // The digest is what somebody agrees to: it must be that of what is then done.
+  if (change.digest != model::ChangeDigest(change.method, change.path, change.body)) {
+    return Fail(ErrorKind::kInternal,
+                fmt::format("the store's change {} is not what its digest says", change.id));
+  }
+  return change;
+}
+
+Result<std::vector<PendingChange>> ReadAll(Statement& s) {
+  std::vector<PendingChange> all;
+  for (;;) {
+    const auto row = s.Step();
+    if (!row) return tl::unexpected(row.error());
+    if (!*row) return all;
+    auto change = Read(s);
+    if (!change) return tl::unexpected(change.error());
+    all.push_back(std::move(*change));
+  }
+}
+
+}  // namespace
+
+Result<uint64_t> Store::AddPending(const PendingChange& change) {
+  Statement count(db_.get(),
+                  "SELECT count(*), count(*) FILTER (WHERE requested_by = ?) FROM pending_change");
+  const auto counted = count.Bind(change.requested_by).Step();
+  if (!counted) return tl::unexpected(counted.error());
+  if (count.Number(0) >= kMost || count.Number(1) >= kMostOfOne) {
+    return tl::unexpected(Error{
+        ErrorKind::kExhausted, "too many changes wait for approval", "",
+        fmt::format("at most {}, {} from one person", kMost, kMostOfOne),
+        fmt::format("{}, {} from '{}'", count.Number(0), count.Number(1), change.requested_by)});
+  }
+  Statement s(db_.get(),
+              "INSERT INTO pending_change (method, path, body, digest, base_generation, rules, "
+              "requested_by, requested, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  const auto written = s.Bind(change.method)
+                           .Bind(change.path)
+                           .Bind(change.body)
+                           .Bind(change.digest)
+                           .Bind(change.base_generation)
+                           .Bind(json(change.rules).dump())
+                           .Bind(change.requested_by)
+                           .Bind(Since1970(change.requested))
+                           .Bind(Since1970(change.expires))
+                           .Run();
+  if (!written) return tl::unexpected(written.error());
+  return static_cast<uint64_t>(sqlite3_last_insert_rowid(db_.get()));
+}
+
+Result<std::vector<PendingChange>> Store::ReadPending() {
+  const std::string sql = kSelect + "ORDER BY id";
+  Statement s(db_.get(), sql.c_str());
+  return ReadAll(s);
+}
+
+Result<std::vector<PendingChange>> Store::ExpiredPending(PendingChange::Time now) {
+  const std::string sql = kSelect + "WHERE expires <= ? ORDER BY id";
+  Statement s(db_.get(), sql.c_str());
+  return ReadAll(s.Bind(Since1970(now)));
+}
+
+Result<std::optional<PendingChange>> Store::FindPending(uint64_t id) {
+  const std::string sql = kSelect + "WHERE id = ?";
+  Statement s(db_.get(), sql.c_str());
+  const auto row = s.Bind(id).Step();
+  if (!row) return tl::unexpected(row.error());
+  if (!*row) return std::nullopt;
+  auto change = Read(s);
+  if (!change) return tl::unexpected(change.error());
+  return std::optional(std::move(*change));
+}
+
+Result<bool> Store::RemovePending(uint64_t id) {
+  Statement s(db_.get(), "DELETE FROM pending_change WHERE id = ?");
+  if (auto r = s.Bind(id).Run(); !r) return tl::unexpected(r.error());
+  return sqlite3_changes(db_.get()) > 0;
+}
+
+}  // namespace portcullis
