@@ -326,7 +326,6 @@ class Guard(Process):
     def __init__(self, namespace, folder, control, pki, issuer, port=4433, **settings):
         folder = pathlib.Path(folder)
         own = pki.issue(self.NAME, 'server')
-        issuer.write_jwks(folder / 'as.jwks')
         self.config = {
             'identity': self.NAME,
             'control': {'socket': str(control), 'user': 'root'},
@@ -336,7 +335,7 @@ class Guard(Process):
             'anchors': [{'path': str(pki.ca.certificate_file)}],
             'crls': {'locations': [str(pki.list_file)]},
             'interfaces': [{'name': 'nsmf', 'audience': self.AUDIENCE}],
-            'issuers': [{'issuer': issuer.issuer, 'keys': 'as.jwks'}],
+            'issuers': [issuer.for_guard(folder)],
         }
         listeners = settings.pop('listeners', {})
         self.config = {**self.config, **settings,

@@ -153,6 +153,11 @@ class TokenIssuer:
                'y': base64url(numbers.y.to_bytes(32, 'big'))}
         pathlib.Path(path).write_text(json.dumps({'keys': [jwk]}), encoding='ascii')
 
+    def for_guard(self, folder):
+        """Its entry in guard.yaml; the keys are a file in `folder`."""
+        self.write_jwks(folder / 'as.jwks')
+        return {'issuer': self.issuer, 'keys': 'as.jwks'}
+
     def token(self, audience, certificate, client='csmf-1', scope='slice:create', **change):
         """Bound to the certificate (RFC 8705), or with a `thumbprint` attribute to that key (RFC
         9449); `change` replaces claims."""
