@@ -29,6 +29,7 @@ MODULES = '/usr/lib/glewlwyd'
 SCHEMA = '/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3'
 INITIAL = {'username': 'admin', 'password': 'password'}  # what the schema comes with
 PLUGIN = '/api/oidc'
+BRIEF = '/api/brief'  # the same, with tokens that live for a second
 
 
 class OAuthError(Exception):
@@ -81,20 +82,26 @@ class OAuthServer(Process):
                    {'old_password': INITIAL['password'], 'password': secrets.token_urlsafe(24)})
         for scope in self.scopes:
             self._call('POST', '/api/scope/', {'name': scope, 'password_required': False})
-        self._call('POST', '/api/mod/plugin/', {
-            'module': 'oidc', 'name': 'oidc', 'display_name': 'oidc', 'enabled': True,
-            'parameters': self._plugin()})
+        jwks = self._keys()
+        for path, lifetime in ((PLUGIN, self.lifetime), (BRIEF, 1)):
+            self._call('POST', '/api/mod/plugin/', {
+                'module': 'oidc', 'name': path.rpartition('/')[2], 'display_name': path,
+                'enabled': True, 'parameters': self._plugin(jwks, lifetime)})
 
-    def _plugin(self):
+    @staticmethod
+    def _keys():
         key = ec.generate_private_key(ec.SECP256R1()).private_numbers()
         number = lambda value: base64url(value.to_bytes(32, 'big'))
         jwk = {'kty': 'EC', 'crv': 'P-256', 'alg': 'ES256', 'use': 'sig', 'kid': 'as-1',
                'x': number(key.public_numbers.x), 'y': number(key.public_numbers.y),
                'd': number(key.private_value)}
+        return json.dumps({'keys': [jwk]})
+
+    def _plugin(self, jwks, lifetime):
         off = ('code', 'token', 'implicit', 'password', 'refresh', 'device')
-        return {'iss': self.issuer, 'jwks-private': json.dumps({'keys': [jwk]}),
+        return {'iss': self.issuer, 'jwks-private': jwks,
                 'default-kid': 'as-1', 'jwt-type': 'ecdsa', 'jwt-key-size': '256',
-                'access-token-duration': self.lifetime, 'refresh-token-duration': 900,
+                'access-token-duration': lifetime, 'refresh-token-duration': 900,
                 'code-duration': 60, 'allow-non-oidc': True, 'auth-type-client-enabled': True,
                 **{f'auth-type-{kind}-enabled': False for kind in off},
                 'client-cert-source': 'TLS', 'resource-allowed': True,
@@ -128,9 +135,10 @@ class OAuthServer(Process):
 
     # -- what clients do
 
-    def token(self, namespace, client, scope, credential=None, audience=None):
+    def token(self, namespace, client, scope, credential=None, audience=None, brief=False):
         """Asked for from `namespace`, with a certificate or, being refused, without."""
-        return self._token(namespace, client, scope, audience, credential)
+        return self._token(namespace, client, scope, audience, credential,
+                           plugin=BRIEF if brief else PLUGIN)
 
     def token_by_proof(self, namespace, client, secret, scope, proof, audience=None):
         """proof: psk_peer's ProofKey."""
@@ -139,12 +147,13 @@ class OAuthServer(Process):
             'Authorization': f'Basic {basic}',
             'DPoP': proof.prove('POST', self.issuer + '/token')})
 
-    def _token(self, namespace, client, scope, audience, credential=None, headers=()):
+    def _token(self, namespace, client, scope, audience, credential=None, headers=(),
+               plugin=PLUGIN):
         form = urllib.parse.urlencode({
             'grant_type': 'client_credentials', 'client_id': client, 'scope': scope,
             'resource': audience or self.scopes[scope]})
         status, _, text = self._exchange(
-            namespace, 'POST', PLUGIN + '/token', form,
+            namespace, 'POST', plugin + '/token', form,
             {'Content-Type': 'application/x-www-form-urlencoded', **dict(headers)}, credential)
         if status != 200:
             raise OAuthError(status, text.decode())
