@@ -30,6 +30,7 @@ TYPES = {'management-exposure', 'scef', 'msgin5g', 'os-ma-nfvo', 'or-vnfm', 'or-
 ALGORITHM = 'aes-256-gcm-16'
 RST = 0x04  # a TCP without the connection ignores it: nothing comes back
 SPI = 0x7001
+MARK = b'nobody on the wire may read this'
 
 
 def guard_lines(path):
@@ -181,15 +182,14 @@ class World(Tunnel):
     def reaches_server(self, sa, source, example, port):
         mark = next(self.ports)
         first = self.core.count()
-        self.send_wire(sa.packet(tcp(source, example.server, mark, port, flags=RST)))
+        self.send_wire(sa.packet(tcp(source, example.server, mark, port, MARK, RST)))
         return lambda: any(self._ports(f[14:]) == (mark, port) for f in self.core.frames[first:])
 
     def reaches_peer(self, sa, example, destination, port, callback=False):
         mark = next(self.ports)
         ports = (mark, port) if callback else (port, mark)
         first = self.wire.count()
-        packet = tcp(example.server, destination, *ports, flags=RST)
-        self.send_core(packet)
+        self.send_core(tcp(example.server, destination, *ports, MARK, RST))
 
         def arrived():
             for seen in self.wire.frames[first:]:
@@ -262,6 +262,8 @@ def test_its_own_peer_gets_a_session_and_packets_pass_both_ways(world, use):
     for ports in policy.get('callback_ports', []):
         callback = world.reaches_peer(outbound, example, inner, ports['first'], callback=True)
         assert wait_until(callback, 5)
+    assert not any(MARK in f for f in world.wire.frames)
+    assert any(MARK in f for f in world.core.frames)
     # The same session is no way to another interface, or to another port of this one.
     before = world.rest.verdicts()['selector_mismatch']
     others = [e for e in BY_ESP if e is not example and (':' in e.server) == (':' in inner)]
