@@ -120,7 +120,7 @@ def print_counters(lab):
 def print_keep(lab, stop):
     binary = BIN / 'portcullisctl'
     enter = f'nsenter --net={lab.gate.path}'
-    heading('Left running. To explore, as root:')
+    heading('Left running; the CSMF\'s session ends an hour after it began. To explore, as root:')
     print(f'  export {" ".join(lab.cli_environment())}')
     for command in ('status', 'peers', 'sas', 'counters --watch', 'events', 'policy show',
                     'pipeline'):
