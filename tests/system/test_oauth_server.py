@@ -10,23 +10,18 @@ from netns import wait_until
 from oauth_server import OAuthError, OAuthServer
 from processes import Guard
 from psk_peer import ProofKey, PskKey, PskPeer
-from scapy_esp import Sa
-from session_peer import PeerPki, SessionError, SessionPeer
-from tunnel import CLIENT, GATE, PEER, Tunnel, peer_body, policy_body
+from session_peer import PeerPki, SessionError
+from session_world import SessionWorld
+from tunnel import GATE, peer_body, policy_body
 
 AS = '10.9.0.1'
-ALGORITHM = 'aes-128-gcm-16'
 SECRET = 'correct horse battery staple'
 OTHER_AUDIENCE = 'https://gate.example/scef'
 URL = 'https://gate.example:4434'
 
 
-class World(Tunnel):
-    """A tunnel whose SAs come from sessions, and a host for the authorization server."""
-
-    def __init__(self, folder):
-        self.peers = PeerPki(folder / 'peers')
-        super().__init__(folder, lab=False)
+class World(SessionWorld):
+    """With a host for the authorization server."""
 
     def _configure(self, algorithm):
         host = self.world.add('as')
@@ -62,61 +57,34 @@ class World(Tunnel):
         client = lambda name, **more: {'issuer': self.oauth.issuer, 'client_id': name, **more}
         body = policy_body([
             peer_body(token=client('csmf-1')),
-            peer_body('csmf-2', client='10.1.0.3', endpoint=None, token=client('csmf-2')),
-            peer_body('gateway', client='10.1.0.4', endpoint=None, authentication='psk',
+            peer_body('csmf-2', client='10.1.0.3', endpoint='192.0.2.3', token=client('csmf-2')),
+            peer_body('gateway', client='10.1.0.4', endpoint='192.0.2.4', authentication='psk',
                       token=client('gateway', key_thumbprint=self.proof.thumbprint))])
-        for peer in body['peers']:
-            if peer['endpoint'] is None:
-                del peer['endpoint']
         body['policies'][0]['scope'] = 'nsi'
         return body
 
     def knows_keys(self):
         """The guard fetches the server's keys in the background."""
         try:
-            self.end(self.open(self.csmf, self.token('csmf-1', self.csmf)), 'csmf-1', self.csmf)
+            self.open()
         except SessionError as refusal:
             assert refusal.status == 401
             return False
+        self.close_sessions()
         return True
 
-    def token(self, client, credential, scope='nsi'):
-        return self.oauth.token(self.peer, client, scope, credential)
-
-    def connect(self, credential):
-        with self.peer.entered():
-            sock = socket.create_connection((GATE, self.guard.port), 20)
-        return SessionPeer(sock, self.peers.ca, credential, Guard.NAME)
+    def token(self, client='csmf-1', credential=None, scope='nsi'):
+        return self.oauth.token(self.peer, client, scope, credential or self.csmf)
 
     def connect_gateway(self, proof):
         with self.peer.entered():
             sock = socket.create_connection((GATE, 4434), 20)
         return PskPeer(sock, self.key, proof, URL, Guard.NAME)
 
-    @staticmethod
-    def ask(connection, token, spi=0x5001):
-        return connection.open({'interface': 'nsmf', 'spi': spi, 'algorithms': [ALGORITHM]}, token)
-
-    def open(self, credential, token):
-        with self.connect(credential) as connection:
-            session = self.ask(connection, token)
-            connection.confirm(session)
-        self._take(session)
-        return session
-
-    def _take(self, session):
-        self.inbound = Sa(session.spi_to_gate, PEER, GATE, ALGORITHM, key=session.key_to_gate)
-        self.outbound = Sa(session.spi_to_peer, GATE, PEER, ALGORITHM, key=session.key_to_peer)
-
-    def end(self, session, client, credential):
-        with self.connect(credential) as connection:
-            connection.end(session.id, self.token(client, credential))
-        assert wait_until(lambda: not self.rest.get('/v1/sas')['items'], 20)
-
-    def refused(self, connection, token):
+    def refusal(self, connection, token):
         with connection, pytest.raises(SessionError) as refusal:
             self.ask(connection, token)
-        assert not self.rest.get('/v1/sas')['items']
+        assert not self.sas()
         return refusal.value.status, self.reason(refusal.value.problem['reference'])
 
     def reason(self, reference):
@@ -132,19 +100,19 @@ def world(tmp_path_factory):
 
 
 def test_a_real_token_opens_a_session_that_carries_packets(world):
-    session = world.open(world.csmf, world.token('csmf-1', world.csmf))
+    session = world.open()
     assert session.answer['expires_in'] <= world.oauth.lifetime
     assert world.passes()
-    world.end(session, 'csmf-1', world.csmf)
+    world.close_sessions()
 
 
 def test_a_token_of_another_client_does_not(world):
     # Bound to the other's certificate.
     stolen = world.token('csmf-2', world.other)
-    assert world.refused(world.connect(world.csmf), stolen) == (401, 'token_binding_fail')
+    assert world.refusal(world.connect(world.csmf), stolen) == (401, 'token_binding_fail')
     # Bound to this certificate, but policy gives this peer another client.
-    foreign = world.token('somebody', world.csmf)
-    assert world.refused(world.connect(world.csmf), foreign) == (401, 'token_client_fail')
+    foreign = world.token('somebody')
+    assert world.refusal(world.connect(world.csmf), foreign) == (401, 'token_client_fail')
     # Where it belongs, the stolen one is good.
     with world.connect(world.other) as connection:
         session = world.ask(connection, stolen)
@@ -152,8 +120,8 @@ def test_a_token_of_another_client_does_not(world):
 
 
 def test_a_token_for_another_audience_does_not(world):
-    token = world.token('csmf-1', world.csmf, 't8')
-    assert world.refused(world.connect(world.csmf), token) == (401, 'token_aud_fail')
+    token = world.token(scope='t8')
+    assert world.refusal(world.connect(world.csmf), token) == (401, 'token_aud_fail')
 
 
 def test_a_token_bound_to_a_key_opens_the_gateways_session(world):
@@ -165,9 +133,9 @@ def test_a_token_bound_to_a_key_opens_the_gateways_session(world):
         connection.end(session.id, ask(world.proof))
     # Somebody who knows secret and pre-shared key, but has not the key that policy names.
     thief = ProofKey()
-    assert world.refused(world.connect_gateway(thief), ask(thief)) == (401, 'token_binding_fail')
+    assert world.refusal(world.connect_gateway(thief), ask(thief)) == (401, 'token_binding_fail')
     # Or who has stolen the token, and proves with a key of his own.
-    assert world.refused(world.connect_gateway(thief),
+    assert world.refusal(world.connect_gateway(thief),
                          ask(world.proof)) == (401, 'token_binding_fail')
 
 
@@ -193,7 +161,8 @@ def test_what_the_server_itself_refuses(world, what):
 
 
 def test_the_token_is_in_no_log(world):
-    token = world.token('csmf-1', world.csmf)
-    world.end(world.open(world.csmf, token), 'csmf-1', world.csmf)
+    token = world.token()
+    world.open(token=token)
+    world.close_sessions()
     for log in (world.guard.log, world.control.log):
         assert token.split('.')[2] not in log.read_text(errors='replace')
