@@ -62,11 +62,12 @@ enum class InterfaceType : uint8_t {
   vi_vnfm,
   ve_vnfm,
   nf_vi,
+  nfvi_sm,  // NFVI - security manager
   catalogue,
   api_registry,
   other,
 };
-inline constexpr Choices<InterfaceType, 12> kInterfaceTypes = {{
+inline constexpr Choices<InterfaceType, 13> kInterfaceTypes = {{
     {"management-exposure", InterfaceType::management_exposure},
     {"scef", InterfaceType::scef},
     {"msgin5g", InterfaceType::msgin5g},
@@ -76,6 +77,7 @@ inline constexpr Choices<InterfaceType, 12> kInterfaceTypes = {{
     {"vi-vnfm", InterfaceType::vi_vnfm},
     {"ve-vnfm", InterfaceType::ve_vnfm},
     {"nf-vi", InterfaceType::nf_vi},
+    {"nfvi-sm", InterfaceType::nfvi_sm},
     {"catalogue", InterfaceType::catalogue},
     {"api-registry", InterfaceType::api_registry},
     {"other", InterfaceType::other},

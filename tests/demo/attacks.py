@@ -9,6 +9,7 @@ arrive.
 
 import dataclasses
 import itertools
+import json
 import time
 
 from lab import (CSMF, FLOODER, GATE, INSIDER, INSIDER_BURST_MS, INSIDER_RATE, NSMF, OFF_LIMITS,
@@ -19,6 +20,8 @@ from scapy_esp import Sa, datagram, frame, split, tcp
 ATTACKER_MAC = '02:00:00:00:66:66'
 RST = 0x04  # a segment that a TCP without the connection ignores: nothing comes back
 GAP_SECONDS = 0.02  # between attack packets: the budget for wrong ICVs (100/s) is not the subject
+REPLAYS = 32
+LARGE_SLICE = '/ProvMnS/v1/SubNetwork=1/NetworkSlice=large'
 FLOOD_PACKETS = 4000
 FLOOD_RATE = 5 * INSIDER_RATE
 
@@ -85,14 +88,21 @@ class Attacker:
         packets = []
         for seen in self.lab.wire_from_csmf.frames:
             packet = seen[14:]
-            if packet[9] == 50 and int.from_bytes(split(packet)[1][:4], 'big') == 0x1001:
+            if packet[9] == 50 and int.from_bytes(split(packet)[1][:4], 'big') == \
+                    self.lab.csmf_spi:
                 packets.append(packet)
         return packets
 
     def gather(self):
-        """Listens until the replays have more history than one window."""
-        wait_until(lambda: len(self.captured()) > 2 * WINDOW or
-                   self.lab.curl('GET', '/NSProvMnS/v1/ServiceProfiles')[0] != 200, timeout=30)
+        """Listens until the replays have more history than one window: the CSMF sends large bodies."""
+        body = json.dumps({'attributes': {'userLabel': 'x' * 100_000}})
+
+        def enough():
+            return len(self.captured()) > WINDOW + 2 * REPLAYS
+
+        wait_until(lambda: enough() or self.lab.curl('PUT', LARGE_SLICE, body)[0] not in (200, 201),
+                   timeout=30)
+        self.lab.curl('DELETE', LARGE_SLICE)
 
     # -- the attacks of the issue, in its order
 
@@ -125,13 +135,13 @@ class Attacker:
         yield self.twin(good)
 
     def exact_replay(self):
-        packets = self.captured()[-WINDOW // 2:]
+        packets = self.captured()[-REPLAYS:]
         yield self.attack(packets, f'the CSMF\'s last {len(packets)} packets again, as captured',
                           ['replayed'])
 
     def stale_replay(self):
         packets = self.captured()
-        old = packets[:min(32, len(packets) - WINDOW - 1)]
+        old = packets[:max(0, min(REPLAYS, len(packets) - WINDOW - 1))]
         outcome = self.attack(old, f'the CSMF\'s first {len(old)} packets again, more than '
                                    f'{WINDOW} ago', ['stale'])
         outcome.ok &= len(old) > 0

@@ -1,8 +1,10 @@
 #!/usr/bin/python3
-"""./run demo: a network slice is managed through the gate, then the interface is attacked.
+"""./run demo: peers enrol, a network slice is managed through the gate, then those come who must not
+get in, and the interface is attacked from the wire.
 
-One line per case: what was sent, what the gate said, what reached the NSMF, ok or NOT OK. The exit
-status is 0 only when every line is ok. See lab.py for the hosts and attacks.py for the attacks.
+One line per case, ok or NOT OK: what was tried, what was expected, what happened; for packets what was
+sent, what the gate said, what reached the NSMF. The exit status is 0 only when every line is ok. See
+lab.py for the hosts, enrolment.py for certificates and tokens, entrance.py and attacks.py for the cases.
 """
 
 import argparse
@@ -18,6 +20,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / 'system')]
 
 import attacks  # noqa: E402  (the path above is what finds these)
+import enrolment  # noqa: E402
+import entrance  # noqa: E402
 import lab as laboratory  # noqa: E402
 from netns import wait_until  # noqa: E402
 from processes import BIN  # noqa: E402
@@ -39,6 +43,12 @@ class Report:
         verdicts = ', '.join(f'{k} {v}' for k, v in sorted(said.items())) or 'nothing'
         print(f'{"ok    " if ok else "NOT OK"}  {name:<23} sent: {sent} | gate: {verdicts} | '
               f'reached the NSMF: {reached}{f" ({note})" if note else ""}', flush=True)
+
+    def case(self, name, outcome):
+        self.lines += 1
+        self.failed += not outcome.ok
+        print(f'{"ok    " if outcome.ok else "NOT OK"}  {name:<23} {outcome.tried} | expected: '
+              f'{outcome.expected} | happened: {outcome.happened}', flush=True)
 
 
 def say(text):
@@ -84,13 +94,15 @@ def manage_slices(lab, report):
 
 
 def look_at_the_wire(lab, report):
-    """Everything between the two gates was ESP, and nothing of the content could be read."""
+    """Everything between the two gates was ESP, or TLS with the guard; nothing could be read."""
     frames = lab.wire_from_csmf.frames + lab.wire_to_gate.frames
     esp = sum(frame[23] == 50 for frame in frames)
+    ports = {port.to_bytes(2, 'big') for port in (lab.enrolment.guard.port, enrolment.PSK_PORT)}
+    tls = sum(frame[23] == 6 and bool(ports & {frame[34:36], frame[36:38]}) for frame in frames)
     readable = sum(SECRET.encode() in frame for frame in frames)
-    ok = len(frames) > 0 and esp == len(frames) and readable == 0
+    ok = esp > 0 and esp + tls == len(frames) and readable == 0
     say(f'{"ok    " if ok else "NOT OK"}  on the wire: {len(frames)} packets, {esp} of them ESP, '
-        f'{readable} in which the slice\'s label can be read')
+        f'{tls} TLS with the guard, {readable} in which the slice\'s label can be read')
     report.lines += 1
     report.failed += not ok
 
@@ -108,14 +120,15 @@ def print_counters(lab):
 def print_keep(lab, stop):
     binary = BIN / 'portcullisctl'
     enter = f'nsenter --net={lab.gate.path}'
-    heading('Left running. To explore, as root:')
+    heading('Left running; the CSMF\'s session ends an hour after it began. To explore, as root:')
     print(f'  export {" ".join(lab.cli_environment())}')
     for command in ('status', 'peers', 'sas', 'counters --watch', 'events', 'policy show',
                     'pipeline'):
         print(f'  {enter} {binary} {command}')
     lab.curl('PUT', SLICE, json.dumps({'attributes': {'userLabel': SECRET}}))
     print(f'  nsenter --net={lab.csmf.path} curl {lab.url(SLICE)}')
-    print(f'  less {lab.folder}/gate/dataplane.log {lab.folder}/gate/control.log')
+    print(f'  less {lab.folder}/gate/dataplane.log {lab.folder}/gate/control.log '
+          f'{lab.folder}/gate/guard.log')
     print(f'To stop it:\n  {stop}', flush=True)
 
 
@@ -125,16 +138,17 @@ def run(keep):
     lab = laboratory.Laboratory(folder, say)
     left = False
     try:
-        print('Portcullis demo. ESP alone, with keys installed by hand, is a laboratory setting: '
-              'in service,\nsessions authenticate the peer by TLS and make the keys, and the HTTPS '
-              'guard checks each request.')
-        heading(f'Building the laboratory ({laboratory.kernel_version()})')
+        print('Portcullis demo: authenticated peers, keys that nobody carries, and who is kept out.')
+        heading(f'Hosts, enrolment, sessions ({laboratory.kernel_version()})')
         lab.build()
         if not lab.wait_for_service():
             raise RuntimeError('the CSMF does not reach the NSMF through the gate')
         heading('The CSMF manages network slices of the NSMF, through the gate')
         manage_slices(lab, report)
         look_at_the_wire(lab, report)
+        heading('At the guard\'s door: each has one thing wrong, and then comes again with it right')
+        for name, outcome in entrance.Entrance(lab).cases():
+            report.case(name, outcome)
         heading('The interface is attacked from the wire')
         attacker = attacks.Attacker(lab)
         attacker.gather()

@@ -1,67 +1,78 @@
-"""The demo's laboratory: three hosts in network namespaces and everything that runs on them.
+"""The demo's laboratory: four hosts in network namespaces and everything that runs on them.
 
       csmf                                     gate                         nsmf
-    curl ─ csmf-app ═ csmf-dp                                         HTTP server
+    curl ─ csmf-app ═ csmf-dp               guard :4433, :4434        HTTP server
            10.1.0.2     │ dataplane            dataplane              10.2.0.10 :8080
                         │ (peer role)       ┌──────┴──────┐           10.2.0.20 (off limits)
                       wire0 ═ sw-csmf     wire0         core0 ═════════ nsmf0
-                  192.0.2.2      │      192.0.2.1     10.2.0.1
+                  192.0.2.2      │      192.0.2.1     10.2.0.1        10.2.0.30 (MSGin5G server)
                                 br0 ═ sw-gate ┘
+
+      as 10.9.0.1: the authorization server, with a line to csmf and to gate
 
 br0 is the wire itself, as a switch: whoever stands there sees each protected packet and can send
 what he likes. That is where the attacks come from. It is a network device of the CSMF's host here
-and knows nothing of IP.
+and knows nothing of IP. The gate is as in service: its keys come from sessions (enrolment.py). On the
+CSMF's side the keys of its session are put in over REST, which is why that side is a laboratory.
 """
 
 import os
 import pathlib
 import subprocess
 
-from processes import Control, Dataplane, Pki, Process, Wire, instance_name
+from enrolment import AS, SCOPES, Enrolment
 from netns import Namespaces, wait_until
+from processes import Control, Dataplane, Guard, Pki, Process, Wire, instance_name
 from scapy_esp import Sa
 
 NSMF = '10.2.0.10'
 OFF_LIMITS = '10.2.0.20'
 SERVICE_PORT = 8080
 GATE = '192.0.2.1'
-WINDOW = 64
+MSG_SERVER = '10.2.0.30'
+MSG_PORT = 8443
+WINDOW = 1024  # a session's
 INSIDER_RATE = 1000  # packets per second
 INSIDER_BURST_MS = 100
 
 # name, outer address, inner address. The insider is an honest name for an authenticated attacker:
-# it has an SA of its own, whose key the attacker holds, so that attacks made with a valid key do
+# it has a session of its own, whose keys the attacker holds, so that attacks made with a valid key do
 # not use up the CSMF's sequence numbers.
 CSMF = ('csmf-1', '192.0.2.2', '10.1.0.2')
 INSIDER = ('insider', '192.0.2.3', '10.1.0.3')
 FLOODER = ('flooder', '192.0.2.4', '10.1.0.4')
+# Who stands at the entrance; an OSS, which is in policy and has no right here; a message gateway.
+VISITOR = ('csmf-2', '192.0.2.5', '10.1.0.5')
+OSS = ('oss', '192.0.2.6', '10.1.0.6')
+GATEWAY = ('gateway-7', '192.0.2.7', '10.1.0.7')
 
 
 def service(side, **more):
-    """The NSMF's interface, as each of the two sides sees it."""
-    return {'name': 'nsmf-exposure', 'type': 'management-exposure', 'side': side,
+    """The NSMF's interface, as each of the two sides sees it. Within the operator's domain ESP is
+    enough; for those outside, the guard has to see each request as well."""
+    return {'name': 'nsmf', 'type': 'management-exposure', 'side': side,
             'prefixes': [f'{NSMF}/32'],
             'ports': [{'protocol': 'tcp', 'first': SERVICE_PORT, 'last': SERVICE_PORT}],
-            # This interface type needs TLS and the guard in zone external: control admits ESP alone
-            # only because this is a laboratory, and warns of it.
-            'zone': 'external', 'protection': 'esp', **more}
+            'zone': 'internal', 'protection': 'esp', **more}
 
 
-def gate_peer(who, **more):
-    name, outer, inner = who
-    return {'name': name, 'identity': f'{name}.operator.example', 'role': 'csmf',
-            'tenant': 'operator-a', 'endpoint': outer, 'prefixes': [f'{inner}/32'], **more}
+def messages():
+    """The MSGin5G server's, for gateways that come by pre-shared key."""
+    return {'name': 'msgin5g-4', 'type': 'msgin5g', 'side': 'local',
+            'prefixes': [f'{MSG_SERVER}/32'],
+            'ports': [{'protocol': 'tcp', 'first': MSG_PORT, 'last': MSG_PORT}],
+            'zone': 'external', 'protection': 'esp'}
 
 
-def sa(name, peer, direction, keys, local, remote, inner_local, inner_remote, server):
-    """A lab SA as REST takes it. server: which of the two inner ends is the HTTP server's."""
-    port = {'first': SERVICE_PORT, 'last': SERVICE_PORT}
-    return {'id': name, 'peer': peer, 'direction': direction, 'spi': f'0x{keys.spi:08x}',
+def sa(name, direction, keys, local, remote):
+    """An SA of the CSMF's side as REST takes it: (outer, inner) address of each end."""
+    return {'id': name, 'peer': 'gate', 'direction': direction, 'spi': f'0x{keys.spi:08x}',
             'algorithm': keys.algorithm, 'key': keys.key.hex(), 'esn': True,
             **({'replay_window': WINDOW} if direction == 'inbound' else {}),
-            'selectors': [{'local': f'{inner_local}/32', 'remote': f'{inner_remote}/32',
-                           'protocol': 'tcp', f'{server}_ports': port}],
-            'tunnel': {'local': local, 'remote': remote}}
+            'selectors': [{'local': f'{local[1]}/32', 'remote': f'{remote[1]}/32',
+                           'protocol': 'tcp', 'remote_ports': {'first': SERVICE_PORT,
+                                                               'last': SERVICE_PORT}}],
+            'tunnel': {'local': local[0], 'remote': remote[0]}}
 
 
 class Laboratory:
@@ -80,15 +91,19 @@ class Laboratory:
         self.pki = Pki(self.folder / 'pki')
         self.say('certificates made on the spot: a CA, control\'s server certificate, '
                  'operators alice (operator) and bob (viewer)')
+        self.enrolment = Enrolment(self)
         self._start()
         self._policy()
+        self.enrolment.start_guard()
+        self._sessions()
 
     # -- hosts and wires
 
     def _hosts(self):
         world = self.world
-        self.csmf, self.gate, self.nsmf = (world.add(n) for n in ('csmf', 'gate', 'nsmf'))
-        for host in (self.csmf, self.gate, self.nsmf):
+        self.csmf, self.gate, self.nsmf, self.as_host = (
+            world.add(name) for name in ('csmf', 'gate', 'nsmf', 'as'))
+        for host in world.all:
             host.forwarding(False)
         csmf = self.csmf
         world.veth(csmf, 'wire0', csmf, 'sw-csmf')
@@ -109,9 +124,16 @@ class Laboratory:
         self.gate.address('wire0', f'{GATE}/24')
         self.gate.address('core0', '10.2.0.1/24')
         self.nsmf.address('nsmf0', f'{NSMF}/24')
-        self.nsmf.address('nsmf0', f'{OFF_LIMITS}/24')
+        for address in (OFF_LIMITS, MSG_SERVER):
+            self.nsmf.address('nsmf0', f'{address}/24')
         self.nsmf.route('10.1.0.0/24', via='10.2.0.1')
-        self.say('three hosts in network namespaces: csmf, gate, nsmf; a switch between csmf and '
+        self.as_host.address('lo', f'{AS}/32')
+        for number, host in enumerate((csmf, self.gate), 1):
+            world.veth(host, 'mgmt0', self.as_host, f'eth{number}')
+            host.address('mgmt0', f'10.9.{number}.2/24')
+            self.as_host.address(f'eth{number}', f'10.9.{number}.1/24')
+            host.route(f'{AS}/32', via=f'10.9.{number}.1')
+        self.say('four hosts in network namespaces: csmf, gate, nsmf, as; a switch between csmf and '
                  'gate is the wire')
 
     # -- processes
@@ -123,10 +145,10 @@ class Laboratory:
                               self.folder / 'nsmf.log')
         self.server.launch()
         self.processes.append(self.server)
-        self.gate_side = self._side('gate', self.gate, [
+        self.gate_side = self._side('gate', self.gate, False, [
             {'name': 'wire', 'role': 'untrusted', 'device': {'interface': 'wire0'}},
             {'name': 'core', 'role': 'trusted', 'device': {'interface': 'core0'}}])
-        self.csmf_side = self._side('csmf', self.csmf, [
+        self.csmf_side = self._side('csmf', self.csmf, True, [
             {'name': 'wire', 'role': 'untrusted', 'device': {'interface': 'wire0'}},
             {'name': 'app', 'role': 'local', 'device': {'interface': 'csmf-dp'},
              'prefixes': [f'{CSMF[2]}/32']}])
@@ -137,10 +159,10 @@ class Laboratory:
         self.wire_to_gate = self._tap(self.csmf, 'sw-gate')
         self.counter = self._tap(self.nsmf, 'nsmf0')
 
-    def _side(self, name, host, ports):
+    def _side(self, name, host, lab, ports):
         folder = self.folder / name
-        dataplane = Dataplane(host, folder, instance_name(name), ports)
-        control = Control(host, folder, dataplane.socket, self.pki)
+        dataplane = Dataplane(host, folder, instance_name(name), ports, lab=lab)
+        control = Control(host, folder, dataplane.socket, self.pki, lab=lab)
         self.processes += [dataplane, control]
         dataplane.start()
         control.start()
@@ -151,45 +173,53 @@ class Laboratory:
         self.wires.append(wire)
         return wire
 
-    # -- policy and keys, all of it over REST
+    # -- policy over REST, keys from sessions
+
+    def peer(self, who, role='csmf', **more):
+        name, outer, inner = who
+        return {'name': name, 'identity': f'{name}.operator.example', 'role': role,
+                'tenant': 'operator-a', 'endpoint': outer, 'prefixes': [f'{inner}/32'],
+                'token': self.enrolment.token_client(name), **more}
 
     def _policy(self):
-        answer = self.rest.put('/v1/policy', {
-            'interfaces': [service('local')],
-            'peers': [gate_peer(CSMF), gate_peer(INSIDER),
-                      gate_peer(FLOODER, rate={'packets_per_second': INSIDER_RATE,
-                                               'burst_ms': INSIDER_BURST_MS})],
-            'policies': [{'name': 'csmf-may-manage', 'role': 'csmf',
-                          'interface': 'nsmf-exposure'}]})
+        self.rest.put('/v1/policy', {
+            'interfaces': [service('local'), messages()],
+            'peers': [self.peer(CSMF), self.peer(INSIDER), self.peer(VISITOR),
+                      self.peer(FLOODER, rate={'packets_per_second': INSIDER_RATE,
+                                               'burst_ms': INSIDER_BURST_MS}),
+                      self.peer(OSS, 'oss-bss'),
+                      self.peer(GATEWAY, 'n3g-gateway', authentication='psk')],
+            'policies': [
+                {'name': 'csmf-may-manage', 'role': 'csmf', 'interface': 'nsmf',
+                 'scope': SCOPES[0], 'grant_seconds': 3600},
+                {'name': 'gateways-may-message', 'role': 'n3g-gateway', 'interface': 'msgin5g-4',
+                 'scope': SCOPES[2], 'grant_seconds': 3600}]})
         csmf_rest = self.csmf_side[1].rest('alice')
         csmf_rest.put('/v1/policy', {
             'interfaces': [service('remote', clients=[f'{CSMF[2]}/32'])],
-            'peers': [{'name': 'gate', 'identity': 'gate.operator.example', 'role': 'nsmf',
+            'peers': [{'name': 'gate', 'identity': Guard.NAME, 'role': 'nsmf',
                        'endpoint': GATE, 'prefixes': [f'{NSMF}/32']}],
-            'policies': [{'name': 'may-reach-nsmf', 'role': 'nsmf',
-                          'interface': 'nsmf-exposure'}]})
-        self.say('policy put over REST on both sides: role csmf may reach '
-                 f'{NSMF} tcp/{SERVICE_PORT}, nothing else')
-        for warning in answer['warnings']:
-            self.say(f'control warns: {warning["kind"]} {warning["name"]}: {warning["text"]}')
-
-        there, back = Sa(0x1001, CSMF[1], GATE), Sa(0x2001, GATE, CSMF[1])
-        install = self.rest.post
-        install('/v1/sas', sa('csmf-1-in', 'csmf-1', 'inbound', there, GATE, CSMF[1], NSMF,
-                              CSMF[2], 'local'))
-        install('/v1/sas', sa('csmf-1-out', 'csmf-1', 'outbound', back, GATE, CSMF[1], NSMF,
-                              CSMF[2], 'local'))
-        for spi, who in ((0x1002, INSIDER), (0x1003, FLOODER)):
-            keys = self.keys[who] = Sa(spi, who[1], GATE)
-            install('/v1/sas', sa(f'{who[0]}-in', who[0], 'inbound', keys, GATE, who[1], NSMF,
-                                  who[2], 'local'))
-        csmf_rest.post('/v1/sas', sa('gate-in', 'gate', 'inbound', back, CSMF[1], GATE, CSMF[2],
-                                     NSMF, 'remote'))
-        csmf_rest.post('/v1/sas', sa('gate-out', 'gate', 'outbound', there, CSMF[1], GATE, CSMF[2],
-                                     NSMF, 'remote'))
+            'policies': [{'name': 'may-reach-nsmf', 'role': 'nsmf', 'interface': 'nsmf'}]})
         csmf_rest.close()
-        self.say('security associations with laboratory keys installed over REST '
-                 '(AES-128-GCM-16, ESN)')
+        self.say('policy put over REST on both sides: role csmf may reach '
+                 f'{NSMF} tcp/{SERVICE_PORT} with scope {SCOPES[0]}, role n3g-gateway {MSG_SERVER} '
+                 f'tcp/{MSG_PORT} with scope {SCOPES[2]}, nothing else')
+
+    def _sessions(self):
+        """Of those who are already in when the demo begins; the CSMF's keys go into its dataplane,
+        the others' stay in the attacker's hands."""
+        session = self.enrolment.open(CSMF)
+        there, back = self.enrolment.sas(session, CSMF)
+        self.csmf_spi = there.spi
+        csmf_rest = self.csmf_side[1].rest('alice')
+        ends = CSMF[1:], (GATE, NSMF)
+        csmf_rest.post('/v1/sas', sa('gate-in', 'inbound', back, *ends))
+        csmf_rest.post('/v1/sas', sa('gate-out', 'outbound', there, *ends))
+        csmf_rest.close()
+        self.say(f'csmf-1 has a session for {session.answer["expires_in"]} s: both sides derived the '
+                 'keys from its TLS connection; no key went over the wire or over REST to the gate')
+        for who in (INSIDER, FLOODER):
+            self.keys[who], _ = self.enrolment.sas(self.enrolment.open(who), who)
 
     # -- use
 

@@ -317,15 +317,15 @@ class Control(Process):
 
 class Guard(Process):
     """portcullis-guard with one listener for certificates, on all addresses of the namespace; pki
-    and issuer are session_peer's. The audience of interface nsmf is AUDIENCE."""
+    and issuer are session_peer's. The audience of interface nsmf is AUDIENCE; `settings` replace or
+    add sections."""
 
     NAME = 'gate.example'
     AUDIENCE = 'https://gate.example/nsmf'
 
-    def __init__(self, namespace, folder, control, pki, issuer, port=4433):
+    def __init__(self, namespace, folder, control, pki, issuer, port=4433, **settings):
         folder = pathlib.Path(folder)
         own = pki.issue(self.NAME, 'server')
-        issuer.write_jwks(folder / 'as.jwks')
         self.config = {
             'identity': self.NAME,
             'control': {'socket': str(control), 'user': 'root'},
@@ -335,8 +335,11 @@ class Guard(Process):
             'anchors': [{'path': str(pki.ca.certificate_file)}],
             'crls': {'locations': [str(pki.list_file)]},
             'interfaces': [{'name': 'nsmf', 'audience': self.AUDIENCE}],
-            'issuers': [{'issuer': issuer.issuer, 'keys': 'as.jwks'}],
+            'issuers': [issuer.for_guard(folder)],
         }
+        listeners = settings.pop('listeners', {})
+        self.config = {**self.config, **settings,
+                       'listeners': {**self.config['listeners'], **listeners}}
         self.config_file = folder / 'guard.yaml'
         self.config_file.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding='ascii')
         super().__init__(namespace, [BIN / 'portcullis-guard', '--config', self.config_file],

@@ -153,13 +153,22 @@ class TokenIssuer:
                'y': base64url(numbers.y.to_bytes(32, 'big'))}
         pathlib.Path(path).write_text(json.dumps({'keys': [jwk]}), encoding='ascii')
 
+    def for_guard(self, folder):
+        """Its entry in guard.yaml; the keys are a file in `folder`."""
+        self.write_jwks(folder / 'as.jwks')
+        return {'issuer': self.issuer, 'keys': 'as.jwks'}
+
     def token(self, audience, certificate, client='csmf-1', scope='slice:create', **change):
-        """Bound to the certificate (RFC 8705); `change` replaces claims."""
+        """Bound to the certificate (RFC 8705), or with a `thumbprint` attribute to that key (RFC
+        9449); `change` replaces claims."""
         now = int(time.time())
-        thumbprint = base64url(hashlib.sha256(_der(certificate.certificate)).digest())
+        if hasattr(certificate, 'thumbprint'):
+            cnf = {'jkt': certificate.thumbprint}
+        else:
+            cnf = {'x5t#S256': base64url(hashlib.sha256(_der(certificate.certificate)).digest())}
         claims = {'iss': self.issuer, 'sub': client, 'client_id': client, 'aud': audience,
                   'iat': now - 5, 'exp': now + 600, 'jti': uuid.uuid4().hex, 'scope': scope,
-                  'cnf': {'x5t#S256': thumbprint}, **change}
+                  'cnf': cnf, **change}
         header = {'alg': 'ES256', 'typ': 'at+jwt', 'kid': self.kid}
         signed = '.'.join(base64url(json.dumps(part).encode()) for part in (header, claims))
         der = self.key.sign(signed.encode('ascii'), ec.ECDSA(hashes.SHA256()))
@@ -205,7 +214,19 @@ class SessionPeer:
     """One TLS 1.3 connection over a connected blocking socket, with a client certificate, or with
     credential=None without. It checks the gate: anchor, name."""
 
+    mode = 1  # docs/session-keys.md
+
     def __init__(self, sock, ca, credential, gate_name):
+        sock.setblocking(True)  # pyOpenSSL knows no time-outs of Python's
+        self.credential = credential
+        self.gate_name = gate_name
+        self.socket = sock
+        self.tls = SSL.Connection(self._context(ca, credential), sock)
+        self.tls.set_connect_state()
+        self.tls.do_handshake()
+        self._check_gate()
+
+    def _context(self, ca, credential):
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_min_proto_version(SSL.TLS1_3_VERSION)
         context.load_verify_locations(str(ca.certificate_file))
@@ -213,17 +234,17 @@ class SessionPeer:
         if credential is not None:
             context.use_certificate_file(str(credential.certificate_file))
             context.use_privatekey_file(str(credential.key_file))
-        sock.setblocking(True)  # pyOpenSSL knows no time-outs of Python's
-        self.credential = credential
-        self.gate_name = gate_name
-        self.socket = sock
-        self.tls = SSL.Connection(context, sock)
-        self.tls.set_connect_state()
-        self.tls.do_handshake()
+        return context
+
+    def _check_gate(self):
         names = self.tls.get_peer_certificate().to_cryptography().extensions.get_extension_for_class(
             x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
-        if gate_name not in names:
-            raise ValueError(f'the gate is {names}, not {gate_name}')
+        if self.gate_name not in names:
+            raise ValueError(f'the gate is {names}, not {self.gate_name}')
+
+    def _own_identity(self):
+        return self.credential.certificate.extensions.get_extension_for_class(
+            x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)[0]
 
     def __enter__(self):
         return self
@@ -246,26 +267,28 @@ class SessionPeer:
         content = response.read()
         return response.status, response.headers, json.loads(content) if content else None
 
+    def _ask_with_token(self, method, target, token, body=b''):
+        headers = [('Authorization', f'Bearer {token}'), ('Content-Type', 'application/json')]
+        return self.ask(method, target, headers, body)
+
     def open(self, request, token):
         """`request` needs interface and spi; the rest has defaults."""
         nonce = secrets.token_bytes(32)
         body = {'algorithms': ALGORITHMS, 'nonce': base64url(nonce), **request}
-        headers = [('Authorization', f'Bearer {token}'), ('Content-Type', 'application/json')]
-        status, _, answer = self.ask('POST', '/session/v1/sessions', headers,
-                                     json.dumps(body).encode())
+        status, _, answer = self._ask_with_token('POST', '/session/v1/sessions', token,
+                                                 json.dumps(body).encode())
         if status != 201:
             raise SessionError(status, answer)
         return self._derive(answer, body['spi'], nonce)
 
     def _derive(self, answer, spi, nonce):
-        own = self.credential.certificate.extensions.get_extension_for_class(
-            x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
-        if answer['peer_identity'] != own[0]:
-            raise ValueError(f'the gate takes {own[0]} for {answer["peer_identity"]}')
+        own = self._own_identity()
+        if answer['peer_identity'] != own:
+            raise ValueError(f'the gate takes {own} for {answer["peer_identity"]}')
         if answer['gate_identity'] != self.gate_name:
             raise ValueError(f'the gate says it is {answer["gate_identity"]}')
         context = session_keys.context({
-            'tls_version': TLS_1_3, 'mode': 1, 'gate': answer['gate_identity'],
+            'tls_version': TLS_1_3, 'mode': self.mode, 'gate': answer['gate_identity'],
             'peer': answer['peer_identity'], 'to_gate': answer['spi'], 'to_peer': spi,
             'gate_nonce': _from_base64url(answer['nonce']).hex(), 'peer_nonce': nonce.hex(),
             **{name: answer[name] for name in ('interface', 'session', 'generation', 'algorithm',
@@ -282,7 +305,7 @@ class SessionPeer:
             raise SessionError(status, problem)
 
     def end(self, session_id, token):
-        status, _, problem = self.ask('DELETE', f'/session/v1/sessions/{session_id}',
-                                      [('Authorization', f'Bearer {token}')])
+        status, _, problem = self._ask_with_token(
+            'DELETE', f'/session/v1/sessions/{session_id}', token)
         if status != 204:
             raise SessionError(status, problem)

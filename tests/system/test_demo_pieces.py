@@ -10,11 +10,13 @@ import types
 import pytest
 
 import attacks
+import entrance
 import lab
 import nsmf
 from netns import Namespaces
 from processes import Pki, Wire
 from scapy_esp import Sa, frame, udp
+from session_peer import SessionError
 
 SLICE = '/ProvMnS/v1/SubNetwork=1/NetworkSlice=s1'
 
@@ -189,6 +191,7 @@ class CarelessGate:
 
     def __init__(self, verdict, passes):
         self.verdict, self.passes = verdict, passes
+        self.csmf_spi = 0x1001
         self.said, self.reached = 0, 0
         csmf = Sa(0x1001, lab.CSMF[1], lab.GATE)
         history = [frame(csmf.packet(udp(lab.CSMF[2], lab.NSMF, 1, 1)), *['02:00:00:00:00:01'] * 2)
@@ -222,3 +225,55 @@ def test_the_demo_is_not_content_with_a_careless_gate(monkeypatch, verdict, pass
         assert len(bad) >= 8, 'each attack that came through is NOT OK'
     assert 'flood above its rate' in bad
     assert ('  its twin' in bad) == (verdict != 'accepted' or not passes)
+
+
+class CarelessGuard:
+    """Stands in for the laboratory: a guard that gives everybody the same answer."""
+
+    def __init__(self, folder, reason, admits, leaks):
+        self.folder, self.reason, self.admits, self.leaks = folder, reason, admits, leaks
+        log = folder / 'guard.log'
+        log.touch()
+        self.sas = 0
+        self.enrolment = types.SimpleNamespace(guard=types.SimpleNamespace(log=log))
+        self.gate = types.SimpleNamespace(mac=lambda _: '02:00:00:00:00:01')
+        self.counter = types.SimpleNamespace(settle=lambda: None, count=lambda: 0)
+        self.rest = types.SimpleNamespace(get=lambda _: {'items': [{'id': n} for n in
+                                                                   range(self.sas)]})
+
+    def knock(self):
+        self.sas += self.leaks
+        if not self.admits:
+            with self.enrolment.guard.log.open('a') as log:
+                log.write(f'[info] refused 192.0.2.2 (0011aabb): {self.reason}: ...\n')
+            raise SessionError(403, {})
+
+
+@pytest.mark.parametrize('reason, admits, leaks, ok', [
+    ('policy_denied', False, False, True),
+    ('policy_denied', False, True, False),   # refuses, and lets in all the same
+    ('tls_failed', False, False, False),     # refuses for another reason
+    ('policy_denied', True, True, False)])   # lets everybody in
+def test_the_demo_is_not_content_with_a_careless_guard(monkeypatch, tmp_path, reason, admits, leaks,
+                                                       ok):
+    monkeypatch.setattr(entrance, 'LOG_SECONDS', 0.1)
+    gate = CarelessGuard(tmp_path, reason, admits, leaks)
+    outcome, _ = entrance.Entrance(gate).refusal('somebody', 'policy_denied', gate.knock)
+    assert outcome.ok == ok
+
+
+def test_early_data_is_announced_in_an_otherwise_unchanged_client_hello():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    out = ssl.MemoryBIO()
+    tls = context.wrap_bio(ssl.MemoryBIO(), out)
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    hello = out.read()
+    changed = entrance.with_early_data(hello)
+    assert len(changed) == len(hello) + 4
+    assert int.from_bytes(changed[3:5], 'big') == len(changed) - 5
+    assert int.from_bytes(changed[6:9], 'big') == len(changed) - 9
+    at = changed.index(bytes.fromhex('002a0000'))
+    assert int.from_bytes(changed[at - 2:at], 'big') == len(changed) - at
+    assert changed[9:at - 2] == hello[9:at - 2] and changed[at + 4:] == hello[at:]

@@ -1,5 +1,6 @@
 """What is written for people is held against the programs: the README's verdicts, the examples."""
 
+import itertools
 import pathlib
 import re
 import subprocess
@@ -23,12 +24,47 @@ def test_the_readme_has_the_verdicts_that_the_program_has():
 
 
 @pytest.mark.parametrize('page', ['README.md', 'CONTRIBUTING.md', 'docs/operator-guide.md',
-                                  'docs/benchmarking.md'])
+                                  'docs/benchmarking.md', 'docs/requirements-coverage.md'])
 def test_links_lead_somewhere(page):
     source = ROOT / page
     for target in re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', source.read_text(encoding='utf-8')):
         if not target.startswith('http'):
             assert (source.parent / target).exists(), f'{page}: {target}'
+
+
+def coverage():
+    """(requirement, state, [tests]) of each row of docs/requirements-coverage.md."""
+    page = (ROOT / 'docs' / 'requirements-coverage.md').read_text(encoding='ascii')
+    for row in re.findall(r'^\| (?!row|---)(.*?) \| (.*?) \|(.*)\|$', page, re.M):
+        yield row[0], row[1], re.findall(r'`([^`]+)`', row[2])
+
+
+@pytest.fixture(scope='module')
+def tests_there_are():
+    """As the table names them: file::function of pytest's, Suite.Name of GoogleTest's."""
+    named = set()
+    for path in (ROOT / 'tests').rglob('test_*.py'):
+        for function in re.findall(r'^def (test_\w+)', path.read_text(encoding='utf-8'), re.M):
+            named.add(f'{path.name}::{function}')
+    for path in itertools.chain(*((ROOT / part).rglob('*_test.cpp')
+                                  for part in ('base', 'control', 'dataplane'))):
+        for suite, name in re.findall(r'^(?:TYPED_)?TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\)',
+                                      path.read_text(encoding='utf-8'), re.M):
+            named.add(f'{suite}.{name}')
+    return named
+
+
+def test_every_test_that_the_coverage_names_exists(tests_there_are):
+    rows = list(coverage())
+    assert len(rows) > 40, 'the table was found'
+    missing = {name for _, _, tests in rows for name in tests} - tests_there_are
+    assert not missing
+
+
+def test_every_requirement_has_a_test_or_waits():
+    for requirement, state, tests in coverage():
+        assert re.match(r'(yes|in part: .+|waits)$', state), requirement
+        assert bool(tests) == (state != 'waits'), requirement
 
 
 def test_every_example_is_listed():
