@@ -15,7 +15,8 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr std::chrono::seconds kConnectionTime{20};
+constexpr std::chrono::seconds kConnectionTime{10};
+constexpr std::chrono::seconds kFarewellTime{5};  // a host that goes down does not wait for long
 constexpr const char* kSessions = "/session/v1/sessions";
 constexpr unsigned kCreated = 201;
 constexpr unsigned kNoContent = 204;
@@ -49,11 +50,11 @@ Error Enrolment::RefusalOf(const Reply& reply) const {
   return {kind, std::move(text), {}, {}, {}};
 }
 
-Attempt<std::unique_ptr<GateConnection>> Enrolment::Connect() {
+Attempt<std::unique_ptr<GateConnection>> Enrolment::Connect(std::chrono::milliseconds time) {
   const auto tls = self_.tls();
   if (!tls) co_return Failed(tls.error());
   GateAddress gate = self_.config.gate;
-  auto opened = co_await GateConnection::Open(executor_, std::move(gate), *tls, kConnectionTime);
+  auto opened = co_await GateConnection::Open(executor_, std::move(gate), *tls, time);
   if (!opened) co_return Failed(opened.error());
   co_return *std::move(opened);
 }
@@ -113,7 +114,7 @@ Result<SaPair> Enrolment::MakePair(GateConnection& connection, const Offer& offe
 
 Attempt<Enrolled> Enrolment::Open(Wanted wanted) {
   const PeerConfig& config = self_.config;
-  auto connection = co_await Connect();
+  auto connection = co_await Connect(kConnectionTime);
   if (!connection) co_return tl::unexpected(connection.error());
   GateConnection& gate = **connection;
 
@@ -170,7 +171,7 @@ Attempt<Enrolled> Enrolment::Open(Wanted wanted) {
 }
 
 Attempt<void> Enrolment::End(std::string session) {
-  auto connection = co_await Connect();
+  auto connection = co_await Connect(kFarewellTime);
   if (!connection) co_return tl::unexpected(connection.error());
   Question question{"DELETE", fmt::format("{}/{}", kSessions, session), {}, ""};
   const auto reply = co_await AskWithToken(**connection, std::move(question));

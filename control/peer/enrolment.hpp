@@ -68,7 +68,7 @@ class Enrolment {
   Attempt<void> End(std::string session);
 
  private:
-  Attempt<std::unique_ptr<GateConnection>> Connect();
+  Attempt<std::unique_ptr<GateConnection>> Connect(std::chrono::milliseconds time);
   /// With the token, and a proof where one is needed.
   Attempt<Reply> AskWithToken(GateConnection& connection, Question question);
   Result<SaPair> MakePair(GateConnection& connection, const Offer& offer) const;

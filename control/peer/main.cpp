@@ -9,6 +9,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <functional>
 
 #include "control/hardening.hpp"
 #include "control/peer/peer.hpp"
@@ -18,7 +19,7 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr std::chrono::seconds kTimeToEnd{10};
+constexpr std::chrono::seconds kTimeToEnd{20};
 
 Result<void> Run(const std::string& config_path) {
   auto config = LoadPeerConfig(config_path);
@@ -33,11 +34,21 @@ Result<void> Run(const std::string& config_path) {
     spdlog::info("signal {}: ending", signal);
     io.stop();
   });
+  asio::signal_set again(io, SIGHUP);
+  std::function<void(boost::system::error_code, int)> refresh = [&](boost::system::error_code error,
+                                                                    int) {
+    if (error) return;
+    spdlog::info("revocation lists are fetched again");
+    (*peer)->RefreshLists();
+    again.async_wait(refresh);
+  };
+  again.async_wait(refresh);
   (*peer)->Start();
   io.run();
 
   // What still runs refers to the objects above, so it ends before they do.
   (*peer)->Stop();
+  again.cancel();
   io.restart();
   io.run_for(kTimeToEnd);
   if (!io.stopped()) {

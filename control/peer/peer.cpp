@@ -126,6 +126,10 @@ asio::awaitable<void> Peer::RunSession(Session& session) {
   if (all) datapath_.Stop();
 }
 
+void Peer::RefreshLists() {
+  for (auto& list : lists_) list->RefreshNow();
+}
+
 void Peer::Stop() {
   stopping_ = true;
   pause_.cancel();

@@ -30,6 +30,8 @@ class Peer {
 
   /// `io` runs it.
   void Start();
+  /// At once, instead of within a minute.
+  void RefreshLists();
   /// Ends the sessions; then `io` has nothing left to run.
   void Stop();
 

@@ -89,6 +89,7 @@ asio::awaitable<void> Session::Tick() {
 
 asio::awaitable<void> Session::TryIt() {
   const BootTime began = BootNow();
+  const uint64_t epoch = revocations_.epoch();  // before the gate is judged: see Revocations
   Wanted wanted;
   wanted.initial_contact = !held_ || forgotten_;
   if (!wanted.initial_contact) {
@@ -98,13 +99,13 @@ asio::awaitable<void> Session::TryIt() {
   auto enrolled = co_await enrolment_.Open(wanted);
   if (enrolled) {
     Enrolled is = *std::move(enrolled);
-    co_await Adopt(std::move(is), began);
+    co_await Adopt(std::move(is), began, epoch);
   } else {
     NoteFailure(enrolled.error());
   }
 }
 
-asio::awaitable<void> Session::Adopt(Enrolled enrolled, BootTime began) {
+asio::awaitable<void> Session::Adopt(Enrolled enrolled, BootTime began, uint64_t epoch) {
   const BootTime now = BootNow();
   const bool fresh = !held_ || held_->is.session != enrolled.session;
   if (held_) leaving_.push_back({held_->is.pair, now + kGrace});
@@ -121,7 +122,7 @@ asio::awaitable<void> Session::Adopt(Enrolled enrolled, BootTime began) {
     spdlog::warn("session on {}: the gate did not confirm it: {}", settings_.interface,
                  enrolled.why_not);
   }
-  held_ = Held{std::move(enrolled), {}, revocations_.epoch(), {}, {}};
+  held_ = Held{std::move(enrolled), {}, epoch, {}, {}};
   held_->ends = began + held_->is.life;
   if (fresh) co_await SweepUp();
 }

@@ -57,7 +57,7 @@ class Session {
 
   boost::asio::awaitable<void> Tick();
   boost::asio::awaitable<void> TryIt();
-  boost::asio::awaitable<void> Adopt(Enrolled enrolled, BootTime began);
+  boost::asio::awaitable<void> Adopt(Enrolled enrolled, BootTime began, uint64_t epoch);
   boost::asio::awaitable<void> SweepUp();
   boost::asio::awaitable<void> RemoveLeaving();
   boost::asio::awaitable<void> Watch();

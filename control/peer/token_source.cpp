@@ -19,7 +19,7 @@ namespace {
 
 constexpr size_t kLongestToken = 8192;
 constexpr size_t kLongestAnswer = 64U << 10U;
-constexpr std::chrono::seconds kTime{10};
+constexpr std::chrono::seconds kTime{5};
 
 // RFC 6750 2.1: what a token in a header is made of. Anything else could end the header.
 bool IsToken(std::string_view text) {

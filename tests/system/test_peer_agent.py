@@ -12,6 +12,7 @@ import contextlib
 import os
 import pathlib
 import re
+import signal
 import socket
 import struct
 import threading
@@ -387,6 +388,13 @@ def test_a_gate_that_is_away_is_tried_again(world):
     assert not world.peer_sas()
     world.guard.start()
     assert world.passes()
+    world.guard.stop()
+    try:
+        assert world.agent.stop() == 0
+        assert 'the gate could not be told of the end' in world.agent.said()
+        assert not world.peer_sas()
+    finally:
+        world.guard.start()
 
 
 def refused(world, pattern):
@@ -426,6 +434,22 @@ def test_a_gate_with_a_certificate_is_refused(world, what):
         world.restart_guard()
     world.agent.start()  # and its twin
     assert world.passes()
+
+
+def test_a_gate_that_is_revoked_meanwhile_gets_no_packet_more(world):
+    gate = world.pki.issue(Guard.NAME, 'server')
+    world.restart_guard(gate)
+    try:
+        world.agent.start()
+        assert world.passes()
+        world.pki.revoke(gate)
+        world.agent.process.send_signal(signal.SIGHUP)
+        world.agent.wait_for("the gate's certificate counts no more: cert_revoked")
+        assert wait_until(lambda: not world.peer_sas(), 20)
+        assert not world.passes(timeout=1)
+    finally:
+        world.restart_guard()
+    assert world.passes()  # and its twin, without a restart of the agent
 
 
 def test_a_gate_that_offers_more_than_is_configured_is_refused(world):
