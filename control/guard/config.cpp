@@ -12,6 +12,7 @@
 
 #include "control/identity/token/issuer_section.hpp"
 #include "control/identity/token/url.hpp"
+#include "control/identity/trust_config.hpp"
 #include "control/model/fields.hpp"
 #include "dataplane/yaml_section.hpp"
 
@@ -24,19 +25,14 @@ using std::chrono::seconds;
 constexpr size_t kMostSocketPath = 107;  // sun_path, unix(7)
 constexpr size_t kLongestIdentity = 255;
 
+constexpr auto Required = identity::RequiredText;
+
 struct Reader {
   std::filesystem::path folder;
   GuardConfig config{};
 
   [[nodiscard]] std::string FromHere(const std::string& file) const { return folder / file; }
 };
-
-std::string Required(const Section& s, const char* key, const char* expected) {
-  if (!s.Has(key)) s.Refuse(key, "missing", expected, "nothing");
-  std::string text;
-  s.Read(key, text);
-  return text;
-}
 
 std::vector<Section> RequiredItems(const Section& s, const char* key, const char* expected,
                                    std::initializer_list<std::string_view> known) {
@@ -167,58 +163,12 @@ void ReadKeys(Reader& in, const Section& root) {
 }
 
 void ReadAuthorities(Reader& in, const Section& root) {
-  for (const Section& one : root.Items("anchors", {"path", "sha256", "crl_required"})) {
-    identity::AnchorFile anchor;
-    anchor.path = in.FromHere(Required(one, "path", "a PEM file"));
-    one.Read("sha256", anchor.sha256);
-    one.Read("crl_required", anchor.revocation_list_required);
-    in.config.authorities.anchors.push_back(std::move(anchor));
-  }
-  root.ReadList("intermediates", in.config.authorities.intermediates,
-                [&](const std::string& file) -> Result<std::string> { return in.FromHere(file); });
-  if (root.Has("crls")) {
-    const Section s = root.Sub("crls", {"locations", "grace_seconds"});
-    s.ReadList("locations", in.config.crls, [&](const std::string& text) {
-      const bool url = text.find("://") != std::string::npos;
-      return identity::CrlLocation::Parse(url ? text : in.FromHere(text));
-    });
-    auto grace = in.config.crl_grace.count();
-    constexpr uint64_t kMostGrace = 30UL * 86400;
-    s.Read("grace_seconds", grace, 0, kMostGrace);
-    in.config.crl_grace = seconds(grace);
-  }
-  if (in.config.certificate_listeners.empty()) return;
-  const auto& anchors = in.config.authorities.anchors;
-  if (anchors.empty()) {
-    root.Refuse("anchors", "missing", "the CA of peers' certificates", "nothing");
-  }
-  const bool required = std::ranges::any_of(
-      anchors, [](const auto& anchor) { return anchor.revocation_list_required; });
-  if (required && in.config.crls.empty()) {
-    root.Refuse("crls", "missing, though an anchor has crl_required: nobody could come in",
-                "locations of revocation lists", "nothing");
-  }
-}
-
-void ReadProfile(Reader& in, const Section& root) {
-  if (!root.Has("profile")) return;
-  identity::CertificateProfile& profile = in.config.profile;
-  const Section s =
-      root.Sub("profile", {"names", "roots", "most_intermediates", "any_extended_key_usage",
-                           "ed25519", "distribution_point_required"});
-  using identity::NameKind;
-  s.ReadList("names", profile.name_kinds, [](const std::string& text) -> Result<NameKind> {
-    if (text == "dns") return NameKind::dns;
-    if (text == "uri") return NameKind::uri;
-    if (text == "ip") return NameKind::ip;
-    return Invalid("", "not a kind of alternative name", "one of dns, uri, ip");
-  });
-  s.ReadList("roots", profile.name_roots,
-             [](const std::string& text) -> Result<std::string> { return text; });
-  s.Read("most_intermediates", profile.most_intermediates, 0, 10);
-  s.Read("any_extended_key_usage", profile.any_extended_key_usage);
-  s.Read("ed25519", profile.ed25519);
-  s.Read("distribution_point_required", profile.distribution_point_required);
+  const bool needed = !in.config.certificate_listeners.empty();
+  auto trust = identity::ReadTrust(root, in.folder, needed, "peers' certificates");
+  in.config.authorities = std::move(trust.authorities);
+  in.config.crls = std::move(trust.crls);
+  in.config.crl_grace = trust.crl_grace;
+  identity::ReadCertificateProfile(root, in.config.profile);
 }
 
 void ReadIssuers(Reader& in, const Section& root) {
@@ -249,7 +199,6 @@ GuardConfig Read(const std::string& path) {
   ReadListeners(in, root);
   ReadKeys(in, root);
   ReadAuthorities(in, root);
-  ReadProfile(in, root);
   ReadIssuers(in, root);
   return std::move(in.config);
 }

@@ -18,10 +18,12 @@ constexpr std::chrono::milliseconds kFirstPause{100};
 constexpr std::chrono::milliseconds kLongestPause{2000};
 }  // namespace
 
-DataplaneLink::DataplaneLink(asio::any_io_executor executor, std::string path, Events& events)
+DataplaneLink::DataplaneLink(asio::any_io_executor executor, std::string path, Events& events,
+                             std::string client)
     : executor_(std::move(executor)),
       path_(std::move(path)),
       events_(events),
+      client_name_(std::move(client)),
       broken_(executor_),
       pause_(executor_) {}
 
@@ -65,7 +67,7 @@ asio::awaitable<Result<void>> DataplaneLink::Connect(const Reconcile& reconcile)
 
   steer::Request greeting;
   greeting.mutable_hello()->set_protocol(kProtocol);
-  greeting.mutable_hello()->set_client("portcullis-control");
+  greeting.mutable_hello()->set_client(client_name_);
   auto greeted = co_await client_->Call(std::move(greeting));
   if (!greeted) co_return tl::unexpected(greeted.error());
   if (greeted->hello().protocol() != kProtocol) {
@@ -106,7 +108,7 @@ asio::awaitable<Result<steer::Response>> DataplaneLink::Call(steer::Request requ
 
 void DataplaneLink::Stop() {
   stopping_ = true;
-  Broke("control is ending");
+  Broke(client_name_ + " is ending");
   if (client_) client_->Close();
   pause_.cancel();
 }

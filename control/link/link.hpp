@@ -22,7 +22,9 @@ class DataplaneLink {
   using Reconcile =
       std::function<boost::asio::awaitable<Result<void>>(const steer::HelloReply& hello)>;
 
-  DataplaneLink(boost::asio::any_io_executor executor, std::string path, Events& events);
+  /// `client`: who we are, for the dataplane's log.
+  DataplaneLink(boost::asio::any_io_executor executor, std::string path, Events& events,
+                std::string client = "portcullis-control");
 
   /// Runs on the executor until Stop().
   boost::asio::awaitable<void> Run(Reconcile reconcile);
@@ -49,6 +51,7 @@ class DataplaneLink {
   boost::asio::any_io_executor executor_;
   std::string path_;
   Events& events_;
+  std::string client_name_;
   std::optional<SteerClient> client_;
   std::optional<steer::HelloReply> hello_;
   bool ready_ = false;

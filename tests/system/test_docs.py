@@ -24,7 +24,8 @@ def test_the_readme_has_the_verdicts_that_the_program_has():
 
 
 @pytest.mark.parametrize('page', ['README.md', 'CONTRIBUTING.md', 'docs/operator-guide.md',
-                                  'docs/benchmarking.md', 'docs/requirements-coverage.md'])
+                                  'docs/benchmarking.md', 'docs/peer.md',
+                                  'docs/requirements-coverage.md'])
 def test_links_lead_somewhere(page):
     source = ROOT / page
     for target in re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', source.read_text(encoding='utf-8')):

@@ -4,18 +4,12 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
-#include <openssl/pem.h>
 
-#include <algorithm>
 #include <array>
 #include <cstring>
 #include <exception>
-#include <new>
 #include <optional>
-#include <stdexcept>
 #include <string_view>
-
-#include "control/identity/private_file.hpp"
 
 namespace portcullis::guard {
 
@@ -23,40 +17,13 @@ using identity::PskHash;
 using identity::PskKey;
 using identity::Reason;
 using identity::Refusal;
+using identity::Require;
 using identity::TlsVersion;
 
 namespace {
 
-// TS 33.210 6.2 and TS 33.501: AEAD with (EC)DHE. For 1.3 OpenSSL's three suites are all that.
-constexpr const char* kCertificateSuites12 =
-    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:"
-    "ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-    "DHE-RSA-AES128-GCM-SHA256";
-constexpr const char* kGroups = "P-256:P-384:X25519";
 // For DHE in TLS 1.2. RFC 7919's named groups are safe primes of known origin.
 constexpr const char* kDhGroup = "ffdhe3072";
-constexpr const char* kSignatures =
-    "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:"
-    "rsa_pss_pss_sha256:rsa_pss_pss_sha384:rsa_pss_pss_sha512:"
-    "RSA+SHA256:RSA+SHA384:RSA+SHA512";  // the last three in TLS 1.2 only, RFC 8446 4.2.3
-constexpr int kSecurityLevel = 2;        // 112 bits: RSA and DH from 2048, no SHA-1
-constexpr long kMostChainBytes = 32L << 10;
-
-// The suites that go with a hash. TLS 1.3 binds a pre-shared key to one (RFC 8446 4.2.11), and
-// OpenSSL chooses the suite before it looks at the key.
-struct PskSuites {
-  const char* tls_1_3;
-  std::array<uint8_t, 2> id;  // of one of those, for SSL_SESSION
-  const char* tls_1_2;        // RFC 7905 and RFC 5487
-};
-const PskSuites& SuitesOf(PskHash hash) {
-  static constexpr PskSuites kSha256{"TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256",
-                                     {0x13, 0x01},
-                                     "ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES128-GCM-SHA256"};
-  static constexpr PskSuites kSha384{
-      "TLS_AES_256_GCM_SHA384", {0x13, 0x02}, "DHE-PSK-AES256-GCM-SHA384"};
-  return hash == PskHash::sha256 ? kSha256 : kSha384;
-}
 
 // What the callbacks of one handshake found out.
 struct Progress {
@@ -81,22 +48,6 @@ Progress& ProgressOf(const SSL* connection) {
   return *static_cast<Progress*>(SSL_get_ex_data(connection, ProgressIndex()));
 }
 
-std::string ErrorText(unsigned long code) {
-  const char* text = ERR_reason_error_string(code);
-  return text == nullptr ? "unknown reason" : text;
-}
-
-std::string TakeErrorText() {
-  std::string text = ErrorText(ERR_get_error());
-  ERR_clear_error();
-  return text;
-}
-
-void Require(bool success, const char* what) {
-  if (success) return;
-  throw std::runtime_error(fmt::format("OpenSSL refuses {}: {}", what, TakeErrorText()));
-}
-
 EVP_PKEY* NewDhParameters() {
   const std::unique_ptr<EVP_PKEY_CTX, decltype(&EVP_PKEY_CTX_free)> maker(
       EVP_PKEY_CTX_new_from_name(nullptr, "DH", nullptr), EVP_PKEY_CTX_free);
@@ -109,31 +60,6 @@ EVP_PKEY* NewDhParameters() {
               EVP_PKEY_fromdata(maker.get(), &out, EVP_PKEY_KEY_PARAMETERS, params.data()) == 1,
           kDhGroup);
   return out;
-}
-
-Result<void> UseOwn(SSL_CTX* context, const OwnCertificate& own, const std::string& where) {
-  ERR_clear_error();
-  if (SSL_CTX_use_certificate_chain_file(context, own.chain.c_str()) != 1) {
-    return Invalid(where + "/chain", "cannot be used: " + own.chain,
-                   "PEM certificates, the gate's first", TakeErrorText());
-  }
-  const auto pem = identity::ReadPrivateFile(own.key, where + "/key");
-  if (!pem) return tl::unexpected(pem.error());
-  const std::unique_ptr<BIO, decltype(&BIO_free)> bio(
-      BIO_new_mem_buf(pem->bytes().data(), static_cast<int>(pem->size())), BIO_free);
-  // An empty password instead of OpenSSL's prompt at the terminal.
-  std::string no_password;
-  const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key(
-      PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, no_password.data()), EVP_PKEY_free);
-  if (!key) {
-    return Invalid(where + "/key", "cannot be used: " + own.key,
-                   "a PEM private key without a password", TakeErrorText());
-  }
-  if (SSL_CTX_use_PrivateKey(context, key.get()) != 1 || SSL_CTX_check_private_key(context) != 1) {
-    return Invalid(where + "/key", "the key does not belong to the certificate",
-                   "the key of " + own.chain, own.key + ": " + TakeErrorText());
-  }
-  return {};
 }
 
 }  // namespace
@@ -183,15 +109,8 @@ struct Callbacks {
     Progress& progress = ProgressOf(connection);
     const Secret& key =
         KeyFor(progress, {reinterpret_cast<const char*>(identity), size}, TlsVersion::v1_3);
-    const auto& id = SuitesOf(progress.server->hash_).id;
-    SSL_SESSION* session = SSL_SESSION_new();
-    if (session == nullptr ||
-        SSL_SESSION_set1_master_key(session, key.bytes().data(), key.size()) != 1 ||
-        SSL_SESSION_set_cipher(session, SSL_CIPHER_find(connection, id.data())) != 1 ||
-        SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) != 1) {
-      SSL_SESSION_free(session);
-      return 0;
-    }
+    SSL_SESSION* session = identity::NewPskSession(connection, key, progress.server->hash_);
+    if (session == nullptr) return 0;
     *out = session;
     return 1;
   }
@@ -207,21 +126,14 @@ struct Callbacks {
 };
 
 // Throws std::runtime_error where OpenSSL's build lacks what every profile needs.
-TlsServer::TlsServer(bool tls_1_2) : context_(SSL_CTX_new(TLS_server_method())) {
+TlsServer::TlsServer(bool tls_1_2)
+    : context_(identity::NewTlsContext(TLS_server_method(),
+                                       tls_1_2 ? TLS1_2_VERSION : TLS1_3_VERSION, TLS1_3_VERSION)) {
   SSL_CTX* c = context_.get();
-  Require(c != nullptr, "a TLS context");
-  SSL_CTX_set_security_level(c, kSecurityLevel);
-  SSL_CTX_set_min_proto_version(c, tls_1_2 ? TLS1_2_VERSION : TLS1_3_VERSION);
-  SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION);
-  SSL_CTX_set_options(c, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                             SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_CLEANSE_PLAINTEXT);
-  SSL_CTX_clear_options(c, SSL_OP_ALLOW_NO_DHE_KEX);  // whatever the host's openssl.cnf says
-  SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_options(c, SSL_OP_CIPHER_SERVER_PREFERENCE);
   SSL_CTX_set_num_tickets(c, 0);
-  SSL_CTX_set_max_cert_list(c, kMostChainBytes);
-  Require(SSL_CTX_set1_groups_list(c, kGroups) == 1, kGroups);
-  Require(SSL_CTX_set1_sigalgs_list(c, kSignatures) == 1, kSignatures);
-  Require(SSL_CTX_set1_client_sigalgs_list(c, kSignatures) == 1, kSignatures);
+  Require(SSL_CTX_set1_client_sigalgs_list(c, identity::kTlsSignatures) == 1,
+          identity::kTlsSignatures);
   Require(SSL_CTX_set0_tmp_dh_pkey(c, NewDhParameters()) == 1, kDhGroup);
   SSL_CTX_set_client_hello_cb(c, Callbacks::ClientHello, nullptr);
 }
@@ -232,14 +144,16 @@ Result<std::shared_ptr<TlsServer>> TlsServer::ForCertificates(const CertificateP
   const std::shared_ptr<TlsServer> server(new TlsServer(profile.tls_1_2));
   SSL_CTX* c = server->context_.get();
   server->verify_ = std::move(verify);
-  Require(SSL_CTX_set_cipher_list(c, kCertificateSuites12) == 1, kCertificateSuites12);
+  identity::UseCertificateSuites(c);
   SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   SSL_CTX_set_cert_verify_callback(c, Callbacks::VerifyCertificate, nullptr);
   if (profile.own.empty()) {
     return Invalid(where, "the listener has no certificate", "at least one", "none");
   }
   for (size_t i = 0; i < profile.own.size(); ++i) {
-    if (auto r = UseOwn(c, profile.own[i], fmt::format("{}/certificates/{}", where, i)); !r) {
+    if (auto r = identity::UseOwnCertificate(c, profile.own[i],
+                                             fmt::format("{}/certificates/{}", where, i));
+        !r) {
       return tl::unexpected(r.error());
     }
   }
@@ -252,9 +166,7 @@ Result<std::shared_ptr<TlsServer>> TlsServer::ForPsk(
   SSL_CTX* c = server->context_.get();
   server->keys_ = std::move(keys);
   server->hash_ = profile.hash;
-  const PskSuites& suites = SuitesOf(profile.hash);
-  Require(SSL_CTX_set_ciphersuites(c, suites.tls_1_3) == 1, suites.tls_1_3);
-  Require(SSL_CTX_set_cipher_list(c, suites.tls_1_2) == 1, suites.tls_1_2);
+  identity::UsePskSuites(c, profile.hash);
   // Nobody can show a certificate here: the gate has none itself, and without one no handshake but
   // by pre-shared key is possible.
   SSL_CTX_set_verify(c, SSL_VERIFY_NONE, nullptr);
@@ -312,7 +224,7 @@ Refusal WhyFailed(SSL* connection, unsigned long error) {
   const Progress& progress = ProgressOf(connection);
   if (progress.refusal) return *progress.refusal;
   if (error == 0) return {Reason::tls_failed, "the connection broke"};
-  const std::string text = ErrorText(error);
+  const std::string text = identity::TlsErrorText(error);
   if (ERR_GET_LIB(error) != ERR_LIB_SSL) return {Reason::tls_failed, text};
   switch (ERR_GET_REASON(error)) {
     case SSL_R_UNSUPPORTED_PROTOCOL:

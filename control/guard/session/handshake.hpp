@@ -21,10 +21,11 @@
 #include "control/identity/openssl_ptr.hpp"
 #include "control/identity/psk.hpp"
 #include "control/identity/refusal.hpp"
+#include "control/identity/tls_profile.hpp"
 
 namespace portcullis::guard {
 
-using SslHandle = identity::OpensslPtr<SSL, SSL_free>;
+using identity::SslHandle;
 using Certificate = identity::CertificatePtr;
 
 /// Decides about the certificate that a peer showed: anchor, profile, validity, revocation. `chain`
@@ -33,11 +34,8 @@ using Certificate = identity::CertificatePtr;
 using VerifyPeer =
     std::function<tl::expected<void, identity::Refusal>(X509* leaf, STACK_OF(X509) * chain)>;
 
-/// PEM files; an RSA and an EC certificate may stand side by side.
-struct OwnCertificate {
-  std::string chain;  // the gate's first, then its issuers' without the anchor
-  std::string key;    // see ReadPrivateFile
-};
+/// An RSA and an EC certificate may stand side by side.
+using OwnCertificate = identity::OwnCertificate;
 
 struct CertificateProfile {
   std::vector<OwnCertificate> own;  // at least one
@@ -79,7 +77,7 @@ class TlsServer : public std::enable_shared_from_this<TlsServer> {
   friend struct Callbacks;
   explicit TlsServer(bool tls_1_2);
 
-  identity::OpensslPtr<SSL_CTX, SSL_CTX_free> context_;
+  identity::SslContextPtr context_;
   VerifyPeer verify_;                               // for certificates
   std::shared_ptr<const identity::PskStore> keys_;  // for pre-shared keys
   identity::PskHash hash_ = identity::PskHash::sha256;

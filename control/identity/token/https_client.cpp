@@ -4,25 +4,23 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/ssl/host_name_verification.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/beast/ssl.hpp>
-#include <optional>
 #include <sstream>
 #include <utility>
 
 #include "base/secret.hpp"
+#include "control/identity/token/resolve.hpp"
 
 namespace portcullis::identity {
 
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
-using asio::ip::tcp;
 using boost::system::error_code;
 using Clock = std::chrono::steady_clock;
 
@@ -38,11 +36,11 @@ class Conversation {
       : executor_(std::move(executor)), address_(address), question_(question), tls_(tls) {}
 
   asio::awaitable<Result<std::string>> Run() {
-    const auto found = co_await Resolve();
-    if (!found) co_return tl::unexpected(found.error());
+    const auto looked_up = co_await Resolve(executor_, address_.host, address_.port, deadline_);
+    if (looked_up.error) co_return Failed("finding its address", looked_up.error);
     beast::tcp_stream tcp(executor_);
     tcp.expires_at(deadline_);  // for all that follows
-    const auto [unconnected, endpoint] = co_await tcp.async_connect(*found, kQuiet);
+    const auto [unconnected, endpoint] = co_await tcp.async_connect(looked_up.found, kQuiet);
     if (unconnected) co_return Failed("connecting", unconnected);
     if (tls_ == nullptr) co_return co_await Exchange(tcp);
 
@@ -66,28 +64,6 @@ class Conversation {
                     error == beast::error::timeout ? "no answer in time" : error.message()));
   }
 
-  // A lookup cannot be broken off: it runs in a thread of its own, and is left behind when it is
-  // late.
-  asio::awaitable<Result<tcp::resolver::results_type>> Resolve() {
-    struct Lookup {
-      tcp::resolver resolver;
-      asio::steady_timer late;
-      error_code error = beast::error::timeout;
-      tcp::resolver::results_type found;
-    };
-    auto lookup = std::make_shared<Lookup>(
-        Lookup{tcp::resolver(executor_), asio::steady_timer(executor_, deadline_)});
-    lookup->resolver.async_resolve(address_.host, address_.port,
-                                   [lookup](error_code error, tcp::resolver::results_type found) {
-                                     lookup->error = error;
-                                     lookup->found = std::move(found);
-                                     lookup->late.cancel();
-                                   });
-    co_await lookup->late.async_wait(kQuiet);
-    if (lookup->error) co_return Failed("finding its address", lookup->error);
-    co_return lookup->found;
-  }
-
   std::string Request() {
     constexpr unsigned kHttp11 = 11;
     const auto verb = question_.form.empty() ? http::verb::get : http::verb::post;
@@ -96,6 +72,7 @@ class Conversation {
     request.set(http::field::user_agent, "portcullis");
     request.set(http::field::accept, "application/json, application/jwk-set+json");
     request.keep_alive(false);
+    for (const auto& [name, value] : question_.headers) request.set(name, value);
     if (verb == http::verb::post) {
       request.set(http::field::content_type, "application/x-www-form-urlencoded");
       request.body() = std::move(question_.form);

@@ -8,6 +8,8 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/result.hpp"
 #include "control/identity/token/url.hpp"
@@ -31,6 +33,7 @@ class HttpsClient {
     std::string form;  // POSTed as a form; empty: GET. Wiped once it is sent
     size_t most_bytes = 0;
     std::chrono::milliseconds timeout{};
+    std::vector<std::pair<std::string, std::string>> headers;  // beside the usual ones
   };
   /// The body of a 200 answer. `executor` is the caller's, which has one thread or is a strand.
   [[nodiscard]] boost::asio::awaitable<Result<std::string>> Ask(
