@@ -79,7 +79,7 @@ class Enrolment:
         lab.processes.append(self.guard)
         self.guard.start()
         # It fetches the server's keys in the background.
-        if not wait_until(self._knows_keys, 30):
+        if not wait_until(self._knows_keys, 60):
             raise RuntimeError(f'the guard admits nobody:\n{self.guard.log_tail()}')
         lab.say('on gate: portcullis-guard, the only process that peers can talk to')
 

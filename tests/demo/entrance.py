@@ -15,7 +15,7 @@ import time
 from OpenSSL import SSL
 
 from enrolment import GATEWAY as GATEWAY_NAME, SCOPES
-from lab import GATEWAY, MSG_PORT, MSG_SERVER, NSMF, OSS, VISITOR
+from lab import GATEWAY, MSG_PORT, MSG_SERVER, NSMF, OSS, REGISTRATION_PORT, VISITOR
 from netns import wait_until
 from psk_peer import ProofKey, PskKey
 from scapy_esp import frame, tcp
@@ -273,27 +273,31 @@ class Entrance:
 
     def gateway_elsewhere(self):
         """A gateway has a session, and its own server alone is open to it."""
+        return self._gateway_sends('to the NSMF', NSMF, 8080, 'selector_mismatch')
+
+    def gateway_unregistered(self):
+        """And of that server only where gateways register, until it has (TR 33.862 5.4)."""
+        return self._gateway_sends('to the MSGin5G server, before it has registered', MSG_SERVER,
+                                   MSG_PORT, 'not_registered')
+
+    def _gateway_sends(self, what, destination, port, verdict):
         lab = self.lab
-        inbound, _ = self.enrolment.sas(self.enrolment.open(GATEWAY), GATEWAY)
+        inbound, _ = self.enrolment.sas(self.enrolment.open(GATEWAY, initial_contact=True), GATEWAY)
         lab.counter.settle()
-        before, seen = lab.rest.verdicts(), lab.counter.count()
+        before, seen = lab.rest.verdicts()[verdict], lab.counter.count()
         for _ in range(5):
-            self._send(inbound, GATEWAY[2], NSMF, 8080)
-        wait_until(lambda: lab.rest.verdicts()['selector_mismatch'] -
-                   before['selector_mismatch'] == 5, 5)
+            self._send(inbound, GATEWAY[2], destination, port)
+        wait_until(lambda: lab.rest.verdicts()[verdict] - before == 5, 5)
         lab.counter.settle()
-        refused = lab.rest.verdicts()['selector_mismatch'] - before['selector_mismatch']
-        reached = lab.counter.count() - seen
-        ok = refused == 5 and reached == 0
+        refused, reached = lab.rest.verdicts()[verdict] - before, lab.counter.count() - seen
 
         def twin():
             first = lab.counter.count()
-            self._send(inbound, GATEWAY[2], MSG_SERVER, MSG_PORT)
+            self._send(inbound, GATEWAY[2], MSG_SERVER, REGISTRATION_PORT)
             if not wait_until(lambda: lab.counter.count() == first + 1, 5):
-                raise RuntimeError('the gateway\'s packet did not reach the MSGin5G server')
-        return Outcome('5 packets of the gateway to the NSMF, in its own session',
-                       'selector_mismatch', f'selector_mismatch {refused}, {reached} arrived',
-                       ok), twin
+                raise RuntimeError('what registers did not reach the MSGin5G server')
+        return Outcome(f'5 packets of the gateway {what}, in its own session', verdict,
+                       f'{verdict} {refused}, {reached} arrived', refused == 5 and reached == 0), twin
 
     def cases(self):
         """(name, outcome) one after the other; each is run when it is asked for."""
@@ -306,7 +310,8 @@ class Entrance:
                 ('somebody else\'s token', self.stolen_token),
                 ('expired token', self.expired_token), ('token without scope', self.other_scope),
                 ('revoked meanwhile', self.revoked),
-                ('gateway to the NSMF', self.gateway_elsewhere)):
+                ('gateway to the NSMF', self.gateway_elsewhere),
+                ('gateway unregistered', self.gateway_unregistered)):
             outcome, twin = function()
             try:
                 twin()

@@ -31,6 +31,7 @@ SERVICE_PORT = 8080
 GATE = '192.0.2.1'
 MSG_SERVER = '10.2.0.30'
 MSG_PORT = 8443
+REGISTRATION_PORT = 8444
 WINDOW = 1024  # a session's
 INSIDER_RATE = 1000  # packets per second
 INSIDER_BURST_MS = 100
@@ -60,7 +61,8 @@ def messages():
     """The MSGin5G server's, for gateways that come by pre-shared key."""
     return {'name': 'msgin5g-4', 'type': 'msgin5g', 'side': 'local',
             'prefixes': [f'{MSG_SERVER}/32'],
-            'ports': [{'protocol': 'tcp', 'first': MSG_PORT, 'last': MSG_PORT}],
+            'ports': [{'protocol': 'tcp', 'first': port, 'last': port}
+                      for port in (MSG_PORT, REGISTRATION_PORT)],
             'zone': 'external', 'protection': 'esp'}
 
 
@@ -193,7 +195,9 @@ class Laboratory:
                 {'name': 'csmf-may-manage', 'role': 'csmf', 'interface': 'nsmf',
                  'scope': SCOPES[0], 'grant_seconds': 3600},
                 {'name': 'gateways-may-message', 'role': 'n3g-gateway', 'interface': 'msgin5g-4',
-                 'scope': SCOPES[2], 'grant_seconds': 3600}]})
+                 'scope': SCOPES[2], 'grant_seconds': 3600,
+                 'registration_ports': [{'protocol': 'tcp', 'first': REGISTRATION_PORT,
+                                         'last': REGISTRATION_PORT}]}]})
         csmf_rest = self.csmf_side[1].rest('alice')
         csmf_rest.put('/v1/policy', {
             'interfaces': [service('remote', clients=[f'{CSMF[2]}/32'])],
@@ -203,7 +207,8 @@ class Laboratory:
         csmf_rest.close()
         self.say('policy put over REST on both sides: role csmf may reach '
                  f'{NSMF} tcp/{SERVICE_PORT} with scope {SCOPES[0]}, role n3g-gateway {MSG_SERVER} '
-                 f'tcp/{MSG_PORT} with scope {SCOPES[2]}, nothing else')
+                 f'tcp/{REGISTRATION_PORT} and, once registered, tcp/{MSG_PORT}, with scope '
+                 f'{SCOPES[2]}, nothing else')
 
     def _sessions(self):
         """Of those who are already in when the demo begins; the CSMF's keys go into its dataplane,

@@ -51,7 +51,7 @@ class World(SessionWorld):
         self.closing.append(self.guard.stop)
         self.guard.start()
         self.csmf, self.other = (self.peers.issue(f'csmf-{n}.example', 'client') for n in (1, 2))
-        assert wait_until(self.knows_keys, 20)
+        assert wait_until(self.knows_keys, 60)
 
     def _policy(self):
         client = lambda name, **more: {'issuer': self.oauth.issuer, 'client_id': name, **more}
