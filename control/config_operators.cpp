@@ -32,6 +32,28 @@ Role RequiredRole(const Section& s) {
   return role;
 }
 
+// A person's role, or a protected server's.
+void ReadRole(const Section& s, OperatorSettings& who) {
+  std::string role;
+  s.Read("role", role);
+  if (role != RoleText(Role::server)) {
+    who.role = RequiredRole(s);
+    if (s.Has("interfaces")) {
+      s.Refuse("interfaces", "only a server has them", "no such list, or role server");
+    }
+    return;
+  }
+  who.role = Role::server;
+  std::vector<std::string> interfaces;
+  s.ReadList("interfaces", interfaces,
+             [](const std::string& text) -> Result<std::string> { return text; });
+  if (interfaces.empty()) {
+    s.Refuse("interfaces", "missing", "the interfaces at which it says who is registered",
+             "nothing");
+  }
+  who.interfaces.insert(interfaces.begin(), interfaces.end());
+}
+
 // RFC 6749 3.3.
 bool IsScope(const std::string& text) {
   return !text.empty() && std::ranges::all_of(text, [](char c) {
@@ -76,7 +98,7 @@ OperatorSettings ReadOperator(const Section& one, const std::optional<TokenSetti
   if (!taken.names.insert(person.name).second) {
     one.Refuse("name", "the same operator twice", "each name once");
   }
-  person.role = RequiredRole(one);
+  ReadRole(one, person);
   person.certificates = {person.name};
   one.ReadList("certificates", person.certificates,
                [](const std::string& text) -> Result<std::string> { return text; });
@@ -119,7 +141,7 @@ rest::Operators::Settings Read(const std::string& path) {
   const YAML::Node operators = rest["operators"];
   for (size_t i = 0; i < operators.size(); ++i) {
     const Section one(operators[i], path, fmt::format("rest.operators[{}]", i),
-                      {"name", "role", "certificates", "subjects"});
+                      {"name", "role", "certificates", "subjects", "interfaces"});
     settings.persons.push_back(ReadOperator(one, settings.tokens, taken));
   }
   return settings;

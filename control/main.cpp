@@ -128,8 +128,7 @@ Result<void> Run(const std::string& config_path) {
 
 void PrintRoutes() {
   for (const auto& route : rest::Routes()) {
-    std::printf("%s %s %s\n", route.method, route.path,
-                route.role == rest::Role::operator_ ? "operator" : "viewer");
+    std::printf("%s %s %s\n", route.method, route.path, rest::RoleText(route.role).data());
   }
 }
 

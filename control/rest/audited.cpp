@@ -13,18 +13,6 @@ constexpr unsigned kFirstServerError = 500;
 // Whatever a client sends as a path or a method, a record stays short.
 constexpr size_t kMostText = 256;
 
-const char* RoleName(Role role) {
-  switch (role) {
-    case Role::none:
-      return "none";
-    case Role::viewer:
-      return "viewer";
-    case Role::operator_:
-      return "operator";
-  }
-  return "";
-}
-
 const char* OutcomeOf(unsigned status) {
   if (status < kFirstError) return audit::kDone;
   return status < kFirstServerError ? audit::kRefused : audit::kFailed;
@@ -38,7 +26,7 @@ Audited::Audited(Context& context, const Request& request)
   entry_.action = request.method.substr(0, kMostText);
   entry_.subject = request.path.substr(0, kMostText);
   if (!request.body.empty()) entry_.digest = audit::Hex(audit::Sha256({request.body}));
-  entry_.detail = {{"role", RoleName(request.who.role)}, {"certificate", request.who.certificate}};
+  entry_.detail = {{"role", RoleText(request.who.role)}, {"certificate", request.who.certificate}};
   const Operator& who = request.who;
   if (who.common_name != who.name) entry_.detail["common_name"] = who.common_name;
   if (who.token) {

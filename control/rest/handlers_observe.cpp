@@ -112,7 +112,7 @@ Answer GetStatus(Context& context, Request& request) {
                   {"uptime_seconds", std::chrono::duration_cast<std::chrono::seconds>(up).count()},
                   {"clock", Info(gate.clock()).name},
                   {"operator", request.who.name},
-                  {"role", request.who.role == Role::operator_ ? "operator" : "viewer"},
+                  {"role", RoleText(request.who.role)},
                   {"policy",
                    {{"generation", gate.generation()},
                     {"in_force", gate.InSync()},

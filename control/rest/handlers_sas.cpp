@@ -142,7 +142,8 @@ Answer ListSessions(Context& context, Request&) {
                      {"interface", s.interface},
                      {"generation", s.generation},
                      {"confirmed", s.confirmed},
-                     {"expires_in", s.left.count()}});
+                     {"expires_in", s.left.count()},
+                     {"registered_for", s.registered.count()}});
   }
   json body = {{"items", std::move(items)}};
   co_return Json(200, body);

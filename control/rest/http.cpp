@@ -33,6 +33,25 @@ const ProblemType& TypeOf(ErrorKind kind) {
 }
 }  // namespace
 
+std::string_view RoleText(Role role) {
+  switch (role) {
+    case Role::none:
+      return "none";
+    case Role::server:
+      return "server";
+    case Role::viewer:
+      return "viewer";
+    case Role::operator_:
+      return "operator";
+  }
+  return "";
+}
+
+bool Admits(Role needed, Role role) {
+  if (role == Role::operator_) return true;
+  return role == needed && role != Role::none;
+}
+
 Response Json(unsigned status, const json& body) {
   return {status, "application/json", Dump(body), {}, {}, {}, {}};
 }

@@ -6,14 +6,21 @@
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.hpp"
 
 namespace portcullis::rest {
 
-enum class Role { none, viewer, operator_ };
+/// `server`: not a person but a protected server, which says who is registered with it, and no
+/// more.
+enum class Role { none, server, viewer, operator_ };
+std::string_view RoleText(Role role);
+/// Whether `role` may do what is open to `needed`.
+bool Admits(Role needed, Role role);
 
 /// The access token that an operator showed beside his certificate; never the token itself.
 struct TokenUse {
@@ -26,8 +33,9 @@ struct TokenUse {
 struct Operator {
   std::string name;  // as configured; of somebody who is not, the subject CN of his certificate
   Role role = Role::none;
-  std::string certificate;  // its SHA-256, hex
-  std::string common_name;  // its subject CN
+  std::string certificate;           // its SHA-256, hex
+  std::string common_name;           // its subject CN
+  std::set<std::string> interfaces;  // of a server: its own
   std::optional<TokenUse> token;
   /// WWW-Authenticate (RFC 6750 3) for what needs a greater role, where another token would give
   /// it.

@@ -164,6 +164,7 @@ Operators::Identified Operators::Identify(const Shown& shown, const std::string&
   const bool known = by_certificate != by_certificate_.end();
   who.name = known ? by_certificate->second->name : shown.common_name;
   who.role = known ? by_certificate->second->role : Role::none;
+  if (known) who.interfaces = by_certificate->second->interfaces;
 
   std::optional<Refusal> refused;
   if (control_.denied(shown.certificate_id)) {

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,7 @@ struct OperatorSettings {
   Role role = Role::viewer;               // at most
   std::vector<std::string> certificates;  // subject CNs
   std::vector<TokenSubject> subjects;
+  std::set<std::string> interfaces;  // role server: at which it says who is registered
 };
 
 struct TokenSettings {

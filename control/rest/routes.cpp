@@ -18,6 +18,7 @@ namespace {
 
 constexpr Role kViewer = Role::viewer;
 constexpr Role kOperator = Role::operator_;
+constexpr Role kServer = Role::server;
 
 constexpr auto kRoutes = std::to_array<Route>({
     {"GET", "/v1/interfaces", kViewer, ListInterfaces},
@@ -32,6 +33,7 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"PUT", "/v1/peers/{name}", kOperator, PutPeer},
     {"DELETE", "/v1/peers/{name}", kOperator, DeletePeer},
     {"POST", "/v1/peers/{name}/revoke", kOperator, RevokePeer},
+    {"POST", "/v1/peers/{name}/registration", kServer, RegisterPeer},
 
     {"GET", "/v1/revocations", kViewer, ListRevocations},
     {"POST", "/v1/revocations", kOperator, Revoke},
@@ -97,7 +99,7 @@ bool Changes(const Route& route) {
 // Which query parameters a route takes is decided by what it is.
 bool Takes(const Route& route, const std::string& parameter) {
   const std::string_view path = route.path;
-  if (path.starts_with("/v1/approvals")) return false;
+  if (path.starts_with("/v1/approvals") || path.ends_with("/registration")) return false;
   if (Changes(route)) return parameter == "dryRun";
   if (path == "/v1/audit") return parameter == "from" || parameter == "count";
   if (path == "/v1/sas") return parameter == "after" || parameter == "limit";
@@ -163,12 +165,13 @@ Answer Dispatch(Context& context, Request& request, Audited& audited) {
     response.headers.emplace_back("Allow", allow);
     co_return response;
   }
-  if (found->role == kOperator && request.who.role != kOperator) {
-    Response response = Problem(
-        kForbidden,
-        {ErrorKind::kForbidden, fmt::format("'{}' may read but not change", request.who.name), "",
-         "role operator", "role viewer"},
-        request.path);
+  if (!Admits(found->role, request.who.role)) {
+    Response response =
+        Problem(kForbidden,
+                {ErrorKind::kForbidden, fmt::format("'{}' may not do this", request.who.name), "",
+                 fmt::format("role {}", RoleText(found->role)),
+                 fmt::format("role {}", RoleText(request.who.role))},
+                request.path);
     if (!request.who.challenge.empty()) {
       response.headers.emplace_back("WWW-Authenticate", request.who.challenge);
     }

@@ -69,6 +69,8 @@ Answer PutPolicy(Context&, Request&);
 Answer DeletePolicy(Context&, Request&);
 Answer GetPolicyDocument(Context&, Request&);
 Answer PutPolicyDocument(Context&, Request&);
+// handlers_registration.cpp
+Answer RegisterPeer(Context&, Request&);
 // handlers_revocations.cpp
 Answer RevokePeer(Context&, Request&);
 Answer ListRevocations(Context&, Request&);

@@ -43,10 +43,13 @@ def instance_name(letter):
 class Pki:
     """A certificate authority, control's server certificate and the operators', made by openssl."""
 
-    def __init__(self, folder, operators=(('alice', 'operator'), ('bob', 'viewer'))):
+    def __init__(self, folder, operators=(('alice', 'operator'), ('bob', 'viewer'),
+                                          ('nsmf-server', 'server'))):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.operators = [{'name': name, 'role': role} for name, role in operators]
+        self.operators = [{'name': name, 'role': role,
+                           **({'interfaces': ['nsmf']} if role == 'server' else {})}
+                          for name, role in operators]
         self.ca = self.folder / 'ca.pem'
         self._openssl('req', '-x509', *self._new_key('ca'), '-days', '7', '-out', self.ca,
                       '-subj', '/CN=Portcullis laboratory CA')

@@ -54,6 +54,8 @@ def test_every_operation_answers_as_documented(control, rest):
     rest.ok('POST', '/v1/peers/csmf-1/revoke', {'revoked': True})
     assert rest.ok('GET', '/v1/status')['revoked_peers'] == ['csmf-1']
     rest.ok('POST', '/v1/peers/csmf-1/revoke', {'revoked': False})
+    rest.problem('POST', '/v1/peers/csmf-1/registration',  # nobody came by the guard
+                 {'interface': 'nsmf', 'registered': True}, status=404)
     lost = {'kind': 'certificate', 'issuer': 'CN=peers CA', 'id': '0a:1f', 'reason': 'lost',
             'until': '2099-12-31T00:00:00Z'}
     rest.ok('POST', '/v1/revocations', lost)
@@ -134,7 +136,8 @@ def test_viewers_read_and_operators_write(rest, viewer):
                 assert viewer.request(method, target).status in (200, 404), path
             continue
         body = {} if method in ('POST', 'PUT') else None
-        viewer.problem(method, target, body, status=403, detail='bob', expected='operator')
+        viewer.problem(method, target, body, status=403, detail='bob',
+                       expected=operation['x-role'])
         if method != 'GET':
             viewer.problem(method, f'{target}?dryRun=true', body, status=403)
     assert viewer.ok('GET', '/v1/status')['role'] == 'viewer'

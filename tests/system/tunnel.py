@@ -151,14 +151,14 @@ class Tunnel(Lab):
     def send_core(self, packet):
         self.core.send(frame(packet, self.gate_core_mac, self.server_mac))
 
-    def send_inbound(self, number):
+    def send_inbound(self, number, port=PORT):
         """One legitimate packet from the peer; returns it as it went over the wire."""
-        packet = self.inbound.packet(numbered(CLIENT, SERVER, number))
+        packet = self.inbound.packet(numbered(CLIENT, SERVER, number, dport=port))
         self.send_wire(packet)
         return packet
 
-    def send_outbound(self, number):
-        self.send_core(numbered(SERVER, CLIENT, number, sport=PORT, dport=40000))
+    def send_outbound(self, number, port=PORT):
+        self.send_core(numbered(SERVER, CLIENT, number, sport=port, dport=40000))
 
     def send_cleartext(self, number):
         self.send_wire(numbered(CLIENT, SERVER, number, CLEARTEXT))
@@ -192,13 +192,13 @@ class Tunnel(Lab):
         self.wire.settle()
         self.core.settle()
 
-    def passes(self, timeout=20):
-        """Waits until both directions work."""
+    def passes(self, timeout=20, port=PORT):
+        """Waits until both directions work, between the client and this port of the server."""
         def once():
             number = next(self.numbers)
             first_wire, first_core = self.wire.count(), self.core.count()
-            self.send_inbound(number)
-            self.send_outbound(number)
+            self.send_inbound(number, port)
+            self.send_outbound(number, port)
             time.sleep(0.1)
             return (any(number_of(f[14:]) == number for f in self.core.frames[first_core:]) and
                     any(n == number for _, n in self.arrived_outbound(first_wire)))
