@@ -100,9 +100,10 @@ class PeerPki:
     def _key_usage(sign):
         return x509.KeyUsage(sign, False, False, False, False, not sign, not sign, False, False)
 
-    def issue(self, name, role, addresses=(), days=7):
-        """`role`: client or server. `name` is the alternative name."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def issue(self, name, role, addresses=(), days=7, key=None):
+        """`role`: client or server. `name` is the alternative name. `key`: a private key that is
+        there already."""
+        key = key or ec.generate_private_key(ec.SECP256R1())
         usage = (ExtendedKeyUsageOID.CLIENT_AUTH if role == 'client'
                  else ExtendedKeyUsageOID.SERVER_AUTH)
         names = [x509.DNSName(name)]
