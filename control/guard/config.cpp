@@ -188,8 +188,9 @@ void ReadIssuers(Reader& in, const Section& root) {
     if (!audiences.emplace(name, audience).second) {
       one.Refuse("name", "the same interface twice", "each once");
     }
+    in.config.interfaces.push_back(name);
   }
-  in.config.issuers = identity::ReadIssuers(root, in.folder, audiences);
+  in.config.issuers = identity::ReadIssuers(root, in.folder, audiences, &in.config.introspections);
 }
 
 GuardConfig Read(const std::string& path) {
