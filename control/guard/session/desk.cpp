@@ -166,7 +166,12 @@ tl::expected<void, Refusal> SessionDesk::CheckBinding(const AccessToken& token,
 // found among the sessions (control/guard/review.hpp).
 tl::expected<void, Refusal> SessionDesk::StillValid(const AccessToken& token) const {
   const Moment now = Moment::Now();
-  if (!context_.tokens->KnowsKeyOf(token, now)) {
+  if (token.kid.empty()) {  // an opaque one: is its issuer still believed?
+    const auto& asked = context_.introspectors;
+    const bool believed = std::ranges::any_of(
+        asked, [&](const auto& entry) { return entry.second->issuer() == token.issuer; });
+    if (!believed) return Refuse(Reason::token_issuer_unknown, "its issuer is believed no more");
+  } else if (!context_.tokens->KnowsKeyOf(token, now)) {
     return Refuse(Reason::token_key_unknown, "the key that signed the token is gone");
   }
   if (certificate_ == nullptr) return {};

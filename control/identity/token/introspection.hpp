@@ -46,6 +46,8 @@ class Introspector {
   /// that the token is not active, or we do. An introspected token has no kid.
   boost::asio::awaitable<tl::expected<AccessToken, Refusal>> Verify(std::string token,
                                                                     std::string interface);
+  /// Whose tokens it asks about.
+  [[nodiscard]] const std::string& issuer() const { return config_.claims.issuer; }
 
  private:
   using Answer = tl::expected<AccessToken, Refusal>;
