@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "control/config_operators.hpp"
+#include "control/identity/private_key.hpp"
 
 namespace portcullis {
 
@@ -199,7 +200,10 @@ ControlConfig Read(const std::string& path) {
   config.rest.address = rest.Text("address");
   config.rest.port = rest.Port("port", config.rest.port);
   config.rest.tls.certificate = from_here(rest.Text("certificate"));
-  config.rest.tls.key = from_here(rest.Text("key"));
+  config.rest.tls.key = rest.Text("key");
+  if (!identity::IsPkcs11Uri(config.rest.tls.key)) {
+    config.rest.tls.key = from_here(config.rest.tls.key);
+  }
   config.rest.tls.client_ca = from_here(rest.Text("client_ca"));
   rest.List("operators");
   rest.OptionalInner("tokens");

@@ -8,6 +8,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -169,6 +170,8 @@ int Main(int argc, char** argv) {
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l portcullis-dataplane: %v");
   // Keys are in this memory: no core dump, no ptrace by others.
   prctl(PR_SET_DUMPABLE, 0);
+  constexpr rlimit kNoCore{0, 0};
+  setrlimit(RLIMIT_CORE, &kNoCore);
   const auto config = LoadConfig(path);
   if (!config) return Fatal(config.error());
   if (close) return ClosePorts(*config);

@@ -1,6 +1,7 @@
 #include "control/admission/sessions.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
@@ -40,6 +41,22 @@ std::string NewId() {
 
 const AlgorithmInfo& InfoOf(steer::Algorithm algorithm) {
   return kAlgorithms[static_cast<size_t>(algorithm) - 1];
+}
+
+// A key that was seen with another peer is a copy or a mistake. Remembered once the peer may enter,
+// so that a stranger who shows somebody's certificate first takes nothing from its owner.
+tl::expected<void, identity::Refusal> KeyIsOwn(Gate& gate, const Grant& grant, const Applicant& who,
+                                               WallClock::time_point now) {
+  const bool psk = who.by == model::Authentication::psk;
+  const std::string& key = psk ? who.proof_key_thumbprint : who.identity.spki_sha256();
+  if (key.empty()) return {};
+  std::string identity = psk ? who.psk_peer : fmt::format("{}", fmt::join(who.names, ", "));
+  const auto first = gate.SeeKey({key, grant.peer, std::move(identity), now});
+  if (!first) return Refuse(Reason::gate_unavailable, first.error().Text());
+  if (first->peer == grant.peer) return {};
+  return Refuse(Reason::spki_reuse,
+                fmt::format("peer '{}' comes with key {}, which is that of peer '{}' ({}) since {}",
+                            grant.peer, key, first->peer, first->identity, TimeText(first->since)));
 }
 
 // The peer's first choice among those that encrypt and authenticate in one.
@@ -202,6 +219,7 @@ tl::expected<Terms, identity::Refusal> Sessions::Admit(const Applicant& who, con
   const auto now = WallClock::now();
   auto grant = Decide(View(), gate_.denials(), who, now);
   if (!grant) return tl::unexpected(grant.error());
+  if (auto own = KeyIsOwn(gate_, *grant, who, now); !own) return tl::unexpected(own.error());
   if (wanted.peer_spi < kLeastSpi) {
     return Refuse(Reason::request_malformed,
                   fmt::format("SPI 0x{:08x} is reserved (RFC 4303 2.1)", wanted.peer_spi));

@@ -4,6 +4,7 @@
 //
 //   gate_policy.cpp      changes of the policy
 //   gate_revocation.cpp  what is denied, whatever the policy says
+//   gate_keys.cpp        which peer a public key belongs to
 //   gate_sas.cpp         security associations
 //   gate_time.cpp        is the clock right
 //   gate_reconcile.cpp   agreement after either side restarted
@@ -84,6 +85,12 @@ class Gate {
                                                    std::chrono::seconds duration);
   /// All of these that there are, for who knows their names; nothing is told of it.
   boost::asio::awaitable<Result<void>> RemoveSas(std::vector<std::string> ids);
+
+  /// Who came with this key first: see Store.
+  Result<model::SeenKey> SeeKey(const model::SeenKey& key);
+  Result<std::vector<model::SeenKey>> SeenKeys(const std::string& after, uint64_t most);
+  /// The next peer that comes with it has it. kNotFound: nobody had.
+  Result<Change> ForgetSeenKey(const std::string& id, const Wish& wish);
 
   /// The dataplane's view of these, as far as it has them.
   boost::asio::awaitable<Result<std::vector<steer::SaState>>> LiveSas(std::vector<std::string> ids);

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <map>
 
+#include "control/identity/private_key.hpp"
 #include "control/identity/token/issuer_section.hpp"
 #include "control/identity/token/url.hpp"
 #include "control/identity/trust_config.hpp"
@@ -32,6 +33,10 @@ struct Reader {
   GuardConfig config{};
 
   [[nodiscard]] std::string FromHere(const std::string& file) const { return folder / file; }
+  // A private key: a file, or in a token.
+  [[nodiscard]] std::string KeyFromHere(const std::string& key) const {
+    return identity::IsPkcs11Uri(key) ? key : FromHere(key);
+  }
 };
 
 std::vector<Section> RequiredItems(const Section& s, const char* key, const char* expected,
@@ -114,8 +119,9 @@ void ReadListeners(Reader& in, const Section& root) {
     one.Read("tls_1_2", listener.tls.tls_1_2);
     for (const Section& own :
          RequiredItems(one, "certificates", "a list of {chain, key}", {"chain", "key"})) {
-      listener.tls.own.push_back({in.FromHere(Required(own, "chain", "a PEM file")),
-                                  in.FromHere(Required(own, "key", "a PEM file"))});
+      listener.tls.own.push_back(
+          {in.FromHere(Required(own, "chain", "a PEM file")),
+           in.KeyFromHere(Required(own, "key", "a PEM file or a PKCS#11 URI"))});
     }
     in.config.certificate_listeners.push_back(std::move(listener));
   }
@@ -182,8 +188,9 @@ void ReadIssuers(Reader& in, const Section& root) {
     if (!audiences.emplace(name, audience).second) {
       one.Refuse("name", "the same interface twice", "each once");
     }
+    in.config.interfaces.push_back(name);
   }
-  in.config.issuers = identity::ReadIssuers(root, in.folder, audiences);
+  in.config.issuers = identity::ReadIssuers(root, in.folder, audiences, &in.config.introspections);
 }
 
 GuardConfig Read(const std::string& path) {

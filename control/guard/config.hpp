@@ -15,6 +15,7 @@
 #include "control/identity/certificate_profile.hpp"
 #include "control/identity/crl_source.hpp"
 #include "control/identity/psk.hpp"
+#include "control/identity/token/introspection.hpp"
 #include "control/identity/token/issuer.hpp"
 
 namespace portcullis::guard {
@@ -42,8 +43,11 @@ struct GuardConfig {
   identity::AuthorityFiles authorities;
   std::vector<identity::CrlLocation> crls;
   std::chrono::seconds crl_grace{0};
-  identity::CertificateProfile profile;  // of peers' certificates
-  std::vector<identity::IssuerConfig> issuers;
+  identity::CertificateProfile profile;         // of peers' certificates
+  std::vector<std::string> interfaces;          // that have an audience
+  std::vector<identity::IssuerConfig> issuers;  // of JWTs
+  /// Of opaque tokens. Each interface has one at most: nobody shows a token to another's issuer.
+  std::vector<identity::IntrospectionConfig> introspections;
 };
 
 /// Relative paths are relative to the file's folder.

@@ -35,6 +35,9 @@ issuers:
     keys_ca: as-ca.pem
     algorithms: [ES256, RS256]
   - { issuer: "https://old.example", keys: old.jwks }
+  - issuer: https://opaque.example
+    introspection: { url: "https://opaque.example/i", ca: as-ca.pem, client_id: gate,
+                     client_secret: as.secret, interfaces: [scef], cache_seconds: 5 }
 )";
 
 class GuardConfigTest : public testing::Test {
@@ -97,6 +100,32 @@ TEST_F(GuardConfigTest, GoodOne) {
   EXPECT_EQ(config->issuers[1].keys, Here("old.jwks"));
   EXPECT_EQ(config->issuers[1].algorithms, std::vector{identity::Algorithm::es256});
   EXPECT_EQ(config->issuers[1].claims.audiences.at("scef"), "https://gate.example/scef");
+  ASSERT_EQ(config->introspections.size(), 1U);
+  const identity::IntrospectionConfig& asked = config->introspections[0];
+  EXPECT_EQ(asked.claims.issuer, "https://opaque.example");
+  EXPECT_EQ(asked.claims.audiences.size(), 1U);
+  EXPECT_EQ(asked.claims.audiences.at("scef"), "https://gate.example/scef");
+  EXPECT_EQ(asked.tls.ca, Here("as-ca.pem"));
+  EXPECT_EQ(asked.client_secret, Here("as.secret"));
+  EXPECT_EQ(asked.cache_for, std::chrono::seconds(5));
+  EXPECT_EQ(config->interfaces, (std::vector<std::string>{"nsmf", "scef"}));
+}
+
+TEST_F(GuardConfigTest, AKeyMayBeInAToken) {
+  const std::string uri = "\"pkcs11:token=gate;object=tls?pin-source=file:/pin\"";
+  const auto config = With("key: guard.key", "key: " + uri);
+  ASSERT_TRUE(config) << config.error().Text();
+  EXPECT_EQ(config->certificate_listeners[0].tls.own[0].key, uri.substr(1, uri.size() - 2));
+}
+
+TEST_F(GuardConfigTest, OneIssuerOfOpaqueTokensForEachInterface) {
+  const std::string second =
+      "keys: old.jwks, introspection: { url: \"https://o.example/i\", ca: a.pem, client_id: g, "
+      "client_secret: s, interfaces: [";
+  EXPECT_TRUE(With("keys: old.jwks", second + "nsmf] }"));
+  const auto both = With("keys: old.jwks", second + "nsmf, scef] }");
+  ASSERT_FALSE(both);
+  EXPECT_NE(both.error().Text().find("another issuer is asked"), std::string::npos);
 }
 
 TEST_F(GuardConfigTest, OneKindOfListenerIsEnough) {
@@ -148,6 +177,17 @@ TEST_F(GuardConfigTest, RefusalsNameFileLineFieldExpectedAndFound) {
       {"    keys_ca: as-ca.pem\n", "", ":23: issuers[0]", "keys_ca"},
       {"[ES256, RS256]", "[HS256]", ":26: issuers[0].algorithms[0]", "ES256"},
       {"https://old.example", "https://as.example", ":27: issuers[1].issuer", "twice"},
+      {"keys: old.jwks", "keys_ca: a.pem", "issuers[1].keys", "missing"},
+      {"\"https://opaque.example/i\"", "\"http://opaque.example/i\"",
+       ":29: issuers[2].introspection.url", "https"},
+      {"ca: as-ca.pem, client", "client", "issuers[2].introspection.ca", "missing"},
+      {"client_id: gate,\n", "\n", "issuers[2].introspection.client_id", "missing"},
+      {"client_id: gate,", "key: a.key, client_id: gate,", "issuers[2].introspection.url",
+       "either"},
+      {"cache_seconds: 5", "cache_seconds: 301", ":30: issuers[2].introspection.cache_seconds",
+       "300"},
+      {"interfaces: [scef]", "interfaces: [none]", "introspection.interfaces[0]",
+       "no such interface"},
   };
   for (const Case& c : cases) {
     const auto config = With(c.piece, c.instead);

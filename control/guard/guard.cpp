@@ -49,14 +49,6 @@ bool SamePlaces(const GuardConfig& a, const GuardConfig& b) {
   return true;
 }
 
-std::vector<std::string> InterfacesOf(const GuardConfig& config) {
-  std::vector<std::string> names;
-  for (const auto& [name, audience] : config.issuers.front().claims.audiences) {
-    names.push_back(name);
-  }
-  return names;
-}
-
 }  // namespace
 
 Guard::Guard(asio::io_context& io, GuardConfig config)
@@ -66,8 +58,8 @@ Guard::Guard(asio::io_context& io, GuardConfig config)
       revocations_(config_.crl_grace),
       proofs_(kMostProofs, identity::ProofRules().Life()),
       refusals_(control_),
-      context_{control_,         revocations_,          proofs_, refusals_,
-               config_.identity, InterfacesOf(config_), nullptr},
+      context_{control_,         revocations_,       proofs_, refusals_,
+               config_.identity, config_.interfaces, nullptr, {}},
       review_(io.get_executor(), control_, revocations_),
       background_(revocations_, [this](const std::string& issuer, const auto& kids) {
         review_.Vanished(issuer, kids);
@@ -115,11 +107,28 @@ Result<Guard::Loaded> Guard::Load(const GuardConfig& config) {
   return loaded;
 }
 
+// Made anew by a reload, for the files behind it may be others; what is cached goes with the old
+// ones, which live until nobody waits for them.
+Result<Introspectors> Guard::MakeIntrospectors(const GuardConfig& config) {
+  Introspectors all;
+  for (const auto& one : config.introspections) {
+    auto made = identity::Introspector::Create(io_.get_executor(), one, denied_,
+                                               "introspection of " + one.claims.issuer);
+    if (!made) return tl::unexpected(made.error());
+    const auto shared = std::make_shared<identity::Introspector>(*std::move(made));
+    for (const auto& [interface, audience] : one.claims.audiences) all.emplace(interface, shared);
+  }
+  return all;
+}
+
 Result<void> Guard::UseIssuers(const GuardConfig& config) {
+  auto introspectors = MakeIntrospectors(config);
+  if (!introspectors) return tl::unexpected(introspectors.error());
   auto issuers = background_.FollowIssuers(config.issuers);
   if (!issuers) return tl::unexpected(issuers.error());
   review_.Use(*issuers);
   context_.tokens = std::make_shared<const identity::TokenVerifier>(*std::move(issuers), denied_);
+  context_.introspectors = *std::move(introspectors);
   return {};
 }
 
@@ -174,7 +183,7 @@ Result<void> Guard::Reload(GuardConfig config) {
     if (auto replaced = listeners_[i].Replace(loaded->tls[i]); !replaced) return replaced;
   }
   context_.gate_identity = config.identity;
-  context_.interfaces = InterfacesOf(config);
+  context_.interfaces = config.interfaces;
   background_.FollowLists(config.crls, loaded->authorities);
   config_ = std::move(config);
   return {};

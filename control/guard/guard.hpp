@@ -47,6 +47,7 @@ class Guard {
   Result<Loaded> Load(const GuardConfig& config);
   Result<void> Listen(const Loaded& loaded);
   Result<void> UseIssuers(const GuardConfig& config);
+  Result<Introspectors> MakeIntrospectors(const GuardConfig& config);
 
   boost::asio::io_context& io_;
   GuardConfig config_;

@@ -1,13 +1,12 @@
 #include "control/identity/tls_profile.hpp"
 
 #include <openssl/err.h>
-#include <openssl/pem.h>
 
 #include <array>
 #include <memory>
 #include <stdexcept>
 
-#include "control/identity/private_file.hpp"
+#include "control/identity/private_key.hpp"
 
 namespace portcullis::identity {
 
@@ -90,18 +89,9 @@ Result<void> UseOwnCertificate(SSL_CTX* context, const OwnCertificate& own,
     return Invalid(where + "/chain", "cannot be used: " + own.chain,
                    "PEM certificates, the holder's first", TakeErrorText());
   }
-  const auto pem = ReadPrivateFile(own.key, where + "/key");
-  if (!pem) return tl::unexpected(pem.error());
-  const std::unique_ptr<BIO, decltype(&BIO_free)> bio(
-      BIO_new_mem_buf(pem->bytes().data(), static_cast<int>(pem->size())), BIO_free);
-  // An empty password instead of OpenSSL's prompt at the terminal.
-  std::string no_password;
-  const KeyPtr key(PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, no_password.data()));
-  if (!key) {
-    return Invalid(where + "/key", "cannot be used: " + own.key,
-                   "a PEM private key without a password", TakeErrorText());
-  }
-  if (SSL_CTX_use_PrivateKey(context, key.get()) != 1 || SSL_CTX_check_private_key(context) != 1) {
+  const auto key = LoadPrivateKey(own.key, where + "/key");
+  if (!key) return tl::unexpected(key.error());
+  if (SSL_CTX_use_PrivateKey(context, key->get()) != 1 || SSL_CTX_check_private_key(context) != 1) {
     return Invalid(where + "/key", "the key does not belong to the certificate",
                    "the key of " + own.chain, own.key + ": " + TakeErrorText());
   }

@@ -20,7 +20,7 @@ using SslContextPtr = OpensslPtr<SSL_CTX, SSL_CTX_free>;
 /// PEM files.
 struct OwnCertificate {
   std::string chain;  // the holder's first, then its issuers' without the anchor
-  std::string key;    // see ReadPrivateFile
+  std::string key;    // see LoadPrivateKey
 };
 
 /// Signature schemes, in OpenSSL's words; RSA+SHAxxx in TLS 1.2 only (RFC 8446 4.2.3).

@@ -66,7 +66,13 @@ constexpr const char* kVersion3 = R"(
     rules TEXT NOT NULL, requested_by TEXT NOT NULL, requested INTEGER NOT NULL,
     expires INTEGER NOT NULL) STRICT;
 )";
-constexpr std::array kVersions{kVersion1, kVersion2, kVersion3};
+// Which peer a public key was first seen with.
+constexpr const char* kVersion4 = R"(
+  CREATE TABLE seen_key (
+    id TEXT PRIMARY KEY, peer TEXT NOT NULL, identity TEXT NOT NULL,
+    since INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+)";
+constexpr std::array kVersions{kVersion1, kVersion2, kVersion3, kVersion4};
 constexpr auto kSchemaVersion = static_cast<int64_t>(kVersions.size());
 }  // namespace
 

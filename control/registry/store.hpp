@@ -15,6 +15,7 @@
 #include "base/result.hpp"
 #include "control/model/approval.hpp"
 #include "control/model/denial.hpp"
+#include "control/model/seen_key.hpp"
 #include "control/model/time_guard.hpp"
 #include "control/model/types.hpp"
 
@@ -76,6 +77,15 @@ class Store {
   Result<std::optional<model::PendingChange>> FindPending(uint64_t id);
   /// False: it was not there.
   Result<bool> RemovePending(uint64_t id);
+
+  // ---- peers' public keys (store_seen_keys.cpp)
+
+  /// Who came with this key first: `key` itself, which is stored then, or an earlier one.
+  Result<model::SeenKey> SeeKey(const model::SeenKey& key);
+  Result<std::optional<model::SeenKey>> FindSeenKey(const std::string& id);
+  /// In order of their ids, those greater than `after`.
+  Result<std::vector<model::SeenKey>> ReadSeenKeys(const std::string& after, uint64_t most);
+  Result<void> ForgetSeenKey(const std::string& id);
 
   /// TimeGuard::State{} when none was ever written.
   Result<TimeGuard::State> ReadTimeGuard();

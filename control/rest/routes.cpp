@@ -58,6 +58,9 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"PUT", "/v1/sas/{id}", kOperator, ReplaceSa},
     {"DELETE", "/v1/sas/{id}", kOperator, DeleteSa},
 
+    {"GET", "/v1/keys", kViewer, ListKeys},
+    {"DELETE", "/v1/keys/{id}", kOperator, ForgetKey},
+
     {"GET", "/v1/sessions", kViewer, ListSessions},
 
     {"GET", "/v1/audit", kOperator, ListAudit},
@@ -102,7 +105,7 @@ bool Takes(const Route& route, const std::string& parameter) {
   if (path.starts_with("/v1/approvals") || path.ends_with("/registration")) return false;
   if (Changes(route)) return parameter == "dryRun";
   if (path == "/v1/audit") return parameter == "from" || parameter == "count";
-  if (path == "/v1/sas") return parameter == "after" || parameter == "limit";
+  if (path == "/v1/sas" || path == "/v1/keys") return parameter == "after" || parameter == "limit";
   if (path == "/v1/counters") return parameter == "by";
   if (path == "/v1/events") return parameter == "follow";
   return false;

@@ -87,6 +87,9 @@ Answer ListApprovals(Context&, Request&);
 Answer GetApproval(Context&, Request&);
 Answer ApproveChange(Context&, Request&);
 Answer RejectChange(Context&, Request&);
+// handlers_keys.cpp
+Answer ListKeys(Context&, Request&);
+Answer ForgetKey(Context&, Request&);
 // handlers_audit.cpp
 Answer ListAudit(Context&, Request&);
 Answer GetAuditCheckpoint(Context&, Request&);

@@ -3,15 +3,14 @@
 #include <fmt/format.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstring>
 #include <memory>
 
 #include "control/identity/certificate.hpp"
+
+#include "control/identity/private_key.hpp"
 
 namespace portcullis::rest {
 
@@ -25,23 +24,12 @@ std::string Why() {
   return code == 0 ? "unknown reason" : text.data();
 }
 
-Result<void> CheckKeyMode(const std::string& path) {
-  struct stat info {};
-  if (stat(path.c_str(), &info) != 0) {
-    return Invalid("rest.key", "cannot be read: " + path, "a PEM file", std::strerror(errno));
-  }
-  if ((info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-    return Invalid("rest.key", "others may read this key: " + path, "mode 0600 or less",
-                   fmt::format("mode {:04o}", info.st_mode & 07777U));
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<boost::asio::ssl::context> MakeTls(const TlsFiles& files) {
   namespace ssl = boost::asio::ssl;
-  if (auto r = CheckKeyMode(files.key); !r) return tl::unexpected(r.error());
+  const auto key = identity::LoadPrivateKey(files.key, "rest.key");
+  if (!key) return tl::unexpected(key.error());
   ssl::context context(ssl::context::tls_server);
   SSL_CTX* native = context.native_handle();
   ERR_clear_error();
@@ -51,12 +39,10 @@ Result<boost::asio::ssl::context> MakeTls(const TlsFiles& files) {
   if (SSL_CTX_use_certificate_chain_file(native, files.certificate.c_str()) != 1) {
     return wrong("rest.certificate", files.certificate);
   }
-  if (SSL_CTX_use_PrivateKey_file(native, files.key.c_str(), SSL_FILETYPE_PEM) != 1) {
-    return wrong("rest.key", files.key);
-  }
-  if (SSL_CTX_check_private_key(native) != 1) {
-    return Invalid("rest.key", "the key does not belong to the certificate", files.certificate,
-                   files.key);
+  // Which key, the message does not say: a URI is the operator's own affair.
+  if (SSL_CTX_use_PrivateKey(native, key->get()) != 1 || SSL_CTX_check_private_key(native) != 1) {
+    return Invalid("rest.key", "the key does not belong to the certificate",
+                   "the key of " + files.certificate, Why());
   }
   if (SSL_CTX_load_verify_file(native, files.client_ca.c_str()) != 1) {
     return wrong("rest.client_ca", files.client_ca);

@@ -14,7 +14,7 @@ namespace portcullis::rest {
 
 struct TlsFiles {
   std::string certificate;  // PEM, chain included
-  std::string key;          // PEM, not readable by group or others
+  std::string key;          // see LoadPrivateKey
   std::string client_ca;    // PEM
 };
 

@@ -100,9 +100,10 @@ class PeerPki:
     def _key_usage(sign):
         return x509.KeyUsage(sign, False, False, False, False, not sign, not sign, False, False)
 
-    def issue(self, name, role, addresses=(), days=7):
-        """`role`: client or server. `name` is the alternative name."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def issue(self, name, role, addresses=(), days=7, key=None):
+        """`role`: client or server. `name` is the alternative name. `key`: a private key that is
+        there already."""
+        key = key or ec.generate_private_key(ec.SECP256R1())
         usage = (ExtendedKeyUsageOID.CLIENT_AUTH if role == 'client'
                  else ExtendedKeyUsageOID.SERVER_AUTH)
         names = [x509.DNSName(name)]
@@ -187,9 +188,12 @@ class SessionError(Exception):
 
 
 class Session:
-    def __init__(self, answer, spi, key_to_gate, key_to_peer):
+    """`master` is what the tests look for where it must not be; a peer forgets it at once."""
+
+    def __init__(self, answer, spi, master, key_to_gate, key_to_peer):
         self.answer = answer
         self.id = answer['session']
+        self.master = master
         self.spi_to_gate, self.spi_to_peer = answer['spi'], spi
         self.key_to_gate, self.key_to_peer = key_to_gate, key_to_peer
 
@@ -297,7 +301,7 @@ class SessionPeer:
             session_keys.LABEL, session_keys.MASTER_BYTES, hashlib.sha256(context).digest())
         keys = [session_keys.sa_key(master, direction, of, answer['algorithm'])
                 for direction, of in ((0, answer['spi']), (1, spi))]
-        return Session(answer, spi, *keys)
+        return Session(answer, spi, master, *keys)
 
     def confirm(self, session):
         status, _, problem = self.ask('POST', f'/session/v1/sessions/{session.id}/confirm')

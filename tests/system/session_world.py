@@ -27,10 +27,10 @@ def policy():
 class SessionWorld(Tunnel):
     """A tunnel whose SAs come from sessions."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, **settings):
         self.peers = PeerPki(folder / 'peers')
         self.issuer = TokenIssuer(ISSUER)
-        super().__init__(folder, lab=False)
+        super().__init__(folder, lab=False, **settings)
 
     def _configure(self, algorithm):
         self.rest.put('/v1/policy', policy())

@@ -145,7 +145,7 @@ def test_what_is_wrong_at_the_start_is_said(control, tmp_path):
     no_store.write_text('this is not a store', encoding='ascii')
     for change, says in [
             (lambda c: c.update(colour='red'), 'control.yaml:1: colour: unknown field'),
-            (lambda c: c['rest'].update(key=str(open_key)), 'others may read this key'),
+            (lambda c: c['rest'].update(key=str(open_key)), 'others have rights on this key'),
             (lambda c: c['rest'].update(key=str(control.pki.clients['bob'][1])), 'rest.key'),
             (lambda c: c['rest'].update(certificate='/nowhere.pem'), 'rest.certificate'),
             (lambda c: c['rest'].update(port=control.port), 'Address already in use'),

@@ -11,6 +11,7 @@
 #include "control/admission/refusal_message.hpp"
 #include "control/guard/session/address.hpp"
 #include "control/guard/session/peer_certificate.hpp"
+#include "control/identity/token/compact_jws.hpp"
 #include "dataplane/steer/messages.hpp"
 
 namespace portcullis::guard {
@@ -101,31 +102,48 @@ bool SessionDesk::wants_nonce() const {
 
 // ---- the right to it
 
-tl::expected<AccessToken, Refusal> SessionDesk::Authorise(const Credentials& credentials,
-                                                          std::string_view interface) {
+asio::awaitable<SessionDesk::Authorised> SessionDesk::Verify(std::string token,
+                                                             std::string interface) {
+  const auto asked = context_.introspectors.find(interface);
+  if (asked == context_.introspectors.end() || identity::ClaimsToBeJws(token)) {
+    auto verified = context_.tokens->Verify(token, interface, Moment::Now());
+    Wipe(token);
+    co_return verified;
+  }
+  // Kept alive here: a reload puts others in its place.
+  const std::shared_ptr<identity::Introspector> introspector = asked->second;
+  auto verified = co_await introspector->Verify(std::move(token), std::move(interface));
+  co_return verified;
+}
+
+asio::awaitable<SessionDesk::Authorised> SessionDesk::Authorise(Credentials credentials,
+                                                                std::string interface) {
   const auto text = TokenOf(credentials.authorization, scheme());
   if (!text) {
-    return Refuse(
+    co_return Refuse(
         Reason::token_missing,
         fmt::format("Authorization: expected {} and a token; "
                     "found {}",
                     scheme(), credentials.authorization.empty() ? "nothing" : "something else"));
   }
-  const Moment now = Moment::Now();
-  auto token = context_.tokens->Verify(*text, interface, now);
-  if (!token) return token;
-  if (auto bound = CheckBinding(*token, *text, credentials, now); !bound) {
-    return tl::unexpected(bound.error());
+  std::string shown(*text);
+  auto token = co_await Verify(std::move(shown), std::move(interface));
+  if (!token) co_return token;
+  if (auto bound = CheckBinding(*token, *text, credentials, Moment::Now()); !bound) {
+    co_return tl::unexpected(bound.error());
   }
-  return token;
+  co_return token;
 }
 
-tl::expected<AccessToken, Refusal> SessionDesk::AuthoriseAnywhere(const Credentials& credentials) {
-  for (const auto& interface : context_.interfaces) {
-    auto token = Authorise(credentials, interface);
-    if (token || token.error().reason != Reason::token_aud_fail) return token;
+asio::awaitable<SessionDesk::Authorised> SessionDesk::AuthoriseAnywhere(Credentials credentials) {
+  const std::vector<std::string> interfaces = context_.interfaces;  // a reload may change them
+  for (const auto& interface : interfaces) {
+    std::string name = interface;
+    Credentials again = credentials;
+    auto token = co_await Authorise(std::move(again), std::move(name));
+    if (token || token.error().reason != Reason::token_aud_fail) co_return token;
   }
-  return Refuse(Reason::token_aud_fail, "meant for none of this gate's interfaces");
+  co_return Refuse(Reason::token_aud_fail, "meant for none of this gate's interfaces");
 }
 
 tl::expected<void, Refusal> SessionDesk::CheckBinding(const AccessToken& token,
@@ -148,7 +166,12 @@ tl::expected<void, Refusal> SessionDesk::CheckBinding(const AccessToken& token,
 // found among the sessions (control/guard/review.hpp).
 tl::expected<void, Refusal> SessionDesk::StillValid(const AccessToken& token) const {
   const Moment now = Moment::Now();
-  if (!context_.tokens->KnowsKeyOf(token, now)) {
+  if (token.kid.empty()) {  // an opaque one: is its issuer still believed?
+    const auto& asked = context_.introspectors;
+    const bool believed = std::ranges::any_of(
+        asked, [&](const auto& entry) { return entry.second->issuer() == token.issuer; });
+    if (!believed) return Refuse(Reason::token_issuer_unknown, "its issuer is believed no more");
+  } else if (!context_.tokens->KnowsKeyOf(token, now)) {
     return Refuse(Reason::token_key_unknown, "the key that signed the token is gone");
   }
   if (certificate_ == nullptr) return {};
@@ -261,7 +284,8 @@ asio::awaitable<Outcome<Opened>> SessionDesk::Open(SessionRequest request,
     co_return Deny(Reason::session_conflict,
                    "this connection has given its keys; another session needs another handshake");
   }
-  const auto token = Authorise(credentials, request.interface);
+  std::string interface = request.interface;
+  const auto token = co_await Authorise(std::move(credentials), std::move(interface));
   if (!token) co_return tl::unexpected(Denied{token.error(), false});
 
   auto admit = AdmitMessage(request, *token);
@@ -298,7 +322,7 @@ asio::awaitable<Outcome<void>> SessionDesk::Confirm(std::string session) {
 }
 
 asio::awaitable<Outcome<void>> SessionDesk::End(std::string session, Credentials credentials) {
-  const auto token = AuthoriseAnywhere(credentials);
+  const auto token = co_await AuthoriseAnywhere(std::move(credentials));
   if (!token) co_return tl::unexpected(Denied{token.error(), false});
   admission::Request message;
   *message.mutable_end()->mutable_identity() = IdentityMessage();

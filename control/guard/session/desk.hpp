@@ -9,6 +9,8 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,9 +23,13 @@
 #include "control/guard/session/messages.hpp"
 #include "control/identity/revocations.hpp"
 #include "control/identity/token/dpop.hpp"
+#include "control/identity/token/introspection.hpp"
 #include "control/identity/token/verifier.hpp"
 
 namespace portcullis::guard {
+
+/// Who is asked about an opaque token, by the interface at which it is shown.
+using Introspectors = std::map<std::string, std::shared_ptr<identity::Introspector>, std::less<>>;
 
 /// What all connections share. One thread, but for what says otherwise.
 struct SessionContext {
@@ -35,6 +41,7 @@ struct SessionContext {
   std::vector<std::string> interfaces;  // that have an audience
   /// A reload puts another one here, between two steps of whoever uses it.
   std::shared_ptr<const identity::TokenVerifier> tokens;
+  Introspectors introspectors;
 };
 
 /// What came with a request to prove the right to it.
@@ -77,11 +84,13 @@ class SessionDesk {
   [[nodiscard]] bool wants_nonce() const;
 
  private:
-  tl::expected<identity::AccessToken, identity::Refusal> Authorise(const Credentials& credentials,
-                                                                   std::string_view interface);
+  using Authorised = tl::expected<identity::AccessToken, identity::Refusal>;
+
+  boost::asio::awaitable<Authorised> Authorise(Credentials credentials, std::string interface);
   /// For what does not say its interface: the one that the token is for.
-  tl::expected<identity::AccessToken, identity::Refusal> AuthoriseAnywhere(
-      const Credentials& credentials);
+  boost::asio::awaitable<Authorised> AuthoriseAnywhere(Credentials credentials);
+  /// What a token is worth, whoever shows it. Asks its issuer when it is opaque.
+  boost::asio::awaitable<Authorised> Verify(std::string token, std::string interface);
   tl::expected<void, identity::Refusal> CheckBinding(const identity::AccessToken& token,
                                                      std::string_view text,
                                                      const Credentials& credentials,

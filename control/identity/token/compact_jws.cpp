@@ -1,5 +1,7 @@
 #include "control/identity/token/compact_jws.hpp"
 
+#include <algorithm>
+
 #include "control/identity/token/encoding.hpp"
 #include "control/model/fields.hpp"
 
@@ -28,6 +30,12 @@ std::string_view CompactJws::Header(const char* member) const {
   const auto found = header.find(member);
   return found != header.end() && found->is_string() ? found->get_ref<const std::string&>()
                                                      : std::string_view();
+}
+
+bool ClaimsToBeJws(std::string_view text) {
+  if (std::count(text.begin(), text.end(), '.') != 2) return false;
+  const auto header = DecodeBase64Url(text.substr(0, text.find('.')));
+  return header && header->starts_with('{');
 }
 
 Result<CompactJws> ParseCompact(std::string_view text, size_t longest) {

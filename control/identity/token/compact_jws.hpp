@@ -22,6 +22,10 @@ struct CompactJws {
   [[nodiscard]] std::string_view Header(const char* member) const;
 };
 
+/// Is it meant for one? Three parts, the first of which is a JSON object: whoever says so is judged
+/// by the rules for a JWS, and by no others.
+bool ClaimsToBeJws(std::string_view text);
+
 /// `text` must outlive the result, and have `longest` bytes at most. Errors say where, never what
 /// the text was.
 Result<CompactJws> ParseCompact(std::string_view text, size_t longest);

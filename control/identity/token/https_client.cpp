@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/secret.hpp"
+#include "control/identity/private_key.hpp"
 #include "control/identity/token/resolve.hpp"
 
 namespace portcullis::identity {
@@ -121,8 +122,12 @@ Result<void> Load(asio::ssl::context& tls, const ClientTls& files, const std::st
   if (files.certificate.empty()) return {};
   tls.use_certificate_chain_file(files.certificate, error);
   if (error) return wrong(".certificate", files.certificate);
-  tls.use_private_key_file(files.key, asio::ssl::context::pem, error);
-  if (error) return wrong(".key", files.key);
+  const auto key = LoadPrivateKey(files.key, where + ".key");
+  if (!key) return tl::unexpected(key.error());
+  if (SSL_CTX_use_PrivateKey(tls.native_handle(), key->get()) != 1) {
+    return Invalid(where + ".key", "the key does not belong to the certificate",
+                   "the key of " + files.certificate, OpensslError());
+  }
   return {};
 }
 

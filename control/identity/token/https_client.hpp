@@ -16,7 +16,8 @@
 
 namespace portcullis::identity {
 
-/// PEM files. Without a client certificate both of its fields are empty.
+/// PEM files; the key as LoadPrivateKey() takes it. Without a client certificate both of its fields
+/// are empty.
 struct ClientTls {
   std::string ca;  // the only ones believed
   std::string certificate;

@@ -1,11 +1,14 @@
 #include "control/identity/token/introspection.hpp"
 
+#include <openssl/evp.h>
+
 #include <algorithm>
 #include <boost/url/encode.hpp>
 #include <boost/url/rfc/unreserved_chars.hpp>
 #include <nlohmann/json.hpp>
 
 #include "base/secret.hpp"
+#include "control/identity/private_file.hpp"
 #include "control/identity/token/issuer.hpp"
 #include "control/model/fields.hpp"
 
@@ -30,6 +33,34 @@ bool IsToken(std::string_view text) {
                   std::string_view("-._~+/=").find(c) != std::string_view::npos;
          });
 }
+
+// RFC 6749 2.3.1: both parts encoded as in a form, then as RFC 7617 says.
+Result<Secret> Basic(const IntrospectionConfig& config, const std::string& where) {
+  if (config.client_id.empty()) return Secret();
+  const auto file = ReadPrivateFile(config.client_secret, where + ".client_secret");
+  if (!file) return tl::unexpected(file.error());
+  std::string secret(file->bytes().begin(), file->bytes().end());
+  while (secret.ends_with('\n') || secret.ends_with('\r')) secret.pop_back();
+  std::string pair = boost::urls::encode(config.client_id, boost::urls::unreserved_chars) + ":" +
+                     boost::urls::encode(secret, boost::urls::unreserved_chars);
+  const bool none = secret.empty();
+  Wipe(secret);
+  if (none) {
+    return Invalid(where + ".client_secret", "not a secret: " + config.client_secret,
+                   "at least one character", "none");
+  }
+  std::string header = "Basic ";
+  std::string encoded(4 * ((pair.size() + 2) / 3) + 1, '\0');
+  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(encoded.data()),
+                                     reinterpret_cast<const unsigned char*>(pair.data()),
+                                     static_cast<int>(pair.size()));
+  header.append(encoded, 0, static_cast<size_t>(length));
+  Wipe(pair);
+  Wipe(encoded);
+  Secret out{Bytes(header)};
+  Wipe(header);
+  return out;
+}
 }  // namespace
 
 Result<Introspector> Introspector::Create(asio::any_io_executor executor,
@@ -41,7 +72,10 @@ Result<Introspector> Introspector::Create(asio::any_io_executor executor,
   }
   auto client = HttpsClient::Create(config.url, config.tls, where);
   if (!client) return tl::unexpected(client.error());
-  return Introspector(std::move(executor), std::move(config), denied, std::move(*client));
+  auto authorization = Basic(config, where);
+  if (!authorization) return tl::unexpected(authorization.error());
+  return Introspector(std::move(executor), std::move(config), denied, std::move(*client),
+                      std::move(*authorization));
 }
 
 asio::awaitable<Introspector::Answer> Introspector::Verify(std::string token,
@@ -73,6 +107,10 @@ asio::awaitable<Introspector::Answer> Introspector::Ask(const std::string& token
   HttpsClient::Question question;
   question.form = "token_type_hint=access_token&token=" +
                   boost::urls::encode(token, boost::urls::unreserved_chars);
+  if (!authorization_.empty()) {
+    const auto header = authorization_.bytes();
+    question.headers.emplace_back("Authorization", std::string(header.begin(), header.end()));
+  }
   question.most_bytes = kLongestAnswer;
   question.timeout = config_.timeout;
   ++under_way_;

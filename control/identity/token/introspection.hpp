@@ -11,6 +11,7 @@
 #include <tl/expected.hpp>
 
 #include "base/result.hpp"
+#include "base/secret.hpp"
 #include "control/identity/refusal.hpp"
 #include "control/identity/token/access_token.hpp"
 #include "control/identity/token/deny_list.hpp"
@@ -22,6 +23,9 @@ struct IntrospectionConfig {
   ClaimRules claims;
   std::string url;  // as HttpsClient takes it
   ClientTls tls;    // whom we believe, and as whom we ask
+  /// Instead of a client certificate (RFC 6749 2.3.1); the secret is a file (see ReadPrivateFile).
+  std::string client_id;
+  std::string client_secret;
   std::chrono::milliseconds timeout{2'000};
   std::chrono::milliseconds cache_for{30'000};  // at most; never longer than the token
   std::chrono::milliseconds pause_after_failure{5'000};
@@ -42,6 +46,8 @@ class Introspector {
   /// that the token is not active, or we do. An introspected token has no kid.
   boost::asio::awaitable<tl::expected<AccessToken, Refusal>> Verify(std::string token,
                                                                     std::string interface);
+  /// Whose tokens it asks about.
+  [[nodiscard]] const std::string& issuer() const { return config_.claims.issuer; }
 
  private:
   using Answer = tl::expected<AccessToken, Refusal>;
@@ -51,11 +57,12 @@ class Introspector {
   };
 
   Introspector(boost::asio::any_io_executor executor, IntrospectionConfig config,
-               const DenyList& denied, HttpsClient client)
+               const DenyList& denied, HttpsClient client, Secret authorization)
       : executor_(std::move(executor)),
         config_(std::move(config)),
         denied_(denied),
-        client_(std::move(client)) {}
+        client_(std::move(client)),
+        authorization_(std::move(authorization)) {}
   boost::asio::awaitable<Answer> Ask(const std::string& token, const std::string& interface,
                                      const Sha256& id);
   Answer Read(const std::string& text, const std::string& interface, const std::string& name) const;
@@ -65,6 +72,7 @@ class Introspector {
   IntrospectionConfig config_;
   const DenyList& denied_;
   HttpsClient client_;
+  Secret authorization_;           // the header's value; empty: we have a certificate
   std::map<Sha256, Known> cache_;  // by the token's digest: the cache holds nothing worth stealing
   size_t under_way_ = 0;
   std::chrono::steady_clock::time_point silent_until_;

@@ -2,6 +2,8 @@
 // request in turn. With TLS it may ask for the client's certificate.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <gtest/gtest.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -57,6 +59,7 @@ inline void MakeCertificate(const std::string& path) {
     }
     std::fclose(file);
   }
+  chmod((path + ".key").c_str(), S_IRUSR | S_IWUSR);
   X509_free(certificate);
   EVP_PKEY_free(key);
 }
