@@ -57,7 +57,8 @@ system_clock::time_point GuardTime(uint64_t seconds) {
 }
 
 void GuardState::Connected() {
-  if (connections_++ == 0) since_ = system_clock::now();
+  ++connections_;
+  since_ = system_clock::now();
 }
 
 void GuardState::Gone() {

@@ -25,7 +25,7 @@ class GuardState {
   void Take(const Status& status);
 
   [[nodiscard]] bool connected() const { return connections_ > 0; }
-  /// When it connected; empty while it is away.
+  /// When it connected, the latest time; empty while it is away.
   [[nodiscard]] std::optional<Time> since() const { return since_; }
   /// The last that was heard, also of a guard that is away; none yet: null.
   [[nodiscard]] const Status* status() const { return status_ ? &*status_ : nullptr; }

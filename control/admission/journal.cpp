@@ -75,10 +75,13 @@ void Journal::WriteCounts(Clock::time_point now) {
       Entry made = entry(count.kind);
       made.detail["more"] = count.more;
       made.detail["seconds"] = std::chrono::seconds(audit::Repeats::kWindow).count();
+      if (&repeats == &refusals_) {
+        events_.Tell("refused", fmt::format("{}: {} more within a minute", count.kind, count.more));
+      }
       waiting_.push_back(std::move(made));
     }
   };
-  write(refusals_, [&](const std::string& reason) {
+  write(refusals_, [](const std::string& reason) {
     return Entry{"control", "refuse", "peers", audit::kRefused, "", {{"reason", reason}}};
   });
   write(sessions_, [](const std::string& peer) {
@@ -95,8 +98,9 @@ void Journal::Write() {
     lost_ = 0;
   }
   if (waiting_.empty()) return;
-  const auto end =
-      waiting_.begin() + static_cast<ptrdiff_t>(std::min(waiting_.size(), kMostAtOnce));
+  // While the log cannot be written, one of them serves to find out when it can again.
+  const size_t most = std::min(waiting_.size(), failing_ ? size_t{1} : kMostAtOnce);
+  const auto end = waiting_.begin() + static_cast<ptrdiff_t>(most);
   const std::vector<Entry> together(waiting_.begin(), end);
   const auto written = audit_.Append(together);
   if (written) {

@@ -1,10 +1,12 @@
 #include "control/admission/journal.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
+#include <csignal>
 
 #include "control/registry/audit/test_log.hpp"
 
@@ -102,7 +104,7 @@ TEST_F(JournalTest, AFloodIsANumberAndEachReasonHasItsOwn) {
   EXPECT_EQ(count["who"], "control");
   EXPECT_EQ(count["detail"]["reason"], "token_expired");
   EXPECT_EQ(count["detail"]["more"], 10'000 - Journal::kRefusals);
-  EXPECT_EQ(Told("refused"), Journal::kRefusals + 1);
+  EXPECT_EQ(Told("refused"), Journal::kRefusals + 2);
   EXPECT_FALSE(Verified().wrong);
 }
 
@@ -139,6 +141,23 @@ TEST_F(JournalTest, ManyAreWrittenTogetherWhileItRuns) {
   EXPECT_FALSE(Verified().wrong);
   journal_->Stop();
   io_.run();
+}
+
+TEST_F(JournalTest, WhatCannotBeWrittenWaitsAndIsToldOnce) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit full{std::filesystem::file_size(File()), before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+  journal_->Note(Refusal());
+  journal_->Note(Session(What::in_force));
+  journal_->Stop();
+  journal_->Stop();
+  EXPECT_EQ(Told("audit_failed"), 1U);
+  EXPECT_EQ(log_->count(), 1U);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(Written().size(), 2U);
+  EXPECT_FALSE(Verified().wrong);
 }
 
 TEST_F(JournalTest, AReferenceThatIsNoneOrIsTakenBecomesAnotherOne) {

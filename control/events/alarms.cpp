@@ -32,9 +32,11 @@ void Alarms::Set(const std::string& source, std::vector<Ending> endings, Time no
   std::map<std::string, Watched> after;
   for (Ending& ending : endings) {
     Watched watched{std::move(ending)};
+    watched.end = watched.ending.when;
     const auto known = before.find(watched.ending.what);
-    if (known != before.end() && watched.ending.when <= known->second.ending.when + kJitter) {
+    if (known != before.end() && watched.end <= known->second.end + kJitter) {
       watched.told = known->second.told;
+      watched.end = known->second.end;
     }
     after.insert_or_assign(watched.ending.what, std::move(watched));
   }

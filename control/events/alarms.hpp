@@ -51,6 +51,7 @@ class Alarms {
     // How far it was announced: so many seconds before the end, the last one 0; the largest value:
     // not yet.
     std::chrono::seconds told = std::chrono::seconds::max();
+    Time end{};  // as it was when this was first seen: a later one is another thing
   };
   [[nodiscard]] std::chrono::seconds Crossed(const Ending& ending, Time now) const;
 

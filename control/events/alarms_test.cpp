@@ -75,6 +75,21 @@ TEST_F(AlarmsTest, ANewOneInItsPlaceIsAnnouncedAnew) {
   EXPECT_TRUE(alarms_.All().empty());
 }
 
+TEST_F(AlarmsTest, WhatIsRenewedBitByBitIsANewOneInTheEnd) {
+  const auto key_set = [](std::chrono::seconds at) {
+    return Alarms::Ending{"keys", kNow + at - 1h, kNow + at};
+  };
+  alarms_.Set("guard", {key_set(10min)}, kNow);  // it could not be fetched for long
+  EXPECT_EQ(Heard().size(), 1U);
+  for (int i = 1; i <= 100; ++i) {
+    alarms_.Set("guard", {key_set(10min + i * 30s)}, kNow);
+  }
+  EXPECT_TRUE(alarms_.All()[0].told == false);
+  Heard();
+  alarms_.Check(kNow + 50min);
+  EXPECT_EQ(Heard().size(), 1U);
+}
+
 TEST_F(AlarmsTest, WhatIsRenewedEachDayIsNotAnnouncedEachDay) {
   alarms_.Set("guard", {Thing(23h, days(1))}, kNow);
   EXPECT_TRUE(Heard().empty());
