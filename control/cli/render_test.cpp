@@ -149,7 +149,8 @@ TEST(RenderTest, WhySaysHowASessionStands) {
         {{"id", "s-1"}, {"what", "in_force"}, {"peer", "csmf-1"}, {"generation", 1}}}},
       {"session",
        {{"confirmed", true}, {"peer", "csmf-1"}, {"interface", "nsmf"}, {"expires_in", 60}}}};
-  EXPECT_TRUE(Contains(RenderWhy(answer), "s-1 is in force, of csmf-1 on nsmf; ends in 1 min 0 s\n"));
+  EXPECT_TRUE(
+      Contains(RenderWhy(answer), "s-1 is in force, of csmf-1 on nsmf; ends in 1 min 0 s\n"));
   answer.erase("session");
   answer["items"].push_back({{"id", "s-1"}, {"what", "ended"}, {"who", "alice"}});
   const std::string text = RenderWhy(answer);
