@@ -166,6 +166,22 @@ std::vector<uid_t> ReadUsers(Section& section) {
   return users;
 }
 
+std::vector<std::chrono::hours> ReadDays(Section& alarms) {
+  constexpr uint32_t kMost = 3650;
+  std::vector<std::chrono::hours> thresholds;
+  const YAML::Node days = alarms.List("days");
+  for (const YAML::Node& one : days) {
+    uint32_t number = 0;
+    if (!one.IsScalar() || !YAML::convert<uint32_t>::decode(one, number) || number < 1 ||
+        number > kMost) {
+      alarms.Refuse(one, "days", "not a number of days", fmt::format("numbers from 1 to {}", kMost),
+                    Section::Shown(one));
+    }
+    thresholds.emplace_back(std::chrono::days(number));
+  }
+  return thresholds;
+}
+
 ControlConfig Read(const std::string& path) {
   const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
   const auto from_here = [&](const std::string& file) { return (folder / file).string(); };
@@ -187,6 +203,12 @@ ControlConfig Read(const std::string& path) {
         "checkpoint_every", static_cast<uint32_t>(config.audit.checkpoint_every), 1, kMost);
     if (auto syslog = audit->OptionalInner("syslog")) config.syslog = ReadSyslog(*syslog);
     audit->RefuseOthers();
+  }
+
+  config.alarms = {std::chrono::days(30), std::chrono::days(7), std::chrono::days(1)};
+  if (auto alarms = top.OptionalInner("alarms")) {
+    config.alarms = ReadDays(*alarms);
+    alarms->RefuseOthers();
   }
 
   if (auto guard = top.OptionalInner("guard")) {

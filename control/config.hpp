@@ -1,8 +1,10 @@
 // control.yaml: what it may say and what is wrong with it, by file, line and field.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.hpp"
 #include "control/admission/server.hpp"
@@ -20,6 +22,7 @@ struct ControlConfig {
   std::string steering;
   std::optional<Syslog::Settings> syslog;
   std::optional<admission::ServerSettings> guard;  // none: nobody opens sessions
+  std::vector<std::chrono::hours> alarms;          // how long before something ends
   rest::ServerSettings rest;
   rest::Operators::Settings operators;
 };

@@ -143,6 +143,17 @@ TEST_F(ConfigTest, AuditLogBesideTheStoreOrWhereItSays) {
   EXPECT_EQ(remote->syslog->transport, Syslog::Transport::tcp);
 }
 
+TEST_F(ConfigTest, AlarmsComeAsLongBeforeAsItSays) {
+  using Days = std::vector<std::chrono::hours>;
+  const auto usual = With("", "");
+  ASSERT_TRUE(usual);
+  EXPECT_EQ(usual->alarms,
+            (Days{std::chrono::days(30), std::chrono::days(7), std::chrono::days(1)}));
+  const auto own = With("lab: true", "alarms: { days: [90, 2] }");
+  ASSERT_TRUE(own) << own.error().Text();
+  EXPECT_EQ(own->alarms, (Days{std::chrono::days(90), std::chrono::days(2)}));
+}
+
 TEST_F(ConfigTest, RefusalsNameFileLineFieldExpectedAndFound) {
   struct Case {
     const char* line;
@@ -158,6 +169,9 @@ TEST_F(ConfigTest, RefusalsNameFileLineFieldExpectedAndFound) {
            Case{"lab: true", "audit: { syslog: { address: 127.0.0.1, transport: tls } }",
                 ":1: audit.syslog.transport", "tls"},
            Case{"lab: true", "audit: { path: x }", ":1: audit.path", "path"},
+           Case{"lab: true", "alarms: { days: [30, soon] }", ":1: alarms.days", "soon"},
+           Case{"lab: true", "alarms: { days: [0] }", ":1: alarms.days", "0"},
+           Case{"lab: true", "alarms: { hours: [1] }", ":1: alarms.days", "nothing"},
            Case{"  port: 8443", "  port: 84430", ":6: rest.port", "84430"},
            Case{"  port: 8443", "  prot: 8443", ":6: rest.prot", "prot"},
            Case{"role: viewer", "role: admin", ":12: rest.operators[1].role", "admin"},

@@ -17,6 +17,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "control/admission/notes.hpp"
 #include "control/config.hpp"
 #include "control/core/gate.hpp"
 #include "control/hardening.hpp"
@@ -37,11 +38,13 @@ void Rethrow(const std::exception_ptr& failure) {
 }
 
 // Until the timer is cancelled.
-asio::awaitable<void> WatchTime(Gate& gate, AuditLog& audit, asio::steady_timer& each_second) {
+asio::awaitable<void> WatchTime(Gate& gate, AuditLog& audit, Alarms& alarms,
+                                asio::steady_timer& each_second) {
   for (;;) {
     const auto now = audit::Stamp::Now();
     gate.CheckTime(std::chrono::floor<std::chrono::milliseconds>(now.wall), now.boot);
     rest::ExpireApprovals(gate, audit, now.wall);
+    alarms.Check(now.wall);
     each_second.expires_after(std::chrono::seconds(1));
     const auto [ended] = co_await each_second.async_wait(asio::as_tuple(asio::use_awaitable));
     if (ended) co_return;
@@ -72,13 +75,19 @@ Result<void> Run(const std::string& config_path) {
     asio::co_spawn(io, syslog->Run(), Rethrow);
   }
   asio::steady_timer each_second(io);
-  asio::co_spawn(io, WatchTime(gate, *audit, each_second), Rethrow);
+  Alarms alarms(events, config->alarms);
+  asio::co_spawn(io, WatchTime(gate, *audit, alarms, each_second), Rethrow);
 
+  admission::Journal journal(io.get_executor(), events, *audit);
+  asio::co_spawn(io, journal.Run(), Rethrow);
+  admission::GuardState guard_state(alarms);
   admission::Sessions sessions(io.get_executor(), gate);
   asio::co_spawn(io, sessions.Run(), Rethrow);
+  sessions.OnNews([&](const admission::SessionNews& news) { admission::NoteNews(journal, news); });
   std::optional<admission::Server> guard;
   if (config->guard) {
-    auto listening = admission::Server::Listen(io.get_executor(), *config->guard, sessions, events);
+    auto listening = admission::Server::Listen(io.get_executor(), *config->guard,
+                                               {gate, sessions, journal, guard_state, events});
     if (!listening) return tl::unexpected(listening.error());
     guard.emplace(std::move(*listening));
     asio::co_spawn(io, guard->Run(), Rethrow);
@@ -92,9 +101,19 @@ Result<void> Run(const std::string& config_path) {
   if (!operators) return tl::unexpected(operators.error());
   (*operators)->Start();
 
-  rest::Context context{gate, *audit, sessions, **operators, syslog ? &*syslog : nullptr};
+  rest::Context context{gate,
+                        *audit,
+                        sessions,
+                        **operators,
+                        journal,
+                        alarms,
+                        guard ? &guard_state : nullptr,
+                        syslog ? &*syslog : nullptr};
   auto server = rest::Server::Listen(io.get_executor(), config->rest, context);
   if (!server) return tl::unexpected(server.error());
+  std::vector<Alarms::Ending> own;
+  for (const auto& e : server->endings()) own.push_back({e.what, e.since, e.when});
+  alarms.Set("control", std::move(own), std::chrono::system_clock::now());
 
   asio::signal_set signals(io, SIGTERM, SIGINT);
   signals.async_wait([&](boost::system::error_code, int signal) {
@@ -115,10 +134,12 @@ Result<void> Run(const std::string& config_path) {
   link.Stop();
   if (guard) guard->Stop();
   sessions.Stop();
+  journal.Stop();
   each_second.cancel();
   if (syslog) syslog->Stop();
   io.restart();
   io.run_for(kTimeToEnd);
+  journal.Stop();
   if (!io.stopped()) {
     spdlog::warn("some requests did not end in {} s and are cut off", kTimeToEnd.count());
     std::_Exit(EXIT_FAILURE);

@@ -1,6 +1,7 @@
 // What each request of the guard does.
 #include <fmt/format.h>
 
+#include "control/admission/notes.hpp"
 #include "control/admission/refusal_message.hpp"
 #include "control/admission/server.hpp"
 #include "dataplane/steer/messages.hpp"
@@ -35,7 +36,7 @@ void Fill(const steer::Selector& from, Selector& to) {
   if (from.has_remote_ports()) ports(from.remote_ports(), *to.mutable_peer_ports());
 }
 
-tl::expected<void, identity::Refusal> DoAdmit(Sessions& sessions, const Admit& request,
+tl::expected<void, identity::Refusal> DoAdmit(Context& context, const Admit& request,
                                               Admitted& reply) {
   const auto peer_outer = steer::FromBytes(request.peer_outer());
   const auto gate_outer = steer::FromBytes(request.gate_outer());
@@ -52,9 +53,10 @@ tl::expected<void, identity::Refusal> DoAdmit(Sessions& sessions, const Admit& r
   wanted.udp_encap = request.udp_encap();
   wanted.peer_outer = *peer_outer;
   wanted.gate_outer = *gate_outer;
-  const auto terms =
-      sessions.Admit(ApplicantOf(request.identity(), request.token(), request.interface()), wanted);
+  const auto terms = context.sessions.Admit(
+      ApplicantOf(request.identity(), request.token(), request.interface()), wanted);
   if (!terms) return tl::unexpected(terms.error());
+  NoteAdmission(context, request, *terms);
   reply.set_session(terms->session);
   reply.set_generation(terms->generation);
   reply.set_peer(terms->peer);
@@ -73,13 +75,10 @@ Secret Take(std::string& key) {
   return secret;
 }
 
-void TellRefusal(Events& events, const Refusal& refusal, const std::string& about) {
-  events.Tell("refused", fmt::format("{}{}: {}", refusal.reason(), about, refusal.detail()));
-}
-
 }  // namespace
 
-asio::awaitable<Response> Answer(Sessions& sessions, Events& events, Request& request) {
+asio::awaitable<Response> Answer(Context& context, Request& request) {
+  Sessions& sessions = context.sessions;
   using Kind = Request::KindCase;
   Response response;
   response.set_id(request.id());
@@ -94,7 +93,7 @@ asio::awaitable<Response> Answer(Sessions& sessions, Events& events, Request& re
       }
       break;
     case Kind::kAdmit:
-      done = DoAdmit(sessions, request.admit(), *response.mutable_admitted());
+      done = DoAdmit(context, request.admit(), *response.mutable_admitted());
       break;
     case Kind::kInstall: {
       Install& install = *request.mutable_install();
@@ -120,7 +119,10 @@ asio::awaitable<Response> Answer(Sessions& sessions, Events& events, Request& re
       co_await sessions.Withdraw(std::move(*request.mutable_withdraw()));
       break;
     case Kind::kRefused:
-      TellRefusal(events, request.refused().refusal(), "");
+      NoteRefusal(context, request.refused());
+      break;
+    case Kind::kStatus:
+      context.guard.Take(request.status());
       break;
     case Kind::KIND_NOT_SET:
       done = Malformed("no such request: the guard speaks a later protocol");
@@ -129,7 +131,7 @@ asio::awaitable<Response> Answer(Sessions& sessions, Events& events, Request& re
   if (!done) {
     response.clear_kind();
     Fill(*response.mutable_refusal(), done.error());
-    TellRefusal(events, response.refusal(), "");
+    NoteRefusal(context, request, *response.mutable_refusal());
   }
   co_return response;
 }

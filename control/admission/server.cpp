@@ -37,13 +37,12 @@ struct Server::State {
     bool writing = false;
   };
 
-  State(UnixListener bound, const asio::any_io_executor& on, Sessions& s, Events& e)
-      : listener(std::move(bound)), acceptor(on), sessions(s), events(e) {}
+  State(UnixListener bound, const asio::any_io_executor& on, Context with)
+      : listener(std::move(bound)), acceptor(on), context(with) {}
 
   UnixListener listener;
   Protocol::acceptor acceptor;
-  Sessions& sessions;
-  Events& events;
+  Context context;
   std::list<std::weak_ptr<Client>> clients;
 };
 
@@ -64,7 +63,7 @@ asio::awaitable<void> Write(std::shared_ptr<Client> client) {
 template <class State, class Client>
 asio::awaitable<void> Work(std::shared_ptr<State> state, std::shared_ptr<Client> client,
                            Request request) {
-  const Response response = co_await Answer(state->sessions, state->events, request);
+  const Response response = co_await Answer(state->context, request);
   --client->under_way;
   auto frame = steer::ToFrame(response);
   if (!frame) co_return;
@@ -96,18 +95,20 @@ asio::awaitable<void> Read(std::shared_ptr<State> state, std::shared_ptr<Client>
                      asio::detached);
     }
   }
-  state->events.Tell("guard_gone", "the guard hung up: nobody can open a session until it is back");
+  state->context.guard.Gone();
+  state->context.events.Tell("guard_gone",
+                             "the guard hung up: nobody can open a session until it is back");
 }
 
 }  // namespace
 
 Result<Server> Server::Listen(const asio::any_io_executor& executor, ServerSettings settings,
-                              Sessions& sessions, Events& events) {
+                              Context context) {
   auto listener =
       UnixListener::Listen(std::move(settings.path), std::move(settings.users), "guard.socket");
   if (!listener) return tl::unexpected(listener.error());
   if (!listener->note().empty()) spdlog::warn("admission: {}", listener->note());
-  auto state = std::make_shared<State>(std::move(*listener), executor, sessions, events);
+  auto state = std::make_shared<State>(std::move(*listener), executor, context);
   // The acceptor closes what it is given, and so does the listener.
   const int fd = dup(state->listener.fd());
   boost::system::error_code error;
@@ -132,7 +133,9 @@ asio::awaitable<void> Server::Run() {
     auto client = std::make_shared<State::Client>(std::move(socket));
     state->clients.remove_if([](const auto& gone) { return gone.expired(); });
     state->clients.push_back(client);
-    state->events.Tell("guard_connected", fmt::format("the guard is process {}", peer->pid));
+    state->context.guard.Connected();
+    state->context.events.Tell("guard_connected",
+                               fmt::format("the guard is process {}", peer->pid));
     asio::co_spawn(state->acceptor.get_executor(), Read(state, std::move(client)), asio::detached);
   }
 }

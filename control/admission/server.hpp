@@ -13,8 +13,9 @@
 
 #include "base/result.hpp"
 #include "control/admission/admission.pb.h"
+#include "control/admission/guard_state.hpp"
+#include "control/admission/journal.hpp"
 #include "control/admission/sessions.hpp"
-#include "control/events/events.hpp"
 
 namespace portcullis::admission {
 
@@ -23,11 +24,20 @@ struct ServerSettings {
   std::vector<uid_t> users;  // beside root
 };
 
+/// What its requests are worked on with; all of it outlives the server.
+struct Context {
+  const Gate& gate;
+  Sessions& sessions;
+  Journal& journal;
+  GuardState& guard;
+  Events& events;
+};
+
 class Server {
  public:
   /// kUnavailable when the socket cannot be made. A socket that a dead process left is replaced.
   static Result<Server> Listen(const boost::asio::any_io_executor& executor,
-                               ServerSettings settings, Sessions& sessions, Events& events);
+                               ServerSettings settings, Context context);
 
   /// Accepts until Stop().
   boost::asio::awaitable<void> Run();
@@ -40,6 +50,6 @@ class Server {
 };
 
 /// One request, as the socket carries it; its keys are wiped. All outlive the answer.
-boost::asio::awaitable<Response> Answer(Sessions& sessions, Events& events, Request& request);
+boost::asio::awaitable<Response> Answer(Context& context, Request& request);
 
 }  // namespace portcullis::admission

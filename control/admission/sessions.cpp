@@ -355,6 +355,8 @@ Sessions::Done Sessions::InForce(Session& of) {
   session->current = std::move(session->next);
   session->next.reset();
   session->current->state = Generation::State::confirmed;
+  Tell(generation == 1 ? SessionNews::What::in_force : SessionNews::What::renewed, *session,
+       generation, "the peer has the keys");
   gate_.events().Tell(
       "session",
       fmt::format("session '{}' on {}: generation {} is in force for {} s", id, session->interface,
@@ -385,9 +387,24 @@ Sessions::Done Sessions::End(Applicant who, std::string id) {
                      fmt::format("peer '{}' has no session '{}'", (*peer)->name, id));
   }
   Ending ending{{std::move(id), "ended by the peer"}};
-  Forget(ending);
+  Forget(ending, "peer");
   co_await RemoveLeaving();
   co_return tl::expected<void, identity::Refusal>{};
+}
+
+asio::awaitable<Result<bool>> Sessions::EndByOperator(std::string id, std::string name) {
+  if (!Knows(id)) co_return Fail(ErrorKind::kNotFound, fmt::format("there is no session '{}'", id));
+  Ending ending{{std::move(id), "ended by an operator"}};
+  Forget(ending, name);
+  const bool gone = co_await RemoveLeaving();
+  co_return gone;
+}
+
+void Sessions::Tell(SessionNews::What what, const Session& session, uint64_t generation,
+                    std::string why, std::string who) const {
+  if (!tell_) return;
+  tell_({what, session.id, session.peer, session.interface, generation, std::move(why),
+         std::move(who)});
 }
 
 asio::awaitable<void> Sessions::Withdraw(admission::Withdraw which) {
@@ -410,7 +427,7 @@ void Sessions::Leave(const Session& session, uint64_t generation, Clock::time_po
   leaving_.push_back({session.id, session.SaName(generation, steer::INBOUND), inbound_at});
 }
 
-void Sessions::Forget(const Ending& ending) {
+void Sessions::Forget(const Ending& ending, const std::string& who) {
   const auto now = Clock::now();
   for (Leaving& l : leaving_) {  // of earlier generations: no more grace
     if (ending.contains(l.session)) l.at = std::min(l.at, now);
@@ -422,8 +439,10 @@ void Sessions::Forget(const Ending& ending) {
     if (session.current) Leave(session, session.current->number, now);
     if (session.next) Leave(session, session.next->number, now);
     gate_.events().Tell("session",
-                        fmt::format("session '{}' on {}: {}", id, session.interface, why), {},
-                        session.peer);
+                        fmt::format("session '{}' on {}: {}", id, session.interface, why),
+                        who == "peer" || who == "control" ? "" : who, session.peer);
+    const Generation* newest = NewestOf(session);
+    Tell(SessionNews::What::ended, session, newest == nullptr ? 0 : newest->number, why, who);
     sessions_.erase(at);
   }
 }
@@ -450,9 +469,10 @@ std::vector<SessionState> Sessions::List() const {
   std::vector<SessionState> all;
   all.reserve(sessions_.size());
   for (const auto& [id, session] : sessions_) {
-    const Generation& newest = session.next ? *session.next : *session.current;
-    const auto left = std::chrono::floor<std::chrono::seconds>(newest.ends - Clock::now());
-    all.push_back({id, session.peer, session.interface, newest.number, session.current.has_value(),
+    const Generation* newest = NewestOf(session);
+    if (newest == nullptr) continue;
+    const auto left = std::chrono::floor<std::chrono::seconds>(newest->ends - Clock::now());
+    all.push_back({id, session.peer, session.interface, newest->number, session.current.has_value(),
                    std::max(left, std::chrono::seconds(0)),
                    std::chrono::seconds(SecondsUntil(session.registered_until))});
   }

@@ -21,6 +21,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -67,6 +68,18 @@ struct SessionState {
   std::chrono::seconds registered{};  // for so long; 0: it is not
 };
 
+/// What happened to a session, for whoever keeps books.
+struct SessionNews {
+  enum class What : uint8_t { in_force, renewed, not_confirmed, ended };
+  What what = What::ended;
+  std::string id;
+  std::string peer;
+  std::string interface;
+  uint64_t generation = 0;
+  std::string why;
+  std::string who;  // ended: an operator, "peer" or "control"
+};
+
 class Sessions {
  public:
   using Done = boost::asio::awaitable<tl::expected<void, identity::Refusal>>;
@@ -84,6 +97,10 @@ class Sessions {
   Done Install(std::string session, uint64_t generation, Secret to_gate, Secret to_peer);
   Done Confirm(std::string session, uint64_t generation);
   Done End(Applicant who, std::string session);
+  /// Ends a session, whatever state it is in. True: its SAs are gone; false: they go when the
+  /// dataplane is back. kNotFound.
+  boost::asio::awaitable<Result<bool>> EndByOperator(std::string session, std::string name);
+  [[nodiscard]] bool Knows(const std::string& session) const { return sessions_.contains(session); }
   /// What these rest on is no longer valid; those that are over already are passed over.
   boost::asio::awaitable<void> Withdraw(admission::Withdraw which);
   /// What rests on something that is revoked now, ends. False: the dataplane is away and has not
@@ -97,6 +114,8 @@ class Sessions {
   /// on that interface. kUnavailable: the dataplane has not confirmed.
   boost::asio::awaitable<Result<void>> Register(std::string peer, std::string interface,
                                                 std::chrono::seconds duration);
+  /// Told of all that happens to sessions once they are installed.
+  void OnNews(std::function<void(const SessionNews&)> tell) { tell_ = std::move(tell); }
 
   /// Takes back what is not confirmed, notices first packets, tidies up. Until Stop().
   boost::asio::awaitable<void> Run();
@@ -153,7 +172,15 @@ class Sessions {
   Done InForce(Session& session);
   [[nodiscard]] std::string StillRight(const Session& session, Generation& generation);
   void Leave(const Session& session, uint64_t generation, Clock::time_point inbound_at);
-  void Forget(const Ending& ending);
+  /// `who`: SessionNews::who.
+  void Forget(const Ending& ending, const std::string& who = "control");
+  void Tell(SessionNews::What what, const Session& session, uint64_t generation, std::string why,
+            std::string who = {}) const;
+  /// Null: what was to be its first one came to nothing, and it is about to be tidied up.
+  static const Generation* NewestOf(const Session& session) {
+    if (session.next) return &*session.next;
+    return session.current ? &*session.current : nullptr;
+  }
 
   boost::asio::awaitable<void> RegisterAgain();  // sessions_registration.cpp
 
@@ -175,6 +202,7 @@ class Sessions {
   std::string registered_in_;  // incarnation of the dataplane that knows who is registered
   std::map<std::string, Session> sessions_;
   std::vector<Leaving> leaving_;
+  std::function<void(const SessionNews&)> tell_;
 };
 
 }  // namespace portcullis::admission

@@ -627,6 +627,50 @@ TEST_F(SessionsTest, AnSaThatTheDataplaneRefusesLeavesNothingBehind) {
   Open(Csmf(), Ask());
 }
 
+TEST_F(SessionsTest, AnOperatorEndsASessionAndItsPeerMayOpenAnother) {
+  const auto terms = Open(Csmf(), Ask());
+  EXPECT_FALSE(Run(sessions_->EndByOperator("nothing", "alice")));
+  AwaitSas(2);
+  const auto ended = Run(sessions_->EndByOperator(terms.session, "alice"));
+  ASSERT_TRUE(ended) << ended.error().Text();
+  EXPECT_TRUE(*ended);
+  EXPECT_TRUE(dataplane_.Sas().empty());
+  EXPECT_TRUE(sessions_->List().empty());
+  Open(Csmf(), Ask());
+}
+
+TEST_F(SessionsTest, ItsNewsAreToldInOrderAndNothingElse) {
+  using What = SessionNews::What;
+  std::vector<SessionNews> news;
+  sessions_->OnNews([&](const SessionNews& one) { news.push_back(one); });
+  const auto terms = Open(Csmf(), Ask());
+  Open(Csmf(), Ask(terms.session));
+  ASSERT_TRUE(Run(sessions_->EndByOperator(terms.session, "alice")));
+  ASSERT_TRUE(sessions_->Admit(Csmf(2), Ask()));  // and no more
+  ASSERT_EQ(news.size(), 3U);
+  EXPECT_EQ(news[0].what, What::in_force);
+  EXPECT_EQ(news[1].what, What::renewed);
+  EXPECT_EQ(news[1].generation, 2U);
+  EXPECT_EQ(news[2].what, What::ended);
+  EXPECT_EQ(news[2].who, "alice");
+  for (const auto& one : news) {
+    EXPECT_EQ(one.id, terms.session);
+    EXPECT_EQ(one.peer, "csmf-1");
+    EXPECT_EQ(one.interface, "nsmf");
+  }
+}
+
+TEST_F(SessionsTest, WhatCameToNothingIsNotListed) {
+  const auto terms = sessions_->Admit(Csmf(), Ask());
+  ASSERT_TRUE(terms);
+  EXPECT_EQ(sessions_->List().size(), 1U);
+  dataplane_.RefuseSas(true);
+  EXPECT_FALSE(Install(*terms));
+  EXPECT_TRUE(sessions_->List().empty());
+  dataplane_.RefuseSas(false);
+  Open(Csmf(), Ask());
+}
+
 TEST_F(SessionsTest, EverySlotOnceAndThenNoMore) {
   std::set<uint32_t> slots;
   for (int i = 0; i < 4; ++i) {

@@ -143,6 +143,7 @@ std::optional<std::string> Sessions::WhyOver(Session& session) {
   if (next && !next->busy && now >= next->take_back) {
     if (next->state == Generation::State::installed) {
       Leave(session, next->number, now);
+      Tell(SessionNews::What::not_confirmed, session, next->number, "the peer did not confirm it");
       gate_.events().Tell("session",
                           fmt::format("session '{}' on {}: generation {} was not confirmed",
                                       session.id, session.interface, next->number),

@@ -45,6 +45,8 @@ Cli::Cli(std::ostream& out, std::ostream& err)
   AddPolicyCommands(*this);
   AddResourceCommands(*this);
   AddApprovalCommands(*this);
+  AddSessionCommands(*this);
+  AddTimeCommands(*this);
   AddAuditCommands(*this);
   AddHostCommands(*this);
   AddReferenceCommands(*this);

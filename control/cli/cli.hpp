@@ -55,6 +55,8 @@ void AddResourceCommands(Cli& cli);   // interfaces, peers, policies, sas
 void AddPolicyCommands(Cli& cli);     // policy
 void AddApprovalCommands(Cli& cli);   // approvals
 void AddObserveCommands(Cli& cli);    // status, counters, events, pipeline
+void AddSessionCommands(Cli& cli);    // sessions, why
+void AddTimeCommands(Cli& cli);       // time
 void AddAuditCommands(Cli& cli);      // audit
 void AddHostCommands(Cli& cli);       // check-host
 void AddReferenceCommands(Cli& cli);  // verdicts, completion, reference

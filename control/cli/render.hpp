@@ -16,6 +16,12 @@ std::string RenderPolicies(const nlohmann::json& items);
 std::string RenderSas(const nlohmann::json& items);
 std::string RenderRevocations(const nlohmann::json& items);
 
+std::string RenderSessions(const nlohmann::json& items);
+/// Decisions about peers, in the order in which they come.
+std::string RenderDecisions(const nlohmann::json& items);
+/// What is known of one reference or session, and how it stands.
+std::string RenderWhy(const nlohmann::json& answer);
+
 /// A CountersReport. `before` is an earlier one, `seconds` ago: adds rates. Verdicts that are zero
 /// are left out unless `all`.
 std::string RenderCounters(const nlohmann::json& report, bool all,

@@ -35,6 +35,41 @@ std::string DataplaneText(const json& dataplane) {
   return text;
 }
 
+std::string GuardText(const json& guard) {
+  uint64_t refused = 0;
+  for (const json& count : At(guard, "refusals")) refused += count.get<uint64_t>();
+  uint64_t open = 0;
+  for (const json& listener : At(guard, "listeners")) open += Number(listener, "open");
+  std::string text =
+      Flag(guard, "connected")
+          ? fmt::format("connected since {}, {} open, {} since its start", Text(guard, "since"),
+                        Count(open, "connection"), Count(refused, "refusal"))
+          : "NOT CONNECTED: nobody can open or renew a session";
+  for (const char* kind : {"lists", "issuers"}) {
+    for (const json& followed : At(guard, kind)) {
+      const std::string error = Text(followed, "error");
+      if (error.empty()) continue;
+      text += fmt::format("\n           NOT RENEWED: {}: {}", Text(followed, "name"), error);
+    }
+  }
+  return text;
+}
+
+// What an alarm was raised for.
+std::string RenderExpiring(const json& expiring) {
+  std::string text;
+  for (const json& item : expiring) {
+    if (!Flag(item, "alarm")) continue;
+    const json& seconds = At(item, "seconds_left");
+    const auto left = seconds.is_number() ? seconds.get<int64_t>() : 0;
+    text += Line(left <= 0 ? "EXPIRED" : "expires",
+                 fmt::format("{}: {}, {}", Text(item, "where"), Text(item, "what"),
+                             left <= 0 ? "at " + Text(item, "when")
+                                       : "in " + Duration(static_cast<uint64_t>(left))));
+  }
+  return text;
+}
+
 std::string RenderPorts(const json& ports) {
   Table table({{"PORT"},
                {"ROLE"},
@@ -116,6 +151,10 @@ std::string RenderStatus(const json& status) {
                                      Count(Number(policy, "policies"), "policy", "policies")));
   text += Line("SAs", fmt::format("{} known", Number(status, "sas")));
   text += Line("dataplane", DataplaneText(dataplane));
+  if (const json& guard = At(status, "guard"); !guard.empty()) {
+    text += Line("guard", GuardText(guard));
+  }
+  text += RenderExpiring(At(status, "expiring"));
   if (const std::string names = Joined(At(status, "bypasses")); !names.empty()) {
     text += Line("CLEARTEXT", "passes to " + names);
   }

@@ -113,6 +113,54 @@ TEST(RenderTest, StatusShoutsWhatIsWrong) {
   EXPECT_TRUE(Contains(text, "NOT CONNECTED: no such file"));
 }
 
+TEST(RenderTest, StatusSaysHowTheGuardFaresAndWhatRunsOut) {
+  json status = {
+      {"guard",
+       {{"connected", true},
+        {"since", "2026-01-01T00:00:00.000Z"},
+        {"refusals", {{"token_expired", 2}, {"cert_revoked", 1}}},
+        {"listeners", {{{"open", 4}}}},
+        {"lists", {{{"name", "a.crl"}}}}}},
+      {"expiring",
+       {{{"where", "guard"}, {"what", "list"}, {"alarm", false}, {"seconds_left", 60}}}}};
+  std::string text = RenderStatus(status);
+  EXPECT_TRUE(Contains(text, "4 connections open, 3 refusals since its start")) << text;
+  EXPECT_FALSE(Contains(text, "expires"));
+  EXPECT_FALSE(Contains(text, "RENEWED"));
+  status["guard"]["lists"][0]["error"] = "no such file";
+  status["expiring"][0]["alarm"] = true;
+  status["expiring"].push_back({{"where", "control"},
+                                {"what", "certificate"},
+                                {"alarm", true},
+                                {"when", "2026-01-01"},
+                                {"seconds_left", -5}});
+  text = RenderStatus(status);
+  EXPECT_TRUE(Contains(text, "NOT RENEWED: a.crl: no such file")) << text;
+  EXPECT_TRUE(Contains(text, "expires    guard: list, in 1 min 0 s\n")) << text;
+  EXPECT_TRUE(Contains(text, "EXPIRED    control: certificate, at 2026-01-01\n")) << text;
+  EXPECT_TRUE(Contains(RenderStatus({{"guard", {{"connected", false}}}}), "NOT CONNECTED: nobody"));
+}
+
+TEST(RenderTest, WhySaysHowASessionStands) {
+  json answer = {
+      {"id", "s-1"},
+      {"items",
+       {{{"id", "s-1"}, {"what", "admitted"}, {"peer", "csmf-1"}, {"generation", 1}},
+        {{"id", "s-1"}, {"what", "in_force"}, {"peer", "csmf-1"}, {"generation", 1}}}},
+      {"session",
+       {{"confirmed", true}, {"peer", "csmf-1"}, {"interface", "nsmf"}, {"expires_in", 60}}}};
+  EXPECT_TRUE(
+      Contains(RenderWhy(answer), "s-1 is in force, of csmf-1 on nsmf; ends in 1 min 0 s\n"));
+  answer.erase("session");
+  answer["items"].push_back({{"id", "s-1"}, {"what", "ended"}, {"who", "alice"}});
+  const std::string text = RenderWhy(answer);
+  EXPECT_TRUE(Contains(text, "ended by alice")) << text;
+  EXPECT_TRUE(Contains(text, "s-1 is over\n")) << text;
+  const json refused = {{"id", "r-1"},
+                        {"items", {{{"what", "refused"}, {"reason", "token_expired"}}}}};
+  EXPECT_EQ(RenderWhy(refused), "WHAT\nrefused: token_expired\n");
+}
+
 TEST(RenderTest, ManyWarningsAreCounted) {
   json warnings = json::array();
   const auto add = [&] { warnings.push_back({{"kind", "sa"}, {"name", "a"}, {"text", "lab"}}); };

@@ -43,10 +43,21 @@ class Gate {
   /// this boot, for the time guard.
   Result<void> Load(const std::string& boot_id);
 
+  /// Who asks, and whether only to see what it would do.
+  struct Wish {
+    std::string operator_name;
+    bool dry_run = false;
+    /// Another person has agreed to this, on the policy of that generation and no other.
+    std::optional<uint64_t> approved_on{};
+  };
+
   /// To be called each second, with both clocks.
   void CheckTime(TimeGuard::Wall wall, TimeGuard::Boot boot);
   /// What the last CheckTime() said.
   [[nodiscard]] TimeVerdict clock() const { return clock_; }
+  /// The operator says that the wall clock is right as it stands, whatever was seen. Stored before
+  /// it counts. What was said of the clock until now.
+  Result<TimeVerdict> ConfirmTime(TimeGuard::Wall wall, TimeGuard::Boot boot, const Wish& wish);
 
   /// What a change did, or with a dry run would do.
   struct Change {
@@ -59,14 +70,6 @@ class Gate {
     bool held = false;                    // and nobody has: nothing was changed
   };
   using Changed = boost::asio::awaitable<Result<Change>>;
-
-  /// Who asks, and whether only to see what it would do.
-  struct Wish {
-    std::string operator_name;
-    bool dry_run = false;
-    /// Another person has agreed to this, on the policy of that generation and no other.
-    std::optional<uint64_t> approved_on{};
-  };
 
   /// `edit` makes the wanted document from the present one; it runs when it is this change's turn.
   using Edit = std::function<Result<model::Document>(const model::Document&)>;

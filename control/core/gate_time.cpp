@@ -1,5 +1,9 @@
 // Is the wall clock right? Asked each second; what changes is told, what must survive is stored,
 // and revocations of things that have expired by a right clock are forgotten.
+#include <fmt/format.h>
+
+#include <utility>
+
 #include "control/core/gate.hpp"
 
 namespace portcullis {
@@ -18,6 +22,24 @@ void Gate::CheckTime(TimeGuard::Wall wall, TimeGuard::Boot boot) {
   pruned_ = boot;
   if (*forgotten == 0) return;
   if (auto left = store_.ReadDenied()) denials_.Replace(std::move(*left));
+}
+
+Result<TimeVerdict> Gate::ConfirmTime(TimeGuard::Wall wall, TimeGuard::Boot boot,
+                                      const Wish& wish) {
+  if (wish.dry_run) return clock_;
+  TimeGuard confirmed = time_guard_;
+  confirmed.Confirm(wall, boot);
+  if (auto stored = store_.WriteTimeGuard(confirmed.state()); !stored) {
+    return tl::unexpected(stored.error());
+  }
+  confirmed.Saved();
+  time_guard_ = std::move(confirmed);
+  const TimeVerdict before = std::exchange(clock_, time_guard_.Check(wall, boot));
+  events_.Tell(
+      "time_confirmed",
+      fmt::format("an operator says that it is {}; before, {}", TimeText(wall), Info(before).text),
+      wish.operator_name);
+  return before;
 }
 
 }  // namespace portcullis

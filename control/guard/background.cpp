@@ -63,7 +63,13 @@ Result<Background::Followed> Background::Follow(const IssuerConfig& config) {
   });
   if (known != issuers_.end()) return *known;
   auto issuer = std::make_shared<Issuer>(config);
-  const auto tell = [this, name = config.claims.issuer](const Result<KeyFetcher::News>& news) {
+  auto error = std::make_shared<LastError>();
+  const auto tell = [this, name = config.claims.issuer,
+                     error](const Result<KeyFetcher::News>& news) {
+    {
+      const std::lock_guard lock(error->mutex);
+      error->text = news ? "" : news.error().Text();
+    }
     if (!news) return spdlog::warn("{}", news.error().Text());
     for (const auto& note : news->notes) spdlog::warn("keys of {}: {}", name, note);
     for (const auto& kid : news->vanished) spdlog::warn("keys of {}: {} is gone", name, kid);
@@ -71,7 +77,7 @@ Result<Background::Followed> Background::Follow(const IssuerConfig& config) {
   };
   auto fetcher = KeyFetcher::Create(io_.get_executor(), issuer, tell);
   if (!fetcher) return tl::unexpected(fetcher.error());
-  return Followed{config, std::move(issuer), *std::move(fetcher)};
+  return Followed{config, std::move(issuer), *std::move(fetcher), std::move(error)};
 }
 
 Result<std::vector<std::shared_ptr<const Issuer>>> Background::FollowIssuers(
@@ -110,6 +116,7 @@ void Background::FollowLists(const std::vector<identity::CrlLocation>& locations
     next.push_back(std::make_shared<CrlFollower>(io_.get_executor(), std::move(settings),
                                                  authorities, revocations_));
   }
+  shown_.assign(next.begin(), next.end());
   asio::post(io_, [this, next = std::move(next)] {
     for (const auto& old : lists_) old->Stop();
     lists_ = next;

@@ -8,10 +8,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "control/admission/admission.pb.h"
 #include "control/guard/config.hpp"
 #include "control/identity/crl_follower.hpp"
 #include "control/identity/revocations.hpp"
@@ -38,15 +40,29 @@ class Background {
   /// be followed.
   Result<std::vector<std::shared_ptr<const identity::Issuer>>> FollowIssuers(
       const std::vector<identity::IssuerConfig>& configs);
+  /// How following goes, for control; `endings` are of what was fetched.
+  struct News {
+    std::vector<admission::Followed> lists;
+    std::vector<admission::Followed> issuers;
+    std::vector<identity::Expiry> endings;
+  };
+  [[nodiscard]] News Tell() const;
+
   /// In place of those that were followed. Lists in force stay.
   void FollowLists(const std::vector<identity::CrlLocation>& locations,
                    const std::shared_ptr<const identity::Authorities>& authorities);
 
  private:
+  // Of the last fetch; empty: it went well. Written by the thread, read by the owner's.
+  struct LastError {
+    mutable std::mutex mutex;
+    std::string text;
+  };
   struct Followed {
     identity::IssuerConfig config;
     std::shared_ptr<identity::Issuer> issuer;
     std::shared_ptr<identity::KeyFetcher> fetcher;
+    std::shared_ptr<LastError> error;
   };
 
   Result<Followed> Follow(const identity::IssuerConfig& config);
@@ -55,6 +71,7 @@ class Background {
   identity::Revocations& revocations_;
   TellVanished tell_vanished_;
   std::vector<Followed> issuers_;
+  std::vector<std::shared_ptr<const identity::CrlFollower>> shown_;  // lists_, for Tell()
 
   boost::asio::io_context io_{1};  // what follows belongs to its thread
   std::vector<std::shared_ptr<identity::CrlFollower>> lists_;

@@ -61,9 +61,9 @@ Guard::Guard(asio::io_context& io, GuardConfig config)
       context_{control_,         revocations_,       proofs_, refusals_,
                config_.identity, config_.interfaces, nullptr, {}},
       review_(io.get_executor(), control_, revocations_),
-      background_(revocations_, [this](const std::string& issuer, const auto& kids) {
-        review_.Vanished(issuer, kids);
-      }) {}
+      background_(revocations_, [this](const std::string& issuer,
+                                       const auto& kids) { review_.Vanished(issuer, kids); }),
+      until_report_(io) {}
 
 Result<std::unique_ptr<Guard>> Guard::Create(asio::io_context& io, GuardConfig config) {
   std::unique_ptr<Guard> guard(new Guard(io, std::move(config)));
@@ -73,6 +73,7 @@ Result<std::unique_ptr<Guard>> Guard::Create(asio::io_context& io, GuardConfig c
   if (auto listening = guard->Listen(*loaded); !listening) {
     return tl::unexpected(listening.error());
   }
+  guard->authorities_ = loaded->authorities;
   guard->background_.FollowLists(guard->config_.crls, loaded->authorities);
   return guard;
 }
@@ -163,11 +164,14 @@ void Guard::Start() {
   asio::co_spawn(io_, control_.Run(), Rethrow);
   asio::co_spawn(io_, review_.Run(), Rethrow);
   for (Listener& listener : listeners_) asio::co_spawn(io_, listener.Run(), Rethrow);
+  asio::co_spawn(io_, KeepReporting(), Rethrow);
 }
 
 void Guard::Stop() {
   for (Listener& listener : listeners_) listener.Stop();
   review_.Stop();
+  stopping_ = true;
+  until_report_.cancel();
   control_.Stop();
 }
 
@@ -185,6 +189,7 @@ Result<void> Guard::Reload(GuardConfig config) {
   context_.gate_identity = config.identity;
   context_.interfaces = config.interfaces;
   background_.FollowLists(config.crls, loaded->authorities);
+  authorities_ = loaded->authorities;
   config_ = std::move(config);
   return {};
 }

@@ -2,7 +2,10 @@
 // the operator says so. Everything but Background runs on one thread.
 #pragma once
 
+#include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -46,6 +49,8 @@ class Guard {
   Guard(boost::asio::io_context& io, GuardConfig config);
   Result<Loaded> Load(const GuardConfig& config);
   Result<void> Listen(const Loaded& loaded);
+  [[nodiscard]] admission::Status Report() const;
+  boost::asio::awaitable<void> KeepReporting();
   Result<void> UseIssuers(const GuardConfig& config);
   Result<Introspectors> MakeIntrospectors(const GuardConfig& config);
 
@@ -59,7 +64,11 @@ class Guard {
   SessionContext context_;
   std::vector<Listener> listeners_;
   Review review_;
+  std::shared_ptr<const identity::Authorities> authorities_;  // null without anchors
   Background background_;
+  const std::chrono::system_clock::time_point started_ = std::chrono::system_clock::now();
+  boost::asio::steady_timer until_report_;
+  bool stopping_ = false;
 };
 
 }  // namespace portcullis::guard

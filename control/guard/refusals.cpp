@@ -1,13 +1,11 @@
 #include "control/guard/refusals.hpp"
 
 #include <fmt/format.h>
-#include <openssl/rand.h>
 #include <spdlog/spdlog.h>
 
-#include <array>
-#include <new>
 #include <utility>
 
+#include "control/admission/reference.hpp"
 #include "control/guard/session/address.hpp"
 #include "control/guard/session/messages.hpp"
 #include "dataplane/steer/messages.hpp"
@@ -15,29 +13,21 @@
 namespace portcullis::guard {
 
 namespace {
-
 constexpr unsigned kMostPerSecond = 50;
-
-std::string NewReference() {
-  std::array<uint8_t, 8> random{};
-  if (RAND_bytes(random.data(), random.size()) != 1) throw std::bad_alloc();
-  return fmt::format("{:02x}", fmt::join(random, ""));
-}
-
 }  // namespace
 
-bool Refusals::MaySay() {
+bool Refusals::MaySay(Share& share) {
   const auto now = std::chrono::steady_clock::now();
-  if (now - second_ >= std::chrono::seconds(1)) {
-    if (unsaid_ > 0) spdlog::warn("{} refusals were counted and not logged", unsaid_);
-    second_ = now;
-    said_ = unsaid_ = 0;
+  if (now - share.second >= std::chrono::seconds(1)) {
+    if (share.unsaid > 0) spdlog::warn("{} refusals were counted and not logged", share.unsaid);
+    share.second = now;
+    share.said = share.unsaid = 0;
   }
-  if (said_ < kMostPerSecond) {
-    ++said_;
+  if (share.said < kMostPerSecond) {
+    ++share.said;
     return true;
   }
-  ++unsaid_;
+  ++share.unsaid;
   return false;
 }
 
@@ -47,18 +37,20 @@ std::string Refusals::Note(const identity::Refusal& refusal, const About& about)
 }
 
 std::string Refusals::NoteCounted(const identity::Refusal& refusal, const About& about) {
-  std::string reference = NewReference();
-  if (!MaySay()) return reference;
+  const bool control_knows = !about.reference.empty();
+  std::string reference = control_knows ? about.reference : admission::NewReference();
+  if (!MaySay(about.identity ? peers_ : strangers_)) return reference;
   const Address source = ToAddress(about.from.address());
   spdlog::info("refused {} ({}): {}", source.Text(), reference, refusal.Text());
-  if (about.control_knows) return reference;
+  if (control_knows) return reference;
   admission::Request request;
   admission::Refused& refused = *request.mutable_refused();
   refused.mutable_refusal()->set_reason(std::string(identity::Info(refusal.reason).name));
-  refused.mutable_refusal()->set_detail(fmt::format(
-      "reference {}{}{}", reference, refusal.detail.empty() ? "" : ": ", refusal.detail));
+  refused.mutable_refusal()->set_detail(refusal.detail);
+  refused.mutable_refusal()->set_reference(reference);
   refused.set_source(steer::ToBytes(source));
   refused.set_interface(about.interface);
+  if (about.identity) *refused.mutable_identity() = *about.identity;
   control_.Tell(std::move(request));
   return reference;
 }

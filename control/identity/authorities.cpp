@@ -131,7 +131,9 @@ std::vector<Expiry> Authorities::ExpiringBy(Time time) const {
   std::vector<Expiry> all;
   const auto add = [&](const char* what, const X509* ca) {
     const auto end = TimeOf(X509_get0_notAfter(ca));
-    if (!end || *end <= time) all.push_back({what + Describe(ca), end.value_or(Time{})});
+    const auto begin = TimeOf(X509_get0_notBefore(ca));
+    if (end && *end > time) return;
+    all.push_back({what + Describe(ca), end.value_or(Time{}), begin.value_or(Time{})});
   };
   for (const auto& anchor : anchors_) add("trust anchor, ", anchor.certificate.get());
   for (const auto& intermediate : intermediates_) add("intermediate CA, ", intermediate.get());

@@ -67,6 +67,7 @@ struct CertificateIdentity {
 struct Expiry {
   std::string what;  // "trust anchor CN=... (serial ...)"
   Time when;
+  Time since;  // valid from
 };
 
 /// RFC 4514 text, UTF-8, with control characters escaped.

@@ -144,7 +144,7 @@ std::vector<Expiry> Revocations::ExpiringBy(Time time) const {
   for (const auto& list : lists()) {
     if (list->next_update() <= time) {
       all.push_back({fmt::format("revocation list {} of '{}'", list->number(), list->issuer()),
-                     list->next_update()});
+                     list->next_update(), list->this_update()});
     }
   }
   return all;

@@ -21,7 +21,7 @@ const char* OutcomeOf(unsigned status) {
 }  // namespace
 
 Audited::Audited(Context& context, const Request& request)
-    : context_(context), reads_(request.method == "GET") {
+    : context_(context), reads_(request.method == "GET"), known_(request.who.role != Role::none) {
   entry_.who = request.who.name;
   entry_.action = request.method.substr(0, kMostText);
   entry_.subject = request.path.substr(0, kMostText);
@@ -56,10 +56,16 @@ void Audited::End(const Response& response) {
   entry_.outcome = response.held ? audit::kHeld : OutcomeOf(response.status);
   for (const auto& [name, value] : response.audit) entry_.detail[name] = value;
   entry_.detail["status"] = response.status;
-  const auto number = context_.audit.Append(entry_);
-  if (number) return;
+  Result<void> written;
+  if (begun_) {
+    const auto number = context_.audit.Append(entry_);
+    if (!number) written = tl::unexpected(number.error());
+  } else {
+    written = context_.journal.NoteRefusal(entry_, known_ ? entry_.who : "strangers");
+  }
+  if (written) return;
   // The answer stands, since what it tells has happened; that it was begun is recorded.
-  context_.gate.events().Tell("audit_failed", number.error().Text(), entry_.who);
+  context_.gate.events().Tell("audit_failed", written.error().Text(), entry_.who);
 }
 
 }  // namespace portcullis::rest

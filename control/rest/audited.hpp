@@ -1,7 +1,8 @@
 // What the audit log gets of a request: nothing for what only reads; one record for what is refused
-// before anything happens; and for a change one before it and one when its outcome is known, so
-// that nothing is done that could not be recorded. Of a body its digest and nothing else: it may
-// hold keys.
+// before anything happens, as long as
+// nobody makes a flood of them (admission/journal.hpp); and for a change one before it and one when
+// its outcome is known, so that nothing is done that could not be recorded. Of a body its digest
+// and nothing else: it may hold keys.
 #pragma once
 
 #include "control/registry/audit/log.hpp"
@@ -23,6 +24,7 @@ class Audited {
   Context& context_;
   audit::Entry entry_;
   bool reads_;
+  bool known_;  // one of the operators, of whom there are few
   bool begun_ = false;
 };
 

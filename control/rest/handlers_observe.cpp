@@ -104,26 +104,30 @@ Answer GetStatus(Context& context, Request& request) {
     warnings.push_back({"approval", document.approval.front().name,
                         "nobody can approve: the configuration has fewer than two operators"});
   }
+  const auto now = std::chrono::system_clock::now();
   const auto up = std::chrono::steady_clock::now() - context.started;
-  co_return Json(200,
-                 {{"version", kVersion},
-                  {"lab", gate.lab()},
-                  {"ready", gate.StoreHealthy() && context.audit.Healthy() && gate.InSync()},
-                  {"uptime_seconds", std::chrono::duration_cast<std::chrono::seconds>(up).count()},
-                  {"clock", Info(gate.clock()).name},
-                  {"operator", request.who.name},
-                  {"role", RoleText(request.who.role)},
-                  {"policy",
-                   {{"generation", gate.generation()},
-                    {"in_force", gate.InSync()},
-                    {"interfaces", document.interfaces.size()},
-                    {"peers", document.peers.size()},
-                    {"policies", document.policies.size()}}},
-                  {"sas", gate.sas().size()},
-                  {"dataplane", std::move(dataplane)},
-                  {"revoked_peers", gate.denials().Peers()},
-                  {"bypasses", std::move(bypasses)},
-                  {"warnings", model::ToJson(warnings)}});
+  json status = {{"version", kVersion},
+                 {"lab", gate.lab()},
+                 {"ready", gate.StoreHealthy() && context.audit.Healthy() && gate.InSync()},
+                 {"uptime_seconds", std::chrono::duration_cast<std::chrono::seconds>(up).count()},
+                 {"clock", Info(gate.clock()).name},
+                 {"time", TimeText(now)},
+                 {"operator", request.who.name},
+                 {"role", RoleText(request.who.role)},
+                 {"policy",
+                  {{"generation", gate.generation()},
+                   {"in_force", gate.InSync()},
+                   {"interfaces", document.interfaces.size()},
+                   {"peers", document.peers.size()},
+                   {"policies", document.policies.size()}}},
+                 {"sas", gate.sas().size()},
+                 {"dataplane", std::move(dataplane)},
+                 {"expiring", ExpiringJson(context.alarms, now)},
+                 {"revoked_peers", gate.denials().Peers()},
+                 {"bypasses", std::move(bypasses)},
+                 {"warnings", model::ToJson(warnings)}};
+  if (context.guard != nullptr) status["guard"] = GuardJson(*context.guard);
+  co_return Json(200, status);
 }
 
 Answer GetCounters(Context& context, Request& request) {
@@ -169,6 +173,25 @@ Answer StreamEvents(Context& context, Request& request) {
   const bool replay = !request.last_event_id.empty() || !follow;
   response.stream = {replay ? events.NumberOf(request.last_event_id) : events.Last(), follow};
   co_return response;
+}
+
+Answer ConfirmTime(Context& context, Request& request) {
+  const auto body = model::ParseJson(request.body);
+  if (!body) co_return Problem(kMalformed, body.error(), request.path);
+  std::optional<Error> error;
+  model::Fields fields(*body, "", error);
+  fields.RefuseOthers();
+  if (error) co_return Problem(*error, request.path);
+  const auto now = audit::Stamp::Now();
+  const auto wall = std::chrono::floor<std::chrono::milliseconds>(now.wall);
+  const Gate::Wish wish = WishOf(request);
+  const auto before = context.gate.ConfirmTime(wall, now.boot, wish);
+  if (!before) co_return Problem(before.error(), request.path);
+  json answer = {{"confirmed", !wish.dry_run},
+                 {"time", TimeText(now.wall)},
+                 {"was", Info(*before).name},
+                 {"clock", Info(context.gate.clock()).name}};
+  co_return Json(200, answer);
 }
 
 Answer GetHealth(Context&, Request&) {

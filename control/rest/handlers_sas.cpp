@@ -76,16 +76,9 @@ Answer ListSas(Context& context, Request& request) {
   const auto limit_given = Number(request, "limit", kMostPerPage, kMostPerPage);
   if (!limit_given) co_return Problem(kMalformed, limit_given.error(), request.path);
   const auto limit = static_cast<uint32_t>(*limit_given);
-  std::string after;
-  if (const auto given = request.query.find("after"); given != request.query.end()) {
-    after = given->second;
-    if (!model::IsName(after)) {
-      co_return Problem(kMalformed,
-                        {ErrorKind::kInvalid, "not an admitted value", "after", "an id",
-                         "\"" + after.substr(0, 63) + "\""},
-                        request.path);
-    }
-  }
+  const auto after_given = Text(request, "after");
+  if (!after_given) co_return Problem(kMalformed, after_given.error(), request.path);
+  const std::string& after = *after_given;
   json items = json::array();
   bool more = false;
   const auto live = co_await LivePage(context.gate, after, limit);
@@ -132,21 +125,6 @@ Answer DeleteSa(Context& context, Request& request) {
   const auto change = co_await context.gate.RemoveSa(request.name, wish);
   if (!change) co_return Problem(change.error(), request.path);
   co_return Json(200, ToJson(*change, wish.dry_run));
-}
-
-Answer ListSessions(Context& context, Request&) {
-  json items = json::array();
-  for (const admission::SessionState& s : context.sessions.List()) {
-    items.push_back({{"id", s.id},
-                     {"peer", s.peer},
-                     {"interface", s.interface},
-                     {"generation", s.generation},
-                     {"confirmed", s.confirmed},
-                     {"expires_in", s.left.count()},
-                     {"registered_for", s.registered.count()}});
-  }
-  json body = {{"items", std::move(items)}};
-  co_return Json(200, body);
 }
 
 }  // namespace portcullis::rest

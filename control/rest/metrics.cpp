@@ -2,6 +2,9 @@
 // zero: a zero would be a claim.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <chrono>
+#include <ctime>
 #include <iterator>
 
 #include "control/registry/audit/log.hpp"
@@ -93,6 +96,45 @@ void Ports(Metrics& out, const steer::StatusReply& status) {
          [](P p) { return p.xdp_dropped(); });
 }
 
+// Counters of the guard are absent while it is away, as the dataplane's.
+void GuardMetrics(Metrics& out, const admission::GuardState& guard) {
+  out.Family("portcullis_guard_up", "gauge", "Whether the guard is there");
+  out.Sample("", guard.connected() ? 1 : 0);
+  const admission::Status* status = guard.connected() ? guard.status() : nullptr;
+  if (status == nullptr) return;
+  out.Family("portcullis_refusals_total", "counter", "Peers and strangers refused, by reason");
+  for (const auto& count : status->refusals()) {
+    out.Sample(fmt::format("reason=\"{}\"", Escaped(count.name())), count.value());
+  }
+  const auto family = [&](const char* name, const char* type, const char* help, auto value) {
+    out.Family(name, type, help);
+    for (const auto& listener : status->listeners()) {
+      out.Sample(fmt::format("port=\"{}\",mode=\"{}\"", listener.port(),
+                             listener.mode() == admission::PSK ? "psk" : "certificate"),
+                 value(listener));
+    }
+  };
+  using L = const admission::Listener&;
+  family("portcullis_tls_connections_total", "counter", "Connections that the guard accepted",
+         [](L l) { return l.accepted(); });
+  family("portcullis_tls_handshakes_total", "counter", "Handshakes that proved who is there",
+         [](L l) { return l.authenticated(); });
+  family("portcullis_tls_half_open", "gauge", "Connections before their handshake's end",
+         [](L l) { return uint64_t{l.half_open()}; });
+  family("portcullis_tls_open", "gauge", "Authenticated connections",
+         [](L l) { return uint64_t{l.open()}; });
+}
+
+void Expiring(Metrics& out, const Alarms& alarms) {
+  out.Family("portcullis_expiry_timestamp_seconds", "gauge",
+             "When a certificate, CA, revocation list or key set ends");
+  for (const auto& [source, ending, told] : alarms.All()) {
+    const auto when = std::chrono::system_clock::to_time_t(ending.when);
+    out.Sample(fmt::format("where=\"{}\",what=\"{}\"", source, Escaped(ending.what)),
+               static_cast<uint64_t>(std::max<std::time_t>(when, 0)));
+  }
+}
+
 }  // namespace
 
 Answer GetMetrics(Context& context, Request&) {
@@ -125,6 +167,10 @@ Answer GetMetrics(Context& context, Request&) {
   }
   out.Family("portcullis_clock_ok", "gauge", "Whether the wall clock can be believed");
   out.Sample("", gate.clock() == TimeVerdict::ok ? 1 : 0);
+  out.Family("portcullis_sessions", "gauge", "Sessions that peers have");
+  out.Sample("", context.sessions.List().size());
+  if (context.guard != nullptr) GuardMetrics(out, *context.guard);
+  Expiring(out, context.alarms);
   if (status) Ports(out, *status);
   if (counters) Counters(out, *counters);
   co_return Response{200, "text/plain; version=0.0.4; charset=utf-8", std::move(out.text), {}, {}};

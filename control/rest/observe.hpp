@@ -1,8 +1,11 @@
-// What both /v1 and /metrics ask the dataplane.
+// What both /v1 and /metrics ask the dataplane, and what the guard has told.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <nlohmann/json_fwd.hpp>
 
+#include "control/admission/guard_state.hpp"
 #include "control/core/gate.hpp"
 #include "dataplane/steer/steer.pb.h"
 
@@ -17,5 +20,10 @@ struct CountersWanted {
 };
 boost::asio::awaitable<Result<steer::CountersReply>> ReadCounters(Gate& gate,
                                                                   CountersWanted wanted);
+
+/// As it last told; what it told stays when it goes.
+nlohmann::json GuardJson(const admission::GuardState& guard);
+/// What is not valid for ever, of guard and control, the next first.
+nlohmann::json ExpiringJson(const Alarms& alarms, std::chrono::system_clock::time_point now);
 
 }  // namespace portcullis::rest

@@ -62,6 +62,9 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"DELETE", "/v1/keys/{id}", kOperator, ForgetKey},
 
     {"GET", "/v1/sessions", kViewer, ListSessions},
+    {"DELETE", "/v1/sessions/{id}", kOperator, EndSession},
+    {"GET", "/v1/decisions", kViewer, ListDecisions},
+    {"GET", "/v1/decisions/{id}", kViewer, GetDecision},
 
     {"GET", "/v1/audit", kOperator, ListAudit},
     {"GET", "/v1/audit/checkpoint", kOperator, GetAuditCheckpoint},
@@ -70,6 +73,7 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"GET", "/v1/counters", kViewer, GetCounters},
     {"GET", "/v1/pipeline", kViewer, GetPipeline},
     {"GET", "/v1/events", kViewer, StreamEvents},
+    {"POST", "/v1/time/confirm", kOperator, ConfirmTime},
     {"GET", "/v1/openapi.yaml", kViewer, GetOpenapi},
 
     {"GET", "/metrics", kViewer, GetMetrics},
@@ -108,6 +112,9 @@ bool Takes(const Route& route, const std::string& parameter) {
   if (path == "/v1/sas" || path == "/v1/keys") return parameter == "after" || parameter == "limit";
   if (path == "/v1/counters") return parameter == "by";
   if (path == "/v1/events") return parameter == "follow";
+  if (path == "/v1/decisions") {
+    return parameter == "limit" || parameter == "peer" || parameter == "reason";
+  }
   return false;
 }
 
@@ -220,6 +227,16 @@ Result<uint64_t> Number(const Request& request, const char* parameter, uint64_t 
                    "\"" + text.substr(0, 63) + "\"");
   }
   return number;
+}
+
+Result<std::string> Text(const Request& request, const char* parameter) {
+  const auto given = request.query.find(parameter);
+  if (given == request.query.end()) return std::string();
+  if (!model::IsName(given->second)) {
+    return Invalid(parameter, "not an admitted value", "a name",
+                   "\"" + given->second.substr(0, 63) + "\"");
+  }
+  return given->second;
 }
 
 Gate::Wish WishOf(const Request& request) {

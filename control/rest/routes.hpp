@@ -9,6 +9,8 @@
 #include <span>
 #include <string>
 
+#include "control/admission/guard_state.hpp"
+#include "control/admission/journal.hpp"
 #include "control/admission/sessions.hpp"
 #include "control/core/gate.hpp"
 #include "control/rest/http.hpp"
@@ -29,7 +31,10 @@ struct Context {
   AuditLog& audit;
   admission::Sessions& sessions;
   const Operators& operators;
-  const Syslog* syslog = nullptr;  // null: none is configured
+  admission::Journal& journal;
+  const Alarms& alarms;
+  const admission::GuardState* guard = nullptr;  // null: none is configured
+  const Syslog* syslog = nullptr;                // null: none is configured
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   std::set<uint64_t> being_made{};  // approved changes: too late to reject them
 };
@@ -81,7 +86,11 @@ Answer CreateSa(Context&, Request&);
 Answer GetSa(Context&, Request&);
 Answer ReplaceSa(Context&, Request&);
 Answer DeleteSa(Context&, Request&);
+// handlers_sessions.cpp
 Answer ListSessions(Context&, Request&);
+Answer EndSession(Context&, Request&);
+Answer ListDecisions(Context&, Request&);
+Answer GetDecision(Context&, Request&);
 // handlers_approvals.cpp
 Answer ListApprovals(Context&, Request&);
 Answer GetApproval(Context&, Request&);
@@ -98,6 +107,7 @@ Answer GetStatus(Context&, Request&);
 Answer GetCounters(Context&, Request&);
 Answer GetPipeline(Context&, Request&);
 Answer StreamEvents(Context&, Request&);
+Answer ConfirmTime(Context&, Request&);
 Answer GetHealth(Context&, Request&);
 Answer GetReadiness(Context&, Request&);
 Answer GetOpenapi(Context&, Request&);
@@ -111,6 +121,8 @@ bool Flag(const Request& request, const char* parameter, bool fallback);
 /// A parameter from 1 to `most`; absent: `fallback`. The error names the parameter.
 Result<uint64_t> Number(const Request& request, const char* parameter, uint64_t fallback,
                         uint64_t most);
+/// A text; absent: empty. The error names the parameter.
+Result<std::string> Text(const Request& request, const char* parameter);
 Gate::Wish WishOf(const Request& request);
 /// The answer to a change: its difference as `would` or `changes`.
 nlohmann::json ToJson(const Gate::Change& change, bool dry_run);

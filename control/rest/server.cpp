@@ -400,6 +400,10 @@ void Server::Stop() {
   for (beast::tcp_stream* stream : state_->connections) stream->close();
 }
 
+std::vector<identity::Expiry> Server::endings() const {
+  return EndingsOf(state_->tls, state_->settings.tls);
+}
+
 uint16_t Server::port() const {
   return state_->acceptor.local_endpoint().port();
 }

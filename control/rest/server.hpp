@@ -35,6 +35,8 @@ class Server {
   void Stop();
 
   [[nodiscard]] uint16_t port() const;
+  /// See EndingsOf().
+  [[nodiscard]] std::vector<identity::Expiry> endings() const;
 
  private:
   explicit Server(std::shared_ptr<ServerState> state) : state_(std::move(state)) {}

@@ -10,6 +10,7 @@
 
 #include "control/identity/certificate.hpp"
 
+#include "control/identity/own_chain.hpp"
 #include "control/identity/private_key.hpp"
 
 namespace portcullis::rest {
@@ -57,6 +58,21 @@ Result<boost::asio::ssl::context> MakeTls(const TlsFiles& files) {
                                   SSL_OP_CLEANSE_PLAINTEXT | SSL_OP_CIPHER_SERVER_PREFERENCE);
   SSL_CTX_set_verify(native, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   return context;
+}
+
+std::vector<identity::Expiry> EndingsOf(boost::asio::ssl::context& context, const TlsFiles& files) {
+  SSL_CTX* native = context.native_handle();
+  auto all = identity::OwnChain(native, files.certificate);
+  const auto* objects = X509_STORE_get0_objects(SSL_CTX_get_cert_store(native));
+  for (int i = 0; i < sk_X509_OBJECT_num(objects); ++i) {
+    const X509* ca = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
+    if (ca == nullptr) continue;
+    all.push_back(
+        {fmt::format("CA of operators, {} in {}", identity::Describe(ca), files.client_ca),
+         identity::TimeOf(X509_get0_notAfter(ca)).value_or(identity::Time{}),
+         identity::TimeOf(X509_get0_notBefore(ca)).value_or(identity::Time{})});
+  }
+  return all;
 }
 
 std::string OperatorName(SSL* connection) {

@@ -6,8 +6,10 @@
 
 #include <boost/asio/ssl/context.hpp>
 #include <string>
+#include <vector>
 
 #include "base/result.hpp"
+#include "control/identity/certificate.hpp"
 #include "control/model/denial.hpp"
 
 namespace portcullis::rest {
@@ -19,6 +21,9 @@ struct TlsFiles {
 };
 
 Result<boost::asio::ssl::context> MakeTls(const TlsFiles& files);
+
+/// Until when the server's own chain and the CAs of its clients are valid.
+std::vector<identity::Expiry> EndingsOf(boost::asio::ssl::context& context, const TlsFiles& files);
 
 /// The subject CN of the peer's certificate; empty when there is not exactly one, plain and without
 /// control characters.

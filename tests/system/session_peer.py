@@ -122,12 +122,12 @@ class PeerPki:
         self.revoked.append(credential.certificate.serial_number)
         self.write_list()
 
-    def write_list(self):
+    def write_list(self, age=datetime.timedelta(minutes=1), left=datetime.timedelta(days=1)):
         self._list_number += 1
         now = datetime.datetime.utcnow()
         builder = (x509.CertificateRevocationListBuilder().issuer_name(self.ca.certificate.subject)
-                   .last_update(now - datetime.timedelta(minutes=1))
-                   .next_update(now + datetime.timedelta(days=1))
+                   .last_update(now - age)
+                   .next_update(now + left)
                    .add_extension(x509.CRLNumber(self._list_number), False)
                    .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(
                        self.ca.key.public_key()), False))

@@ -84,6 +84,12 @@ def test_every_operation_answers_as_documented(control, rest):
     assert rest.ok('GET', '/v1/keys') == {'items': []}
     rest.problem('DELETE', f'/v1/keys/{"0" * 64}', status=404)
     assert rest.ok('GET', '/v1/sessions') == {'items': []}  # nobody came by the guard
+    assert rest.ok('GET', '/v1/decisions') == {'items': []}
+    rest.problem('GET', '/v1/decisions/0123456789abcdef', status=404)
+    rest.problem('DELETE', '/v1/sessions/0123456789abcdef', status=404)
+    assert rest.ok('POST', '/v1/time/confirm?dryRun=true', {})['confirmed'] is False
+    assert rest.ok('POST', '/v1/time/confirm', {})['clock'] == 'ok'
+    rest.problem('POST', '/v1/time/confirm', {'time': 'now'}, status=422, field='/time')
     assert rest.ok('GET', '/v1/audit')['items'][0]['action'] == 'open'
     assert rest.ok('GET', '/v1/audit/checkpoint')['count'] > 1
 
@@ -109,8 +115,9 @@ def test_every_operation_answers_as_documented(control, rest):
     assert rest.met | NEED_A_PEER == set(operations())
 
 
-NEED_A_PEER = {  # that came by the guard: test_sessions.py, test_two_phase.py
-    ('DELETE', '/v1/keys/{id}'), ('POST', '/v1/peers/{name}/registration')}
+NEED_A_PEER = {  # that came by the guard: test_sessions.py, test_two_phase.py, test_visibility.py
+    ('DELETE', '/v1/keys/{id}'), ('POST', '/v1/peers/{name}/registration'),
+    ('DELETE', '/v1/sessions/{id}'), ('GET', '/v1/decisions/{id}')}
 EMPTY_DIFFERENCE = {'added': [], 'changed': [], 'removed': []}
 
 

@@ -29,7 +29,7 @@ tl::unexpected<Refusal> Refuse(Reason reason, std::string detail) {
 }
 
 tl::unexpected<Denied> Deny(Refusal why) {
-  return tl::unexpected(Denied{std::move(why), false});
+  return tl::unexpected(Denied{std::move(why)});
 }
 tl::unexpected<Denied> Deny(Reason reason, std::string detail) {
   return Deny(Refusal{reason, std::move(detail)});
@@ -233,7 +233,8 @@ asio::awaitable<Outcome<admission::Response>> SessionDesk::Ask(admission::Reques
   auto response = co_await context_.control.Call(std::move(request));
   if (!response) co_return Deny(Reason::gate_unavailable, response.error().Text());
   if (response->has_refusal()) {
-    co_return tl::unexpected(Denied{admission::FromMessage(response->refusal()), true});
+    Denied denied{admission::FromMessage(response->refusal()), response->refusal().reference()};
+    co_return tl::unexpected(std::move(denied));
   }
   co_return std::move(*response);
 }
@@ -286,7 +287,7 @@ asio::awaitable<Outcome<Opened>> SessionDesk::Open(SessionRequest request,
   }
   std::string interface = request.interface;
   const auto token = co_await Authorise(std::move(credentials), std::move(interface));
-  if (!token) co_return tl::unexpected(Denied{token.error(), false});
+  if (!token) co_return tl::unexpected(Denied{token.error()});
 
   auto admit = AdmitMessage(request, *token);
   if (!admit) co_return Deny(Reason::request_malformed, admit.error().Text());
@@ -323,7 +324,7 @@ asio::awaitable<Outcome<void>> SessionDesk::Confirm(std::string session) {
 
 asio::awaitable<Outcome<void>> SessionDesk::End(std::string session, Credentials credentials) {
   const auto token = co_await AuthoriseAnywhere(std::move(credentials));
-  if (!token) co_return tl::unexpected(Denied{token.error(), false});
+  if (!token) co_return tl::unexpected(Denied{token.error()});
   admission::Request message;
   *message.mutable_end()->mutable_identity() = IdentityMessage();
   *message.mutable_end()->mutable_token() = TokenMessage(*token);

@@ -54,7 +54,7 @@ struct Credentials {
 
 struct Denied {
   identity::Refusal why;
-  bool by_control = false;
+  std::string reference = {};  // control's, when it was control that refused
 };
 template <class T>
 using Outcome = tl::expected<T, Denied>;
@@ -77,6 +77,8 @@ class SessionDesk {
 
   /// The session that this connection opened; null: none, or not yet.
   [[nodiscard]] const std::string* session() const;
+  /// Whom the handshake proved, as control is told.
+  [[nodiscard]] admission::Identity IdentityMessage() const;
   /// "Bearer" (RFC 8705) or "DPoP" (RFC 9449), as the listener's mode wants it.
   [[nodiscard]] std::string_view scheme() const;
   /// For proofs on this connection; the first one is to be had by asking without (RFC 9449 8).
@@ -98,7 +100,6 @@ class SessionDesk {
   [[nodiscard]] tl::expected<void, identity::Refusal> StillValid(
       const identity::AccessToken& token) const;
   boost::asio::awaitable<Outcome<admission::Response>> Ask(admission::Request request);
-  [[nodiscard]] admission::Identity IdentityMessage() const;
   Result<admission::Request> AdmitMessage(const SessionRequest& request,
                                           const identity::AccessToken& token) const;
   Result<KeyContext> Agree(const SessionRequest& request,

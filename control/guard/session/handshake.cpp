@@ -11,6 +11,8 @@
 #include <optional>
 #include <string_view>
 
+#include "control/identity/own_chain.hpp"
+
 namespace portcullis::guard {
 
 using identity::PskHash;
@@ -156,6 +158,8 @@ Result<std::shared_ptr<TlsServer>> TlsServer::ForCertificates(const CertificateP
         !r) {
       return tl::unexpected(r.error());
     }
+    const auto endings = identity::OwnChain(c, profile.own[i].chain);
+    server->endings_.insert(server->endings_.end(), endings.begin(), endings.end());
   }
   return server;
 }

@@ -18,6 +18,7 @@
 
 #include "base/result.hpp"
 #include "control/guard/session/keys.hpp"
+#include "control/identity/certificate.hpp"
 #include "control/identity/openssl_ptr.hpp"
 #include "control/identity/psk.hpp"
 #include "control/identity/refusal.hpp"
@@ -72,12 +73,15 @@ class TlsServer : public std::enable_shared_from_this<TlsServer> {
   /// For one accepted connection; null when OpenSSL has no memory.
   [[nodiscard]] SslHandle NewConnection() const;
   [[nodiscard]] Mode mode() const { return keys_ ? Mode::psk : Mode::certificate; }
+  /// Of what it shows: certificates and those above them. Keys have no end of their own.
+  [[nodiscard]] const std::vector<identity::Expiry>& endings() const { return endings_; }
 
  private:
   friend struct Callbacks;
   explicit TlsServer(bool tls_1_2);
 
   identity::SslContextPtr context_;
+  std::vector<identity::Expiry> endings_;
   VerifyPeer verify_;                               // for certificates
   std::shared_ptr<const identity::PskStore> keys_;  // for pre-shared keys
   identity::PskHash hash_ = identity::PskHash::sha256;

@@ -54,6 +54,7 @@ struct ListenerState {
   RefusalObserver observer;
   Crowd half_open;
   Crowd open;
+  ListenerCounters counted{};
 };
 
 namespace {
@@ -87,6 +88,7 @@ class Service {
         failed ? tl::unexpected(Why(failed, place)) : Judge(stream_.native_handle());
     if (who) {
       connection_.who = std::move(*who);
+      ++listener_.counted.authenticated;
       co_return true;
     }
     listener_.counters.Count(who.error().reason);
@@ -191,6 +193,7 @@ asio::awaitable<void> Listener::Run() {
       co_await pause.async_wait(kAwait);
       continue;
     }
+    ++state->counted.accepted;
     asio::co_spawn(state->acceptor.get_executor(), Serve(state, std::move(socket), from),
                    asio::detached);
   }
@@ -223,6 +226,14 @@ size_t Listener::half_open() const {
 
 size_t Listener::open() const {
   return state_->open.size();
+}
+
+ListenerCounters Listener::counted() const {
+  return state_->counted;
+}
+
+const TlsServer& Listener::tls() const {
+  return *state_->tls;
 }
 
 }  // namespace portcullis::guard

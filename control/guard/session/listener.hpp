@@ -81,6 +81,12 @@ struct ListenerSettings {
   ListenerLimits limits;
 };
 
+/// Connections since the start.
+struct ListenerCounters {
+  uint64_t accepted = 0;
+  uint64_t authenticated = 0;
+};
+
 struct ListenerState;
 
 class Listener {
@@ -104,6 +110,9 @@ class Listener {
   [[nodiscard]] uint16_t port() const;
   [[nodiscard]] size_t half_open() const;
   [[nodiscard]] size_t open() const;
+  [[nodiscard]] ListenerCounters counted() const;
+  /// For what it serves now.
+  [[nodiscard]] const TlsServer& tls() const;
 
  private:
   explicit Listener(std::shared_ptr<ListenerState> state) : state_(std::move(state)) {}

@@ -223,7 +223,7 @@ class Conversation {
   Response Refused(const Denied& denied) {
     const Refusal& why = denied.why;
     const ProblemClass& kind = ClassOf(why.reason);
-    Response answer = Problem(kind, Note(why, denied.by_control));
+    Response answer = Problem(kind, Note(why, denied.reference));
     if (why.reason == Reason::gate_unavailable) answer.set(http::field::retry_after, "1");
     if (kind.status != kInvalidToken.status && kind.slug != kInsufficientScope.slug) return answer;
     answer.set(http::field::www_authenticate, Challenge(why.reason));
@@ -242,8 +242,9 @@ class Conversation {
     return fmt::format("{} error=\"{}\"", text, error);
   }
 
-  std::string Note(const Refusal& why, bool by_control = false) {
-    return context_.refusals.Note(why, {connection_.from, interface_, by_control});
+  std::string Note(const Refusal& why, const std::string& reference = {}) {
+    return context_.refusals.Note(
+        why, {connection_.from, interface_, desk_.IdentityMessage(), reference});
   }
 
   static void Common(Response& answer, const char* type) {

@@ -40,8 +40,8 @@ class SessionTest : public ServiceTest {
     EXPECT_TRUE(Asked(Kind::kAdmit).empty());
     const auto told = control_.Wait(Kind::kRefused).refused();
     EXPECT_EQ(told.refusal().reason(), identity::Info(reason).name);
-    EXPECT_NE(told.refusal().detail().find(reply.body.value("reference", "none")),
-              std::string::npos);
+    EXPECT_EQ(told.refusal().reference(), reply.body.value("reference", "none"));
+    EXPECT_GT(told.identity().names_size(), 0);
     EXPECT_EQ(told.source(), std::string("\x7f\x00\x00\x01", 4));
   }
   void ExpectTokenRefused(const json& change, unsigned status, const std::string& slug,
@@ -375,6 +375,7 @@ TEST_F(SessionTest, ControlRefuses) {
     Refuse(Kind::kAdmit, c.reason);
     const Reply reply = Post(*client, Bearer(peer_));
     ExpectProblem(reply, c.status, c.slug);
+    EXPECT_EQ(reply.body.value("reference", ""), kReference);  // by which control knows it
     EXPECT_EQ(Refused(c.known), before + 1) << c.reason;
   }
   EXPECT_TRUE(Asked(Kind::kInstall).empty());

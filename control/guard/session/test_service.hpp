@@ -190,10 +190,12 @@ class ServiceTest : public testing::Test {
     return response;
   }
   /// From now on control refuses requests of this kind.
+  static constexpr const char* kReference = "00c0ffee00c0ffee";
   void Refuse(admission::Request::KindCase kind, const std::string& reason) {
     const std::lock_guard lock(deciding_);
     refusals_[kind].set_reason(reason);
     refusals_[kind].set_detail("control's own words");
+    refusals_[kind].set_reference(kReference);
   }
   void Relent() {
     const std::lock_guard lock(deciding_);

@@ -69,6 +69,12 @@ std::vector<std::string> Issuer::Replace(KeySet keys, const Moment& fetched) {
   return gone;
 }
 
+std::optional<std::chrono::steady_clock::time_point> Issuer::fetched() const {
+  const std::lock_guard lock(mutex_);
+  if (!keys_) return {};
+  return fetched_;
+}
+
 void Issuer::WantKeys() const {
   if (tell_) tell_();
 }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,9 @@ class Issuer {
   [[nodiscard]] std::shared_ptr<const KeySet> Keys(const Moment& now) const;
   /// Answers which kids vanished: the grants that they signed must end. Any thread.
   std::vector<std::string> Replace(KeySet keys, const Moment& fetched);
+
+  /// When the present keys were fetched; nothing: there never were any. Any thread.
+  [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> fetched() const;
 
   /// A token names a key that is not there: it may be a new one. Any thread; cheap, however often.
   void WantKeys() const;

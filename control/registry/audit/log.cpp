@@ -126,25 +126,35 @@ Result<void> AuditLog::Check() {
 }
 
 Result<uint64_t> AuditLog::Append(const Entry& entry) {
+  return Append(std::span(&entry, 1));
+}
+
+Result<uint64_t> AuditLog::Append(std::span<const Entry> entries) {
   const Stamp now = Stamp::Now();
-  auto number = Write(entry, now);
+  auto number = Write(entries, now);
   // That a checkpoint is missing is no reason to refuse what was recorded; if the log is broken,
   // the next record will say so.
   if (number && count() - covered_ >= settings_.checkpoint_every) static_cast<void>(Sign());
   return number;
 }
 
-Result<uint64_t> AuditLog::Write(const Entry& entry, const Stamp& when) {
+Result<uint64_t> AuditLog::Write(std::span<const Entry> entries, const Stamp& when) {
   const std::string& path = settings_.file;
   if (broken_) return NotWritten(path, "an earlier write failed; see the log of that time");
-  const uint64_t number = count() + 1;
-  const std::string text = audit::RecordText(number, when, entry);
-  const audit::Hash hash = audit::Chain(head_, text);
-  const std::string line = audit::LineOf(hash, text);
-  if (line.size() >= audit::kLongestLine) return NotWritten(path, "the record is too long");
+  std::string lines;
+  std::vector<uint64_t> begins;
+  audit::Hash head = head_;
+  for (const Entry& entry : entries) {
+    const std::string text = audit::RecordText(count() + begins.size() + 1, when, entry);
+    head = audit::Chain(head, text);
+    const std::string line = audit::LineOf(head, text);
+    if (line.size() >= audit::kLongestLine) return NotWritten(path, "the record is too long");
+    begins.push_back(size_ + lines.size());
+    lines += line;
+  }
 
-  const auto written = write(fd_, line.data(), line.size());
-  if (written != static_cast<ssize_t>(line.size())) {
+  const auto written = write(fd_, lines.data(), lines.size());
+  if (written != static_cast<ssize_t>(lines.size())) {
     const int error = written < 0 ? errno : ENOSPC;
     // What stands of it goes again, or the next record would follow half a line.
     if (ftruncate(fd_, static_cast<off_t>(size_)) != 0) broken_ = true;
@@ -155,11 +165,15 @@ Result<uint64_t> AuditLog::Write(const Entry& entry, const Stamp& when) {
     broken_ = true;
     return NotWritten(path, std::strerror(errno));
   }
-  offsets_.push_back(size_);
-  size_ += line.size();
-  head_ = hash;
-  if (sink_) sink_(when, line.substr(0, line.size() - 1));
-  return number;
+  const uint64_t before = size_;
+  offsets_.insert(offsets_.end(), begins.begin(), begins.end());
+  size_ += lines.size();
+  head_ = head;
+  for (size_t i = 0; sink_ && i < begins.size(); ++i) {
+    const uint64_t end = i + 1 < begins.size() ? begins[i + 1] : size_;
+    sink_(when, lines.substr(begins[i] - before, end - begins[i] - 1));
+  }
+  return count();
 }
 
 Result<void> AuditLog::Sign() {
@@ -177,7 +191,7 @@ Result<void> AuditLog::Sign() {
   checkpoint.signature = std::move(*signature);
   const Entry entry{"control", audit::kCheckpointAction, "audit log", audit::kDone,
                     "",        ToJson(checkpoint)};
-  const auto written = Write(entry, now);
+  const auto written = Write(std::span(&entry, 1), now);
   if (!written) return tl::unexpected(written.error());
   covered_ = *written;
   last_ = std::move(checkpoint);

@@ -62,6 +62,39 @@ TEST_F(LogTest, CheckpointEveryFewRecordsAndOnDemand) {
   EXPECT_EQ(ToJson(*ParseCheckpoint(ToJson(*next), "")), ToJson(*next));
 }
 
+TEST_F(LogTest, SeveralAtOnceAreRecordsAsOthers) {
+  AuditLog log = Open(3);
+  std::vector<std::string> forwarded;
+  log.Forward([&](const Stamp&, const std::string& line) { forwarded.push_back(line); });
+  const std::vector<Entry> several{Change("a"), Change("b"), Change("c"), Change("d")};
+  const auto number = log.Append(several);
+  ASSERT_TRUE(number) << number.error().Text();
+  EXPECT_EQ(*number, 5U);
+  EXPECT_EQ(log.count(), 6U);  // open, four, one checkpoint for all
+  ASSERT_TRUE(log.Append(Change("e")));
+  const auto records = log.Read(2, 10);
+  ASSERT_TRUE(records);
+  ASSERT_EQ(records->size(), 6U);
+  EXPECT_EQ((*records)[3]["subject"], "d");
+  EXPECT_EQ((*records)[4]["action"], "checkpoint");
+  EXPECT_EQ((*records)[5]["subject"], "e");
+  const auto lines = Lines();
+  EXPECT_EQ(forwarded, std::vector(lines.begin() + 1, lines.end()));
+  EXPECT_FALSE(Verified().wrong);
+}
+
+TEST_F(LogTest, OfSeveralAtOnceAllAreThereOrNone) {
+  AuditLog log = Open();
+  std::vector<Entry> several{Change("a"), Change("b")};
+  several[1].detail["text"] = std::string(kLongestLine, 'x');
+  EXPECT_FALSE(log.Append(several));
+  EXPECT_EQ(log.count(), 1U);
+  several[1].detail["text"] = "short";
+  EXPECT_TRUE(log.Append(several));
+  EXPECT_EQ(log.count(), 3U);
+  EXPECT_FALSE(Verified().wrong);
+}
+
 TEST_F(LogTest, ForOneProcessAndItsOwnerOnly) {
   {
     const AuditLog log = Open();

@@ -1,0 +1,133 @@
+#include "control/admission/journal.hpp"
+
+#include <fmt/format.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <nlohmann/json.hpp>
+
+#include "control/admission/reference.hpp"
+
+namespace portcullis::admission {
+
+namespace asio = boost::asio;
+using audit::Entry;
+using What = Decision::What;
+
+namespace {
+
+constexpr std::chrono::milliseconds kWriteEvery{250};
+constexpr size_t kMostAtOnce = 2000;  // a few ten milliseconds of the thread's time
+constexpr size_t kMostWaiting = 50'000;
+
+std::string Whose(const Decision& d) {
+  if (!d.who.empty() && d.who != "peer") return d.who;
+  for (const auto* name : {&d.peer, &d.identity, &d.source}) {
+    if (!name->empty()) return *name;
+  }
+  return "unknown";
+}
+
+Entry EntryOf(const Decision& d) {
+  Entry entry;
+  entry.who = Whose(d);
+  entry.action = d.what == What::refused ? "refuse" : "session";
+  entry.subject = d.id;
+  entry.outcome = d.what == What::refused ? audit::kRefused : audit::kDone;
+  entry.detail = ToJson(d);
+  entry.detail.erase("id");
+  return entry;
+}
+
+}  // namespace
+
+const Decision& Journal::Note(Decision decision) {
+  const auto now = Clock::now();
+  const bool refused = decision.what == What::refused;
+  if (refused && (!IsReference(decision.id) || decisions_.Knows(decision.id))) {
+    decision.id = NewReference();
+  }
+  const Decision& kept = decisions_.Add(std::move(decision));
+  if (kept.what == What::admitted) return kept;  // nothing is in force yet
+  auto& repeats = refused ? refusals_ : sessions_;
+  if (!repeats.Singly(refused ? kept.reason : kept.peer, now)) return kept;
+  if (refused) {
+    events_.Tell("refused", fmt::format("{}: {} ({})", kept.reason, kept.detail, kept.id), {},
+                 kept.peer);
+  }
+  if (waiting_.size() < kMostWaiting) {
+    waiting_.push_back(EntryOf(kept));
+  } else {
+    ++lost_;
+  }
+  return kept;
+}
+
+Result<void> Journal::NoteRefusal(const Entry& entry, const std::string& of) {
+  if (!operators_.Singly(of, Clock::now())) return {};
+  if (const auto number = audit_.Append(entry); !number) return tl::unexpected(number.error());
+  return {};
+}
+
+void Journal::WriteCounts(Clock::time_point now) {
+  const auto write = [&](audit::Repeats& repeats, auto entry) {
+    for (const auto& count : repeats.Over(now)) {
+      Entry made = entry(count.kind);
+      made.detail["more"] = count.more;
+      made.detail["seconds"] = std::chrono::seconds(audit::Repeats::kWindow).count();
+      if (&repeats == &refusals_) {
+        events_.Tell("refused", fmt::format("{}: {} more within a minute", count.kind, count.more));
+      }
+      waiting_.push_back(std::move(made));
+    }
+  };
+  write(refusals_, [](const std::string& reason) {
+    return Entry{"control", "refuse", "peers", audit::kRefused, "", {{"reason", reason}}};
+  });
+  write(sessions_, [](const std::string& peer) {
+    return Entry{peer, "session", "sessions", audit::kDone, "", nlohmann::json::object()};
+  });
+  write(operators_, [](const std::string& name) {
+    return Entry{name, "refuse", "requests", audit::kRefused, "", nlohmann::json::object()};
+  });
+}
+
+void Journal::Write() {
+  if (lost_ > 0 && waiting_.size() < kMostWaiting) {
+    waiting_.push_back({"control", "lost", "records", audit::kFailed, "", {{"records", lost_}}});
+    lost_ = 0;
+  }
+  if (waiting_.empty()) return;
+  // While the log cannot be written, one of them serves to find out when it can again.
+  const size_t most = std::min(waiting_.size(), failing_ ? size_t{1} : kMostAtOnce);
+  const auto end = waiting_.begin() + static_cast<ptrdiff_t>(most);
+  const std::vector<Entry> together(waiting_.begin(), end);
+  const auto written = audit_.Append(together);
+  if (written) {
+    waiting_.erase(waiting_.begin(), end);
+  } else if (!failing_) {  // once, and not four times a second
+    events_.Tell("audit_failed", written.error().Text());
+  }
+  failing_ = !written;
+}
+
+asio::awaitable<void> Journal::Run() {
+  while (!stopping_) {
+    pause_.expires_after(kWriteEvery);
+    co_await pause_.async_wait(asio::as_tuple(asio::use_awaitable));
+    WriteCounts(Clock::now());
+    Write();
+  }
+}
+
+void Journal::Stop() {
+  stopping_ = true;
+  pause_.cancel();
+  WriteCounts(Clock::time_point::max());
+  while (!waiting_.empty()) {
+    Write();
+    if (failing_) return;
+  }
+}
+
+}  // namespace portcullis::admission
