@@ -15,15 +15,15 @@ from netns import wait_until
 from processes import BIN, Guard
 from rest_contract import Contract
 from session_peer import SessionError
+from session_world import SessionWorld
 from test_cli import NOT_ALLOWED, REFUSED, Ctl
-from test_sessions import World
 
 PATIENCE = 60
 
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-    with World(tmp_path_factory.mktemp('visibility')) as w:
+    with SessionWorld(tmp_path_factory.mktemp('visibility')) as w:
         yield w
 
 
