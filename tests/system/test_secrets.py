@@ -122,7 +122,7 @@ def get_routes():
 def answers(world):
     """{path: content} of every GET route that there is, while a session lives."""
     names = {'interfaces': 'nsmf', 'peers': 'csmf-1', 'policies': 'manage',
-             'sas': sorted(world.sas())[0]}
+             'sas': sorted(world.sas())[0], 'decisions': world.sessions()[0]['id']}
     out = {}
     for route in get_routes():
         path = re.sub(r'\{\w+\}', lambda _: names.get(route.split('/')[2], '1'), route)
@@ -141,7 +141,8 @@ def test_no_secret_is_in_any_answer(world):
     got = answers(world)
     assert len(got) == len(get_routes()) >= 20
     for path, (status, content) in got.items():
-        assert status == 200, (path, content)
+        # Nothing waits for approval here; what does is looked at by test_administration.py.
+        assert status == (404 if path == '/v1/approvals/1' else 200), (path, content)
         assert not found_in(content, secrets), path
     # The search's twin: the fingerprint, which is public, is found where it belongs.
     with_sa = next(path for path in got if path.startswith('/v1/sas/'))
