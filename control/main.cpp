@@ -4,13 +4,11 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -20,6 +18,7 @@
 #include "control/admission/notes.hpp"
 #include "control/config.hpp"
 #include "control/core/gate.hpp"
+#include "control/coroutines.hpp"
 #include "control/hardening.hpp"
 #include "control/rest/approvals.hpp"
 #include "control/rest/operators.hpp"
@@ -32,11 +31,6 @@ namespace asio = boost::asio;
 
 constexpr std::chrono::seconds kTimeToEnd{5};
 
-// A background task that ends in an exception would leave half a program running.
-void Rethrow(const std::exception_ptr& failure) {
-  if (failure) std::rethrow_exception(failure);
-}
-
 // Until the timer is cancelled.
 asio::awaitable<void> WatchTime(Gate& gate, AuditLog& audit, Alarms& alarms,
                                 asio::steady_timer& each_second) {
@@ -46,7 +40,7 @@ asio::awaitable<void> WatchTime(Gate& gate, AuditLog& audit, Alarms& alarms,
     rest::ExpireApprovals(gate, audit, now.wall);
     alarms.Check(now.wall);
     each_second.expires_after(std::chrono::seconds(1));
-    const auto [ended] = co_await each_second.async_wait(asio::as_tuple(asio::use_awaitable));
+    const auto [ended] = co_await each_second.async_wait(kAwait);
     if (ended) co_return;
   }
 }

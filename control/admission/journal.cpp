@@ -2,11 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <nlohmann/json.hpp>
 
 #include "control/admission/reference.hpp"
+#include "control/coroutines.hpp"
 
 namespace portcullis::admission {
 
@@ -114,7 +113,7 @@ void Journal::Write() {
 asio::awaitable<void> Journal::Run() {
   while (!stopping_) {
     pause_.expires_after(kWriteEvery);
-    co_await pause_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await pause_.async_wait(kAwait);
     WriteCounts(Clock::now());
     Write();
   }

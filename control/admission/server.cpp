@@ -2,16 +2,15 @@
 
 #include <spdlog/spdlog.h>
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <deque>
 #include <list>
 
 #include "base/unix_socket.hpp"
+#include "control/coroutines.hpp"
 #include "dataplane/steer/frame.hpp"
 
 namespace portcullis::admission {
@@ -19,7 +18,6 @@ namespace portcullis::admission {
 namespace asio = boost::asio;
 
 namespace {
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kReadBytes = 64U << 10U;
 // More than a guard has handshakes at once (guard/session/listener.hpp).
 constexpr unsigned kMostUnderWay = 4096;

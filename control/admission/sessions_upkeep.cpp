@@ -3,11 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <set>
 
 #include "control/admission/sessions.hpp"
+#include "control/coroutines.hpp"
 #include "dataplane/steer/messages.hpp"
 
 namespace portcullis::admission {
@@ -180,7 +179,7 @@ asio::awaitable<bool> Sessions::TidyUp() {
 asio::awaitable<void> Sessions::Run() {
   while (!stopping_) {
     pause_.expires_after(kTick);
-    co_await pause_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await pause_.async_wait(kAwait);
     if (stopping_) co_return;
     Adopt();
     co_await NoticeFirstPackets();

@@ -13,13 +13,13 @@ using nlohmann::json;
 
 constexpr const char* kPath = "/v1/approvals";
 
-struct Arguments {
+struct ApprovalArguments {
   std::string id;
   std::string digest;
   std::string reason;
 };
 
-std::string Target(const Arguments& arguments, const char* below = "") {
+std::string Target(const ApprovalArguments& arguments, const char* below = "") {
   return fmt::format("{}/{}{}", kPath, UrlEncode(arguments.id), below);
 }
 
@@ -63,7 +63,7 @@ Outcome<ExitCode> Post(Cli& cli, const std::string& target, const json& body,
 }  // namespace
 
 void AddApprovalCommands(Cli& cli) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<ApprovalArguments>();
   const auto list = [&cli] {
     return cli.Show(kPath, [](const json& answer) { return RenderApprovals(At(answer, "items")); });
   };

@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Arguments {
+struct AuditArguments {
   uint64_t from = 1;
   uint64_t count = 100;
   std::string anchor;
@@ -41,7 +41,7 @@ std::string RenderRecords(const json& answer) {
 }
 
 // What was found, and what could not be: a chain that nobody signed proves little.
-std::string RenderReport(const audit::Report& report, const Arguments& arguments) {
+std::string RenderReport(const audit::Report& report, const AuditArguments& arguments) {
   std::string text =
       report.wrong
           ? fmt::format("NOT INTACT: record {}: {}\n", report.wrong->number, report.wrong->text)
@@ -61,7 +61,7 @@ std::string RenderReport(const audit::Report& report, const Arguments& arguments
   return text;
 }
 
-Outcome<ExitCode> VerifyLog(Cli& cli, const Arguments& arguments) {
+Outcome<ExitCode> VerifyLog(Cli& cli, const AuditArguments& arguments) {
   audit::Against against;
   if (!arguments.key.empty()) {
     auto key = audit::PublicKey::Load(arguments.key);
@@ -97,7 +97,7 @@ Outcome<ExitCode> VerifyLog(Cli& cli, const Arguments& arguments) {
 }  // namespace
 
 void AddAuditCommands(Cli& cli) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<AuditArguments>();
   const auto list = [&cli, arguments] {
     return cli.Show(fmt::format("/v1/audit?from={}&count={}", arguments->from, arguments->count),
                     RenderRecords);

@@ -20,12 +20,12 @@ constexpr const char* Name(host::Status status) {
   return "";
 }
 
-struct Arguments {
+struct HostArguments {
   std::vector<std::string> interfaces;
   std::string configuration;
 };
 
-Outcome<ExitCode> CheckHost(Cli& cli, const Arguments& arguments) {
+Outcome<ExitCode> CheckHost(Cli& cli, const HostArguments& arguments) {
   const std::vector<host::Finding> findings =
       host::CheckHost(arguments.interfaces, arguments.configuration);
   const bool fit = std::none_of(findings.begin(), findings.end(), [](const host::Finding& finding) {
@@ -55,7 +55,7 @@ Outcome<ExitCode> CheckHost(Cli& cli, const Arguments& arguments) {
 }  // namespace
 
 void AddHostCommands(Cli& cli) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<HostArguments>();
   CLI::App* command = cli.Command(nullptr, "check-host",
                                   "Everything that this host lacks to run a gate, all at once",
                                   [&cli, arguments] { return CheckHost(cli, *arguments); });

@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Arguments {
+struct PolicyArguments {
   std::string file;
   bool dry_run = false;
 };
@@ -63,7 +63,7 @@ Outcome<ExitCode> Apply(Cli& cli, const std::string& file) {
 }  // namespace
 
 void AddPolicyCommands(Cli& cli) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<PolicyArguments>();
   const auto show = [&cli] { return cli.Show("/v1/policy", ToYaml); };
   CLI::App* group = cli.Group(
       "policy", "The whole policy (interfaces, peers, policies, approval) as one document", show);

@@ -7,7 +7,6 @@ namespace portcullis::cli {
 namespace {
 
 using nlohmann::json;
-constexpr auto kRight = Table::Align::kRight;
 
 std::string RangeText(const json& range) {
   if (!range.is_object() || range.empty()) return {};

@@ -7,7 +7,6 @@ namespace portcullis::cli {
 namespace {
 
 using nlohmann::json;
-constexpr auto kRight = Table::Align::kRight;
 
 std::string GenerationText(const json& item) {
   const uint64_t generation = Number(item, "generation");

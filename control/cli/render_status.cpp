@@ -11,7 +11,6 @@ namespace portcullis::cli {
 namespace {
 
 using nlohmann::json;
-constexpr auto kRight = Table::Align::kRight;
 
 std::string Line(const char* label, const std::string& text) {
   return text.empty() ? "" : fmt::format("{:<11}{}\n", label, text);

@@ -28,7 +28,7 @@ constexpr Collection kPolicies = {"policies", "policy", "/v1/policies",
                                   "name",     "NAME",   RenderPolicies};
 constexpr Collection kSas = {"sas", "security association", "/v1/sas", "id", "ID", RenderSas};
 
-struct Arguments {
+struct ResourceArguments {
   std::string name;
   std::string kind;  // of a revocation, with the next three
   std::string issuer;
@@ -101,7 +101,7 @@ Outcome<ExitCode> Write(Cli& cli, Verb verb, const std::string& target, const js
 }
 
 // The file holds one resource, a list of them, or what `list --json` prints.
-Outcome<ExitCode> Add(Cli& cli, const Collection& collection, const Arguments& arguments) {
+Outcome<ExitCode> Add(Cli& cli, const Collection& collection, const ResourceArguments& arguments) {
   const auto document = ReadDocument(arguments.file);
   if (!document) return tl::unexpected(document.error());
   const json items = document->contains("items") ? (*document)["items"]
@@ -135,7 +135,7 @@ Outcome<ExitCode> Add(Cli& cli, const Collection& collection, const Arguments& a
 }
 
 CLI::App* AddCollection(Cli& cli, const Collection& collection, const char* description) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<ResourceArguments>();
   const auto list = [&cli, &collection] { return List(cli, collection); };
   CLI::App* group = cli.Group(collection.command, description, list);
   cli.Command(group, "list", "All of them; the same as no command", list);
@@ -170,7 +170,7 @@ CLI::App* AddCollection(Cli& cli, const Collection& collection, const char* desc
   return group;
 }
 
-Outcome<ExitCode> Revoke(Cli& cli, const Arguments& arguments, bool revoked) {
+Outcome<ExitCode> Revoke(Cli& cli, const ResourceArguments& arguments, bool revoked) {
   json wish = {{"kind", arguments.kind}, {"id", arguments.name}, {"revoked", revoked}};
   if (!arguments.issuer.empty()) wish["issuer"] = arguments.issuer;
   if (!arguments.reason.empty()) wish["reason"] = arguments.reason;
@@ -189,7 +189,7 @@ void AddRevocations(Cli& cli) {
   };
   CLI::App* group = cli.Group("revocations", "What is denied, whatever the policy says", list);
   cli.Command(group, "list", "All of them; the same as no command", list);
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<ResourceArguments>();
   const auto name_it = [arguments](CLI::App* command) {
     command->add_option("KIND", arguments->kind, "certificate, token, key, issuer, policy or peer")
         ->required();
@@ -215,7 +215,7 @@ void AddRevocations(Cli& cli) {
 void AddResourceCommands(Cli& cli) {
   AddCollection(cli, kInterfaces, "Protected management interfaces");
   CLI::App* peers = AddCollection(cli, kPeers, "Who may come at all");
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<ResourceArguments>();
   CLI::App* revoke = cli.Command(
       peers, "revoke", "Shut a peer out at once, without deleting it", [&cli, arguments] {
         return Write(cli, Verb::post,

@@ -10,7 +10,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Arguments {
+struct SessionArguments {
   std::string id;
   bool dry_run = false;
   uint64_t limit = 100;
@@ -18,7 +18,7 @@ struct Arguments {
   std::string reason;
 };
 
-Outcome<ExitCode> End(Cli& cli, const Arguments& arguments) {
+Outcome<ExitCode> End(Cli& cli, const SessionArguments& arguments) {
   const auto control = cli.Control();
   if (!control) return tl::unexpected(control.error());
   const auto answer = (*control)->Send(ControlClient::Verb::delete_,
@@ -38,7 +38,7 @@ Outcome<ExitCode> End(Cli& cli, const Arguments& arguments) {
   return ExitCode::kOk;
 }
 
-Outcome<ExitCode> Why(Cli& cli, const Arguments& arguments) {
+Outcome<ExitCode> Why(Cli& cli, const SessionArguments& arguments) {
   if (!arguments.id.empty()) {
     return cli.Show("/v1/decisions/" + UrlEncode(arguments.id), RenderWhy);
   }
@@ -51,7 +51,7 @@ Outcome<ExitCode> Why(Cli& cli, const Arguments& arguments) {
 }  // namespace
 
 void AddSessionCommands(Cli& cli) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<SessionArguments>();
   const auto list = [&cli] {
     return cli.Show("/v1/sessions",
                     [](const json& page) { return RenderSessions(At(page, "items")); });

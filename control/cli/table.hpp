@@ -28,6 +28,8 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
+inline constexpr auto kRight = Table::Align::kRight;
+
 /// How many columns a terminal needs for it: code points, which is right for all text of ours.
 size_t Width(std::string_view utf8);
 

@@ -3,12 +3,12 @@
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <deque>
 #include <utility>
+
+#include "control/coroutines.hpp"
 
 namespace portcullis {
 
@@ -37,7 +37,7 @@ class Turn {
       // A timer that never fires is what Asio offers to wait on; Pass() cancels it.
       boost::asio::steady_timer turn(executor_, boost::asio::steady_timer::time_point::max());
       waiting_.push_back(&turn);
-      co_await turn.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
+      co_await turn.async_wait(kAwait);
     }
     taken_ = true;
     co_return Held(this);

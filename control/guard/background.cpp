@@ -1,13 +1,12 @@
 #include "control/guard/background.hpp"
+#include "control/coroutines.hpp"
 
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
 namespace portcullis::guard {
@@ -21,11 +20,6 @@ using identity::KeyFetcher;
 namespace {
 
 constexpr std::chrono::seconds kWatchEvery{5};
-
-// A background task that ends in an exception would leave half a program running.
-void Rethrow(const std::exception_ptr& failure) {
-  if (failure) std::rethrow_exception(failure);
-}
 
 asio::awaitable<void> Run(std::shared_ptr<CrlFollower> follower) {
   co_await follower->Run();
@@ -139,7 +133,7 @@ asio::awaitable<void> Background::Watch() {
       told = status.error;
     }
     pause_.expires_after(kWatchEvery);
-    co_await pause_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await pause_.async_wait(kAwait);
   }
 }
 

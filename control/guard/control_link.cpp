@@ -6,11 +6,9 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <cerrno>
 #include <cstring>
@@ -20,6 +18,7 @@
 #include <utility>
 
 #include "base/secret.hpp"
+#include "control/coroutines.hpp"
 #include "dataplane/steer/frame.hpp"
 
 namespace portcullis::guard {
@@ -28,7 +27,6 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr uint32_t kProtocol = 1;
 constexpr size_t kMostMessageBytes = 64U << 10U;  // admission.proto
 constexpr size_t kReadBytes = 16U << 10U;

@@ -6,6 +6,7 @@
 #include <exception>
 #include <utility>
 
+#include "control/coroutines.hpp"
 #include "control/guard/session/peer_certificate.hpp"
 
 namespace portcullis::guard {
@@ -16,10 +17,6 @@ namespace {
 
 // As many as a gate's peers make in the time that a proof could be used again.
 constexpr size_t kMostProofs = 100'000;
-
-void Rethrow(const std::exception_ptr& failure) {
-  if (failure) std::rethrow_exception(failure);
-}
 
 Error At(Error error, const std::string& where) {
   error.where = error.where.empty() ? where : where + ": " + error.where;

@@ -1,9 +1,8 @@
 // How the guard fares, for control: once it has found control, and again every few seconds. What
 // will run out is told in full, whenever that is: who is to be warned when is control's affair.
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
+#include "control/coroutines.hpp"
 #include "control/guard/guard.hpp"
 
 namespace portcullis::guard {
@@ -129,7 +128,7 @@ asio::awaitable<void> Guard::KeepReporting() {
       if (control_.Tell(std::move(request))) due = std::chrono::steady_clock::now() + kReportEvery;
     }
     until_report_.expires_after(kTick);
-    co_await until_report_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await until_report_.async_wait(kAwait);
   }
 }
 

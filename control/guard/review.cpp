@@ -4,11 +4,10 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <tuple>
 
 #include "control/admission/refusal_message.hpp"
+#include "control/coroutines.hpp"
 #include "control/identity/token/moment.hpp"
 
 namespace portcullis::guard {
@@ -112,7 +111,7 @@ asio::awaitable<void> Review::Run() {
       vanished_.merge(vanished);
     }
     pause_.expires_after(kLookEvery);
-    co_await pause_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await pause_.async_wait(kAwait);
   }
 }
 

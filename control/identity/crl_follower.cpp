@@ -1,7 +1,6 @@
 #include "control/identity/crl_follower.hpp"
+#include "control/coroutines.hpp"
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
 namespace portcullis::identity {
@@ -22,7 +21,7 @@ asio::awaitable<void> CrlFollower::Run() {
   const asio::any_io_executor executor = pause_.get_executor();
   while (!stopping_) {
     pause_.expires_after(wait);
-    co_await pause_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await pause_.async_wait(kAwait);
     if (stopping_) co_return;
     // Not a conditional expression: GCC 12 destroys what co_await gives in one of them twice.
     Result<std::string> bytes;

@@ -2,9 +2,7 @@
 
 #include <openssl/http.h>
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/empty_body.hpp>
@@ -16,6 +14,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "control/coroutines.hpp"
 #include "control/identity/openssl_ptr.hpp"
 
 namespace portcullis::identity {
@@ -26,7 +25,6 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 using tcp = asio::ip::tcp;
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr uint32_t kMostHeaderBytes = 16U << 10U;
 constexpr unsigned kHttp11 = 11;
 

@@ -1,10 +1,9 @@
 #include "control/link/link.hpp"
+#include "control/coroutines.hpp"
 
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 
 namespace portcullis {
@@ -12,7 +11,6 @@ namespace portcullis {
 namespace asio = boost::asio;
 
 namespace {
-constexpr auto kQuiet = asio::as_tuple(asio::use_awaitable);
 constexpr uint32_t kProtocol = 1;
 constexpr std::chrono::milliseconds kFirstPause{100};
 constexpr std::chrono::milliseconds kLongestPause{2000};
@@ -37,7 +35,7 @@ asio::awaitable<void> DataplaneLink::Run(Reconcile reconcile) {
       told.clear();
       while (hello_ && !stopping_) {
         broken_.expires_at(asio::steady_timer::time_point::max());
-        if (hello_) co_await broken_.async_wait(kQuiet);
+        if (hello_) co_await broken_.async_wait(kAwait);
       }
     } else {
       Broke(connected.error().Text());
@@ -48,7 +46,7 @@ asio::awaitable<void> DataplaneLink::Run(Reconcile reconcile) {
       }
       if (stopping_) co_return;
       pause_.expires_after(pause);
-      co_await pause_.async_wait(kQuiet);
+      co_await pause_.async_wait(kAwait);
       pause = std::min(pause * 2, kLongestPause);
     }
   }

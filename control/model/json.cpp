@@ -12,7 +12,6 @@ using enum Fields::Presence;
 
 namespace {
 
-constexpr uint64_t kMostPort = 65535;
 // JSON numbers beyond 2^53 do not survive every reader.
 constexpr uint64_t kMostRate = uint64_t{1} << 53U;
 constexpr uint64_t kMostBurstMs = 10000;

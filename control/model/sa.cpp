@@ -16,7 +16,6 @@ using enum Fields::Presence;
 
 namespace {
 
-constexpr uint64_t kMostPort = 65535;
 constexpr uint32_t kLeastWindow = 64;
 constexpr uint32_t kMostWindow = 8192;
 constexpr uint32_t kUsualWindow = 1024;

@@ -34,6 +34,7 @@ inline constexpr Choices<Protocol, 5> kServiceProtocols = {{{"tcp", Protocol::tc
                                                             {"sctp", Protocol::sctp},
                                                             {"icmp", Protocol::icmp},
                                                             {"icmpv6", Protocol::icmpv6}}};
+inline constexpr uint64_t kMostPort = 65535;
 constexpr bool HasPorts(Protocol p) {
   return p == Protocol::tcp || p == Protocol::udp || p == Protocol::sctp;
 }

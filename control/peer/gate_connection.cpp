@@ -1,9 +1,7 @@
 #include "control/peer/gate_connection.hpp"
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/error.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/beast/ssl.hpp>
@@ -13,6 +11,7 @@
 #include <utility>
 
 #include "base/secret.hpp"
+#include "control/coroutines.hpp"
 #include "control/guard/session/address.hpp"
 #include "control/identity/token/resolve.hpp"
 
@@ -25,7 +24,6 @@ using boost::system::error_code;
 
 namespace {
 
-constexpr auto kQuiet = asio::as_tuple(asio::use_awaitable);
 constexpr uint32_t kMostHeaderBytes = 16U << 10U;
 constexpr uint64_t kMostBodyBytes = 256U << 10U;  // a thousand selectors
 constexpr unsigned kHttp11 = 11;
@@ -57,7 +55,7 @@ asio::awaitable<Result<std::unique_ptr<GateConnection>>> GateConnection::Open(
   if (looked_up.error) co_return Unreachable(authority, "finding its address", looked_up.error);
   beast::tcp_stream tcp(executor);
   tcp.expires_at(deadline);  // for all that follows
-  const auto [unconnected, endpoint] = co_await tcp.async_connect(looked_up.found, kQuiet);
+  const auto [unconnected, endpoint] = co_await tcp.async_connect(looked_up.found, kAwait);
   if (unconnected) co_return Unreachable(authority, "connecting", unconnected);
 
   auto ssl = tls->NewConnection(gate.parts.host);
@@ -78,7 +76,7 @@ asio::awaitable<Result<void>> GateConnection::Authenticate() {
   local_ = guard::ToAddress(local.address());
   remote_ = guard::ToAddress(remote.address());
 
-  const auto [failed] = co_await stream_.async_handshake(asio::ssl::stream_base::client, kQuiet);
+  const auto [failed] = co_await stream_.async_handshake(asio::ssl::stream_base::client, kAwait);
   if (failed) co_return Broken("TLS handshake", failed);
   auto gate = JudgeGate(ssl());
   if (!gate) {
@@ -112,14 +110,14 @@ asio::awaitable<Result<Reply>> GateConnection::Ask(Question question) {
   std::ostringstream text;
   text << request;
   std::string bytes = std::move(text).str();
-  const auto [unsent, sent] = co_await asio::async_write(stream_, asio::buffer(bytes), kQuiet);
+  const auto [unsent, sent] = co_await asio::async_write(stream_, asio::buffer(bytes), kAwait);
   Wipe(bytes);  // the token
   if (unsent) co_return Broken("sending a request", unsent);
 
   http::response_parser<http::string_body> parser;
   parser.header_limit(kMostHeaderBytes);
   parser.body_limit(kMostBodyBytes);
-  const auto [unread, got] = co_await http::async_read(stream_, buffer_, parser, kQuiet);
+  const auto [unread, got] = co_await http::async_read(stream_, buffer_, parser, kAwait);
   if (unread) co_return Broken("reading the answer", unread);
   Reply reply;
   reply.status = parser.get().result_int();

@@ -36,7 +36,7 @@ Asked Request() {
   return asked;
 }
 
-json Answer() {
+json GoodOffer() {
   const std::array<uint8_t, guard::kNonceBytes> nonce{9};
   return {{"session", "s-1"},
           {"generation", 1},
@@ -58,7 +58,7 @@ json Answer() {
 }
 
 Result<Offer> With(const std::function<void(json&)>& change, const Asked& asked = Request()) {
-  json answer = Answer();
+  json answer = GoodOffer();
   change(answer);
   return ReadOffer(answer.dump(), asked);
 }

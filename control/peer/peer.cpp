@@ -1,11 +1,10 @@
 #include "control/peer/peer.hpp"
+#include "control/coroutines.hpp"
 
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <exception>
 #include <map>
 #include <utility>
@@ -19,11 +18,6 @@ namespace {
 constexpr std::chrono::seconds kWatchListsEvery{1};
 // A revoked gate must not stay believed for the ten minutes that a gate with many peers may take.
 constexpr std::chrono::seconds kListsEvery{60};
-
-// A background task that ends in an exception would leave half a program running.
-void Rethrow(const std::exception_ptr& failure) {
-  if (failure) std::rethrow_exception(failure);
-}
 
 std::vector<guard::SessionSelector> AllSelectors(const PeerConfig& config) {
   std::vector<guard::SessionSelector> all;
@@ -153,7 +147,7 @@ asio::awaitable<void> Peer::WatchLists() {
       before = status.error;
     }
     pause_.expires_after(kWatchListsEvery);
-    co_await pause_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await pause_.async_wait(kAwait);
   }
 }
 

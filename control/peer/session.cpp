@@ -1,10 +1,9 @@
 #include "control/peer/session.hpp"
+#include "control/coroutines.hpp"
 
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <ctime>
 #include <utility>
 
@@ -68,7 +67,7 @@ asio::awaitable<void> Session::Run() {
     co_await Tick();
     if (stopping_) break;
     pause_.expires_after(kTick);
-    co_await pause_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await pause_.async_wait(kAwait);
   }
   co_await Finish();
   over_ = true;

@@ -8,7 +8,6 @@ using nlohmann::json;
 
 namespace {
 
-constexpr unsigned kFirstError = 400;
 constexpr unsigned kFirstServerError = 500;
 // Whatever a client sends as a path or a method, a record stays short.
 constexpr size_t kMostText = 256;

@@ -12,7 +12,6 @@ using nlohmann::json;
 
 namespace {
 
-constexpr unsigned kFirstError = 400;
 constexpr size_t kDigestLength = 64;
 
 Response Answered(const Error& error, const Request& request, const PendingChange& change) {

@@ -69,6 +69,8 @@ struct Held {
   uint64_t base_generation = 0;
 };
 
+inline constexpr unsigned kFirstError = 400;  // of the statuses, RFC 9110 15.5
+
 struct Response {
   unsigned status = 200;
   std::string content_type;

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "control/coroutines.hpp"
 #include "control/identity/token/deny_list.hpp"
 #include "control/identity/token/key_fetcher.hpp"
 #include "control/identity/token/verifier.hpp"
@@ -56,11 +57,6 @@ std::string HexDigest(std::string_view der) {
     hex += kHexDigits[byte & 15U];
   }
   return hex;
-}
-
-// A background task that ends in an exception would leave half a program running.
-void Rethrow(const std::exception_ptr& failure) {
-  if (failure) std::rethrow_exception(failure);
 }
 
 // The token of RFC 6750 2.1; the scheme is case-insensitive (RFC 9110 11.1).

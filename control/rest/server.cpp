@@ -2,13 +2,11 @@
 
 #include <spdlog/spdlog.h>
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
@@ -21,6 +19,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "control/coroutines.hpp"
 #include "control/rest/audited.hpp"
 #include "control/rest/operators.hpp"
 
@@ -34,7 +33,6 @@ using Stream = beast::ssl_stream<beast::tcp_stream>;
 using namespace std::chrono_literals;
 
 namespace {
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 constexpr size_t kMostConnections = 128;
 constexpr size_t kMostStreams = 16;

@@ -337,7 +337,7 @@ def test_a_flood_of_refusals_does_not_fill_the_log(world, ctl, rest):
             for _ in range(each):
                 assert connection.ask('GET', '/nowhere')[0] == 404
     total = connections * each
-    assert wait_until(lambda: rest.ok('GET', '/v1/status')['guard']['refusals'].get(
+    assert wait_until(lambda: rest.ok('GET', '/v1/status')['guard'].get('refusals', {}).get(
         'request_malformed', 0) >= total, PATIENCE)
     viewer = Contract(world.control, 'bob')
     for _ in range(100):

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace portcullis::cli::host {
@@ -35,6 +36,10 @@ std::vector<Finding> CheckInterface(const std::string& name,
 std::vector<Finding> CheckConfiguration(const std::string& path);
 std::vector<Finding> CheckMachine();
 std::vector<Finding> CheckDrivers();
+
+inline std::string Reason(int error) {
+  return std::generic_category().message(error);
+}
 
 inline Finding Ok(std::string what, std::string found) {
   return {std::move(what), Status::kOk, std::move(found), {}};

@@ -15,16 +15,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <memory>
-#include <system_error>
 
 #include "control/cli/host/check.hpp"
 
 namespace portcullis::cli::host {
 namespace {
-
-std::string Reason(int error) {
-  return std::generic_category().message(error);
-}
 
 constexpr const char* kBpffs = "/sys/fs/bpf";
 

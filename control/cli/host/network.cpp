@@ -20,16 +20,11 @@
 #include <cerrno>
 #include <cstring>
 #include <sstream>
-#include <system_error>
 
 #include "control/cli/host/check.hpp"
 
 namespace portcullis::cli::host {
 namespace {
-
-std::string Reason(int error) {
-  return std::generic_category().message(error);
-}
 
 Finding Tap() {
   const int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);

@@ -3,16 +3,15 @@
 #include <spdlog/spdlog.h>
 
 #include <array>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/error.hpp>
 #include <exception>
 #include <new>
 #include <utility>
 
+#include "control/coroutines.hpp"
 #include "control/guard/session/crowd.hpp"
 
 namespace portcullis::guard {
@@ -26,7 +25,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr auto kFarewellTime = 2s;
 constexpr size_t kFarewellBytes = 64U << 10U;
 constexpr auto kPauseAfterFailedAccept = 100ms;

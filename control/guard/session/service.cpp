@@ -1,11 +1,10 @@
 #include "control/guard/session/service.hpp"
+#include "control/coroutines.hpp"
 
 #include <spdlog/spdlog.h>
 
 #include <array>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
@@ -24,7 +23,6 @@ using identity::Refusal;
 
 namespace {
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr uint32_t kMostHeaderBytes = 24U << 10U;  // a token and a proof, of 8 KiB each at most
 constexpr uint64_t kMostBodyBytes = 8U << 10U;
 constexpr int kMostRequests = 8;  // a few attempts, a nonce, a confirmation

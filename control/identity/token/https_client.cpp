@@ -1,10 +1,8 @@
 #include "control/identity/token/https_client.hpp"
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/ssl/host_name_verification.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
@@ -14,6 +12,7 @@
 #include <utility>
 
 #include "base/secret.hpp"
+#include "control/coroutines.hpp"
 #include "control/identity/private_key.hpp"
 #include "control/identity/token/resolve.hpp"
 
@@ -27,7 +26,6 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-constexpr auto kQuiet = asio::as_tuple(asio::use_awaitable);
 using TlsStream = beast::ssl_stream<beast::tcp_stream>;
 
 class Conversation {
@@ -41,7 +39,7 @@ class Conversation {
     if (looked_up.error) co_return Failed("finding its address", looked_up.error);
     beast::tcp_stream tcp(executor_);
     tcp.expires_at(deadline_);  // for all that follows
-    const auto [unconnected, endpoint] = co_await tcp.async_connect(looked_up.found, kQuiet);
+    const auto [unconnected, endpoint] = co_await tcp.async_connect(looked_up.found, kAwait);
     if (unconnected) co_return Failed("connecting", unconnected);
     if (tls_ == nullptr) co_return co_await Exchange(tcp);
 
@@ -51,7 +49,7 @@ class Conversation {
     asio::ip::make_address(address_.host, not_an_address);
     // SNI carries names only (RFC 6066 3).
     if (not_an_address) SSL_set_tlsext_host_name(stream.native_handle(), address_.host.c_str());
-    const auto [refused] = co_await stream.async_handshake(asio::ssl::stream_base::client, kQuiet);
+    const auto [refused] = co_await stream.async_handshake(asio::ssl::stream_base::client, kAwait);
     if (refused) co_return Failed("TLS handshake", refused);
     co_return co_await Exchange(stream);
   }
@@ -88,14 +86,14 @@ class Conversation {
   template <class Stream>
   asio::awaitable<Result<std::string>> Exchange(Stream& stream) {
     std::string request = Request();
-    const auto [sent, bytes] = co_await asio::async_write(stream, asio::buffer(request), kQuiet);
+    const auto [sent, bytes] = co_await asio::async_write(stream, asio::buffer(request), kAwait);
     Wipe(request);
     if (sent) co_return Failed("sending the request", sent);
 
     beast::flat_buffer buffer;
     http::response_parser<http::string_body> parser;
     parser.body_limit(question_.most_bytes);
-    const auto [read, size] = co_await http::async_read(stream, buffer, parser, kQuiet);
+    const auto [read, size] = co_await http::async_read(stream, buffer, parser, kAwait);
     if (read) co_return Failed("reading the answer", read);
     if (parser.get().result() != http::status::ok) {
       co_return Fail(ErrorKind::kUnavailable,

@@ -1,8 +1,7 @@
 #include "control/identity/token/key_fetcher.hpp"
+#include "control/coroutines.hpp"
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <fstream>
 #include <utility>
 
@@ -12,7 +11,6 @@ namespace asio = boost::asio;
 using Clock = std::chrono::steady_clock;
 
 namespace {
-constexpr auto kQuiet = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kMostBytes = 256U << 10U;  // a hundred RSA keys with their certificates
 
 Result<std::string> ReadFile(const std::string& path) {
@@ -84,7 +82,7 @@ asio::awaitable<void> KeyFetcher::Run() {
     const auto due = news ? started.steady + config.refresh_every : soonest;
     while (!stopping_ && !now_ && Clock::now() < (wanted_ ? soonest : due)) {
       pause_.expires_at(wanted_ ? soonest : due);
-      co_await pause_.async_wait(kQuiet);  // cut short by Want() and Stop()
+      co_await pause_.async_wait(kAwait);  // cut short by Want() and Stop()
     }
   }
 }

@@ -1,8 +1,7 @@
 #include "control/identity/token/resolve.hpp"
+#include "control/coroutines.hpp"
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/error.hpp>
 #include <memory>
 
@@ -28,7 +27,7 @@ asio::awaitable<Resolved> Resolve(asio::any_io_executor executor, std::string ho
         lookup->result = {error, std::move(found)};
         lookup->late.cancel();
       });
-  co_await lookup->late.async_wait(asio::as_tuple(asio::use_awaitable));
+  co_await lookup->late.async_wait(kAwait);
   co_return lookup->result;
 }
 
