@@ -273,14 +273,27 @@ class Entrance:
 
     def gateway_elsewhere(self):
         """A gateway has a session, and its own server alone is open to it."""
-        return self._gateway_sends('to the NSMF', NSMF, 8080, 'selector_mismatch')
+        outcome, inbound = self._gateway_sends('to the NSMF', NSMF, 8080, 'selector_mismatch')
+        return outcome, lambda: self._reaches(inbound, REGISTRATION_PORT)
 
     def gateway_unregistered(self):
         """And of that server only where gateways register, until it has (TR 33.862 5.4)."""
-        return self._gateway_sends('to the MSGin5G server, before it has registered', MSG_SERVER,
-                                   MSG_PORT, 'not_registered')
+        outcome, inbound = self._gateway_sends(
+            'to the MSGin5G server, before it has registered', MSG_SERVER, MSG_PORT,
+            'not_registered')
+
+        def twin():
+            self._reaches(inbound, REGISTRATION_PORT)
+            server = self.lab.gate_side[1].rest('msgin5g-4-server')
+            server.post(f'/v1/peers/{GATEWAY[0]}/registration',
+                        {'interface': 'msgin5g-4', 'registered': True})
+            server.close()
+            self._reaches(inbound, MSG_PORT)
+            outcome.happened += '; the server says that it is registered'
+        return outcome, twin
 
     def _gateway_sends(self, what, destination, port, verdict):
+        """The outcome, and the SA that the gateway sent it by."""
         lab = self.lab
         inbound, _ = self.enrolment.sas(self.enrolment.open(GATEWAY, initial_contact=True), GATEWAY)
         lab.counter.settle()
@@ -290,14 +303,15 @@ class Entrance:
         wait_until(lambda: lab.rest.verdicts()[verdict] - before == 5, 5)
         lab.counter.settle()
         refused, reached = lab.rest.verdicts()[verdict] - before, lab.counter.count() - seen
-
-        def twin():
-            first = lab.counter.count()
-            self._send(inbound, GATEWAY[2], MSG_SERVER, REGISTRATION_PORT)
-            if not wait_until(lambda: lab.counter.count() == first + 1, 5):
-                raise RuntimeError('what registers did not reach the MSGin5G server')
         return Outcome(f'5 packets of the gateway {what}, in its own session', verdict,
-                       f'{verdict} {refused}, {reached} arrived', refused == 5 and reached == 0), twin
+                       f'{verdict} {refused}, {reached} arrived',
+                       refused == 5 and reached == 0), inbound
+
+    def _reaches(self, inbound, port):
+        first = self.lab.counter.count()
+        self._send(inbound, GATEWAY[2], MSG_SERVER, port)
+        if not wait_until(lambda: self.lab.counter.count() == first + 1, 5):
+            raise RuntimeError(f'tcp/{port} of the MSGin5G server was not reached')
 
     def cases(self):
         """(name, outcome) one after the other; each is run when it is asked for."""

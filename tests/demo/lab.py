@@ -90,9 +90,10 @@ class Laboratory:
 
     def build(self):
         self._hosts()
-        self.pki = Pki(self.folder / 'pki')
+        self.pki = Pki(self.folder / 'pki', (('alice', 'operator'), ('bob', 'viewer'),
+                                             ('msgin5g-4-server', 'server')))
         self.say('certificates made on the spot: a CA, control\'s server certificate, '
-                 'operators alice (operator) and bob (viewer)')
+                 'operators alice (operator) and bob (viewer), and the MSGin5G server\'s')
         self.enrolment = Enrolment(self)
         self._start()
         self._policy()

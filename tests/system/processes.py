@@ -41,14 +41,16 @@ def instance_name(letter):
 # ---- certificates
 
 class Pki:
-    """A certificate authority, control's server certificate and the operators', made by openssl."""
+    """A certificate authority, control's server certificate and the operators', made by openssl.
+
+    An operator in the role `server` is called INTERFACE-server."""
 
     def __init__(self, folder, operators=(('alice', 'operator'), ('bob', 'viewer'),
                                           ('nsmf-server', 'server'))):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.operators = [{'name': name, 'role': role,
-                           **({'interfaces': ['nsmf']} if role == 'server' else {})}
+                           **({'interfaces': [name.removesuffix('-server')]} if role == 'server' else {})}
                           for name, role in operators]
         self.ca = self.folder / 'ca.pem'
         self._openssl('req', '-x509', *self._new_key('ca'), '-days', '7', '-out', self.ca,
