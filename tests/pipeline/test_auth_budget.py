@@ -62,7 +62,7 @@ def test_it_is_said_and_it_ends(strict):
         link = strict.link()
         strict.accepts(link)
         assert not link.state().suspect
-        flood(strict, link, STRANGER, rounds=10)
+        flood(strict, link, STRANGER)
         assert await_event(listener, 'sa_suspect', f'{link.name}-in', 4)
         assert await_event(listener, 'sa_unsuspect', f'{link.name}-in', 6)
     assert not link.state().suspect
