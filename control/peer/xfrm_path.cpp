@@ -40,7 +40,12 @@ Error ToError(const std::string& what, const KernelError& error) {
                          : error.number == ENOMEM || error.number == ENOBUFS
                              ? ErrorKind::kExhausted
                              : ErrorKind::kUnavailable;
-  return {kind, fmt::format("the kernel's IPsec: {}: {}", what, error.Text()), {}, {}, {}};
+  // What this process may do is the same whatever it asks for.
+  const char* expected =
+      error.number == EPERM
+          ? "CAP_NET_ADMIN in this network namespace (docs/peer.md: the unit's drop-in)"
+          : "";
+  return {kind, fmt::format("the kernel's IPsec: {}: {}", what, error.Text()), {}, expected, {}};
 }
 
 // Whether deleting failed other than by there being nothing to delete.
@@ -151,20 +156,13 @@ Result<void> XfrmPath::Try(Algorithm algorithm, bool v4) const {
   const std::string tried = fmt::format("adding a security association with {} over {} was tried",
                                         Info(algorithm).name, v4 ? "IPv4" : "IPv6");
   Error error = ToError(tried, added.error());
-  switch (added.error().number) {
-    case EPERM:
-      error.expected = "CAP_NET_ADMIN in this network namespace (docs/peer.md: the unit's drop-in)";
-      break;
-    case EPROTONOSUPPORT:
-      error.expected = fmt::format("a kernel with ESP: CONFIG_INET{}_ESP, module esp{}",
-                                   v4 ? "" : "6", v4 ? 4 : 6);
-      break;
-    case ENOSYS:
-    case ENOENT:
-      error.expected = "a kernel with this cipher, or `algorithms` without it";
-      break;
-    default:
-      break;
+  // The cipher is looked for first: without ESP there may be none either.
+  const int number = added.error().number;
+  if (number == EPROTONOSUPPORT || number == ENOSYS || number == ENOENT) {
+    error.expected = fmt::format(
+        "a kernel with ESP (CONFIG_INET{0}_ESP, module esp{1}) and this cipher, or `algorithms` "
+        "without it",
+        v4 ? "" : "6", v4 ? 4 : 6);
   }
   return tl::unexpected(std::move(error));
 }
@@ -270,7 +268,6 @@ Result<void> XfrmPath::Apply(const Policies& wanted) {
     if (!added) {
       Error error = ToError("adding the policy " + Describe(key), added.error());
       if (added.error().number == EEXIST) error.expected = "that nobody else has one for these";
-      if (added.error().number == EPERM) error.expected = "CAP_NET_ADMIN (docs/peer.md)";
       return tl::unexpected(std::move(error));
     }
     present_[key] = action;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs tests under Debian's own kernel, in a guest: for what this host's kernel may not have.
 
-    tests/guest/run.py [ARGS]      pytest's, default tests/guest
+    tests/guest/run.py [--emulate] [ARGS]   pytest's
 
 The kernel is Debian's linux-image-amd64, which is downloaded and unpacked under build/guest, never
 installed. The guest sees the host's root read-only over 9p, under a layer of memory that is gone at its
@@ -25,6 +25,10 @@ BUILD = ROOT / 'build' / 'guest'
 LONGEST = 1500    # seconds; emulated, the tests take a few minutes
 FIRST_SIGN = 20   # seconds, for a guest under KVM; where KVM only pretends to work, nothing comes
 MEMORY = '4G'
+# The second one is the twin of itself on a host without ESP.
+TESTS = ('tests/guest', 'tests/system/test_peer_kernel.py')
+UP = b'guest: up\n'  # what init.c says
+EXIT = re.compile(b'^guest: exit ([0-9]+)\n', re.MULTILINE)
 # What the guest needs before it has its root, and what the tests need of the rest.
 FIRST_MODULES = ('virtio_pci', '9pnet_virtio', '9p', 'overlay')
 PARTS = ('./boot/vmlinuz-*', './lib/modules/*/modules.*',
@@ -53,6 +57,8 @@ def kernel():
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as work:
         os.chmod(work, 0o755)
+        if not list(pathlib.Path('/var/lib/apt/lists').glob('*_Packages*')):
+            run(['apt-get', 'update', '-qq'])
         run(['apt-get', 'download', '-qq', '-o', 'APT::Sandbox::User=root', package], cwd=work)
         archive = next(pathlib.Path(work).glob('*.deb'))
         tree = pathlib.Path(work) / 'tree'
@@ -112,9 +118,9 @@ def boot(tree, version, image, accelerator, first_sign, longest):
     started = time.monotonic()
     process = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    text, up, code = b'', False, None
+    text, up, code, printed = b'', False, None, 0
     try:
-        while True:
+        while code is None:
             left = started + (longest if up else first_sign) - time.monotonic()
             if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
                 if up:
@@ -124,15 +130,17 @@ def boot(tree, version, image, accelerator, first_sign, longest):
             got = os.read(process.stdout.fileno(), 65536)
             if not got:
                 break
-            text += got
-            *whole, text = text.split(b'\n')
-            for line in (one.decode(errors='replace').rstrip('\r') for one in whole):
-                if 'guest: up' in line:
-                    up = True
-                elif ended := re.match('guest: exit ([0-9]+)$', line):
-                    code = int(ended[1])
-                elif up:
-                    print(line, flush=True)
+            text += got.replace(b'\r', b'')
+            if not up and (first := text.find(UP)) >= 0:
+                up, text = True, text[first + len(UP):]
+            ended = EXIT.search(text)
+            code = int(ended[1]) if ended else None
+            end = ended.start() if ended else len(text)
+            if not ended and b'guest: '.startswith(text[text.rfind(b'\n') + 1:][:7]):
+                end = text.rfind(b'\n') + 1  # it may become the last word
+            if up and end > printed:
+                print(text[printed:end].decode(errors='replace'), end='', flush=True)
+                printed = end
     finally:
         process.kill()
         process.wait()
@@ -153,7 +161,7 @@ def main():
     version = next((tree / 'lib/modules').iterdir()).name
     binaries = os.environ.get('PORTCULLIS_BIN', ROOT / 'build/release/bin')
     command = ['/usr/bin/env', f'--chdir={ROOT}', f'PORTCULLIS_BIN={binaries}', 'PORTCULLIS_GUEST=1', '/usr/bin/python3',
-               '-B', '-m', 'pytest', '-p', 'no:cacheprovider', *(arguments or ['tests/guest'])]
+               '-B', '-m', 'pytest', '-p', 'no:cacheprovider', *(arguments or TESTS)]
     with tempfile.TemporaryDirectory() as work:
         image = initramfs(tree, version, command, pathlib.Path(work))
         code = None

@@ -39,11 +39,10 @@ def world(module_world):
 
 
 def test_packets_pass_both_ways_and_nothing_in_clear(world):
-    assert world.passes(timeout=5), 'nothing is in the way of cleartext yet: the test sees it'
-    assert wait_until(world.in_clear)
+    assert not world.passes(timeout=1)  # the gate takes no cleartext
+    assert world.in_clear(), 'before the agent first starts it leaves, and is seen here'
+    world.start()
     world.sent.packets.clear()
-    world.agent.start()
-    world.agent.wait_for('is in force')
     assert world.passes()
     states = {one['id'][-3:]: one['state'] for one in world.rest.get('/v1/sas')['items']}
     assert states['-in']['packets'] > 0 and states['out']['packets'] > 0
@@ -58,7 +57,7 @@ def test_packets_pass_both_ways_and_nothing_in_clear(world):
 @pytest.mark.parametrize('algorithm', ['aes-128-gcm-16', 'chacha20-poly1305'])
 def test_each_cipher(world, algorithm):
     world.agent.config['sessions'][0]['algorithms'] = [algorithm]
-    world.agent.start()
+    world.start()
     assert world.passes()
     name = 'chacha20,poly1305' if 'chacha' in algorithm else 'gcm(aes)'
     assert world.xfrm('state').count(name) == 2
@@ -66,7 +65,7 @@ def test_each_cipher(world, algorithm):
 
 def test_udp_encapsulation(world):
     world.agent.config['udp_encap'] = True
-    world.agent.start()
+    world.start()
     assert world.passes()
     assert wait_until(world.encapsulated)
     assert not world.protected()
@@ -80,13 +79,13 @@ def test_udp_encapsulation_needs_its_port(world):
     with world.peer.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(('0.0.0.0', 4500))
         refused(world, 'UDP port 4500 cannot be had for ESP: Address already in use')
-    world.agent.start()
+    world.start()
     assert world.passes()
 
 
 def test_renewals_under_traffic_lose_nothing(world):
     world.write_token(exp=int(time.time()) + 12)
-    world.agent.start()
+    world.start()
     assert world.passes()
     stop = threading.Event()
 
@@ -115,7 +114,7 @@ def test_renewals_under_traffic_lose_nothing(world):
 
 def test_the_kernel_ends_what_a_killed_agent_cannot(world):
     world.write_token(exp=int(time.time()) + 15)
-    world.agent.start()
+    world.start()
     assert world.passes()
     world.agent.kill()
     assert world.passes() and len(world.peer_sas()) == 2  # until then packets go on
@@ -126,18 +125,18 @@ def test_the_kernel_ends_what_a_killed_agent_cannot(world):
             assert not world.answered(sock)
     assert not world.in_clear()
     world.write_token()
-    world.agent.start()
+    world.start()
     assert world.passes()
 
 
 def test_a_restarted_agent_takes_over(world):
-    world.agent.start()
+    world.start()
     assert world.passes()
     world.agent.kill()
     before = world.peer_sas()
     world.guard.stop()
     try:
-        world.agent.start()
+        world.start()
         world.agent.wait_for('cannot be reached')
         assert world.passes() and world.peer_sas() == before  # without a new session
     finally:
@@ -152,12 +151,12 @@ def test_what_an_earlier_configuration_admitted_goes(world):
     world.put_policy(last_port=PORT + 1)
     try:
         world.agent.config['sessions'][0]['selectors'] = [selector(gate_ports=[PORT, PORT + 1])]
-        world.agent.start()
+        world.start()
         assert world.passes()
         world.agent.kill()
         assert '10.2.0.10' in world.xfrm('policy')
         world.agent.config['sessions'][0]['selectors'] = [selector(gate='10.2.0.11/32')]
-        world.agent.start()
+        world.start()
         world.agent.wait_for('0 policies of an earlier run go on')
         assert '10.2.0.10' not in world.xfrm('policy')
     finally:
@@ -165,7 +164,7 @@ def test_what_an_earlier_configuration_admitted_goes(world):
 
 
 def test_what_a_gate_ends_is_noticed(world):
-    world.agent.start()
+    world.start()
     assert world.passes()
     world.rest.delete(f"/v1/sessions/{world.sessions()[0]['id']}")
     with world.client() as sock:
@@ -179,7 +178,7 @@ def test_a_gate_that_is_revoked_gets_no_packet_more(world):
     gate = world.pki.issue('gate.example', 'server')
     world.restart_guard(gate)
     try:
-        world.agent.start()
+        world.start()
         assert world.passes()
         world.pki.revoke(gate)
         world.agent.process.send_signal(signal.SIGHUP)
@@ -208,7 +207,7 @@ def reaches(world, source, destination, kind=socket.SOCK_DGRAM):
 
 
 def test_what_is_beside_the_selectors_does_not_leave(world):
-    world.agent.start()
+    world.start()
     assert world.passes()
     assert not reaches(world, CLIENT, (SERVER, PORT + 1))
     assert not reaches(world, CLIENT, (SERVER, PORT), socket.SOCK_STREAM)
@@ -217,7 +216,7 @@ def test_what_is_beside_the_selectors_does_not_leave(world):
 
 
 def test_cleartext_that_claims_to_be_a_servers_is_not_received(world):
-    world.agent.start()
+    world.start()
     assert world.passes()
     macs = world.peer.mac('wire0'), world.gate.mac('wire0')
     with world.client() as sock, Wire(world.gate, 'wire0') as wire:
@@ -236,11 +235,11 @@ def received(sock):
 
 
 def test_policies_that_somebody_flushed_are_restored(world):
-    world.agent.start()
+    world.start()
     assert world.passes()
     world.xfrm('policy', 'flush')
     world.agent.wait_for("somebody changed this agent's policies; they are restored")
-    world.sent.packets.clear()
+    world.sent.packets.clear()  # what went before they were
     assert world.passes()
 
 
@@ -252,7 +251,7 @@ def test_what_is_others_stays(world):
                'tunnel', 'aead', 'rfc4106(gcm(aes))', '0x' + '00' * 20, '128')
     world.xfrm('policy', 'add', *OTHERS, 'dir', 'out', 'priority', '1000', 'tmpl', *OTHERS, 'proto',
                'esp', 'reqid', '1', 'mode', 'tunnel')
-    world.agent.start()
+    world.start()
     assert world.passes()
     assert world.agent.stop() == 0
     assert world.peer_sas() == {'0x00001234'}
@@ -267,7 +266,7 @@ def test_a_policy_of_somebody_elses_in_the_way_is_said(world):
                '1000')
     refused(world, 'adding the policy out 0.0.0.0/0 - 10.2.0.10/32.*File exists')
     world.xfrm('policy', 'delete', 'src', '0.0.0.0/0', 'dst', f'{SERVER}/32', 'dir', 'out')
-    world.agent.start()
+    world.start()
     assert world.passes()
 
 
@@ -286,5 +285,5 @@ def test_without_the_capability_it_does_not_start(world):
         refused(world, 'Operation not permitted; expected CAP_NET_ADMIN')
     finally:
         world.agent.argv = argv
-    world.agent.start()
+    world.start()
     assert world.passes()
