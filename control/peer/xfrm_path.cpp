@@ -1,16 +1,12 @@
 #include "control/peer/xfrm_path.hpp"
 
-#include <linux/udp.h>
-#include <netinet/in.h>
 #include <openssl/rand.h>
 #include <spdlog/spdlog.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
-#include <cstring>
 #include <new>
 #include <random>
 #include <set>
@@ -30,7 +26,6 @@ using xfrm::Socket;
 namespace {
 
 constexpr uint32_t kLeastSpi = 256;  // RFC 4303 2.1
-constexpr uint16_t kNatPort = 4500;
 constexpr std::chrono::seconds kTick{1};
 constexpr unsigned kKeepaliveTicks = 20;  // RFC 3948 4
 constexpr int kListings = 5;              // that others' changes may spoil in a row
@@ -87,33 +82,6 @@ std::string InterfaceOf(const std::string& pair) {
   return pair.substr(0, pair.find('/'));
 }
 
-Result<Fd> NatPort(int family) {
-  Fd port(socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (port.get() < 0 && family == AF_INET6 && errno == EAFNOSUPPORT) return port;
-  const int on = 1;
-  const int encap = UDP_ENCAP_ESPINUDP;
-  sockaddr_in6 v6{};
-  v6.sin6_family = AF_INET6;
-  v6.sin6_port = htons(kNatPort);
-  sockaddr_in v4{};
-  v4.sin_family = AF_INET;
-  v4.sin_port = v6.sin6_port;
-  const auto* address = family == AF_INET ? reinterpret_cast<const sockaddr*>(&v4)
-                                          : reinterpret_cast<const sockaddr*>(&v6);
-  const socklen_t size = family == AF_INET ? sizeof(v4) : sizeof(v6);
-  if (port.get() < 0 ||
-      (family == AF_INET6 &&
-       setsockopt(port.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) != 0) ||
-      bind(port.get(), address, size) != 0 ||
-      setsockopt(port.get(), IPPROTO_UDP, UDP_ENCAP, &encap, sizeof(encap)) != 0) {
-    return Fail(ErrorKind::kUnavailable,
-                fmt::format("udp_encap: UDP port {} cannot be had for ESP: {}; expected that no "
-                            "other program has it (ss -ulpn)",
-                            kNatPort, std::strerror(errno)));
-  }
-  return port;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<XfrmPath>> XfrmPath::Open(const asio::any_io_executor& executor,
@@ -132,7 +100,9 @@ Result<std::unique_ptr<XfrmPath>> XfrmPath::Open(const asio::any_io_executor& ex
     if (!works) return tl::unexpected(works.error());
   }
   if (config.udp_encap) {
-    if (auto opened = path->OpenNatPorts(); !opened) return tl::unexpected(opened.error());
+    auto ports = NatPorts::Open();
+    if (!ports) return tl::unexpected(ports.error());
+    path->nat_ = *std::move(ports);
   }
   spdlog::info("the kernel's IPsec carries the packets; {} policies of an earlier run go on",
                path->Wanted().size() - path->blocks_.size());
@@ -165,16 +135,6 @@ Result<void> XfrmPath::Try(Algorithm algorithm, bool v4) const {
         v4 ? "" : "6", v4 ? 4 : 6);
   }
   return tl::unexpected(std::move(error));
-}
-
-Result<void> XfrmPath::OpenNatPorts() {
-  auto v4 = NatPort(AF_INET);
-  if (!v4) return tl::unexpected(v4.error());
-  auto v6 = NatPort(AF_INET6);
-  if (!v6) return tl::unexpected(v6.error());
-  nat_v4_ = *std::move(v4);
-  nat_v6_ = *std::move(v6);
-  return {};
 }
 
 Result<void> XfrmPath::Begin(const PeerConfig& config) {
@@ -292,7 +252,7 @@ asio::awaitable<void> XfrmPath::Run() {
     co_await pause_.async_wait(asio::as_tuple(asio::use_awaitable));
     if (stopping_) break;
     Restore();
-    if (tick % kKeepaliveTicks == 0) KeepNatOpen();
+    if (nat_ && tick % kKeepaliveTicks == 0) KeepNatOpen();
   }
 }
 
@@ -315,29 +275,12 @@ void XfrmPath::Restore() {
   why_not_ = why_not;
 }
 
-// RFC 3948 2.3. What is lost is sent again.
 void XfrmPath::KeepNatOpen() const {
   std::set<Address> gates;
   for (const auto& [name, pair] : pairs_) {
     if (pair.udp_encap) gates.insert(pair.to_gate.to);
   }
-  constexpr uint8_t kKeepalive = 0xff;
-  for (const Address& gate : gates) {
-    const auto wire = gate.wire();
-    sockaddr_in6 v6{};
-    v6.sin6_family = AF_INET6;
-    v6.sin6_port = htons(kNatPort);
-    sockaddr_in v4{};
-    v4.sin_family = AF_INET;
-    v4.sin_port = v6.sin6_port;
-    if (gate.IsV4()) {
-      std::memcpy(&v4.sin_addr, wire.data(), wire.size());
-      sendto(nat_v4_.get(), &kKeepalive, 1, 0, reinterpret_cast<const sockaddr*>(&v4), sizeof(v4));
-    } else {
-      std::memcpy(&v6.sin6_addr, wire.data(), wire.size());
-      sendto(nat_v6_.get(), &kKeepalive, 1, 0, reinterpret_cast<const sockaddr*>(&v6), sizeof(v6));
-    }
-  }
+  for (const Address& gate : gates) nat_->KeepOpen(gate);
 }
 
 // One that is somebody else's after all is refused when it is installed, and another one tried.

@@ -7,13 +7,13 @@
 #include <boost/asio/steady_timer.hpp>
 #include <map>
 #include <memory>
-#include <set>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "base/fd.hpp"
 #include "control/peer/config.hpp"
 #include "control/peer/datapath.hpp"
+#include "control/peer/nat_ports.hpp"
 #include "control/peer/xfrm_socket.hpp"
 
 namespace portcullis::peer {
@@ -52,7 +52,6 @@ class XfrmPath : public Datapath {
   XfrmPath(const boost::asio::any_io_executor& executor, xfrm::Socket socket)
       : kernel_(std::move(socket)), pause_(executor) {}
   Result<void> Try(Algorithm algorithm, bool v4) const;
-  Result<void> OpenNatPorts();
   Result<void> Begin(const PeerConfig& config);
   Result<void> ReadPolicies();
   [[nodiscard]] Result<std::vector<xfrm::OurSa>> OurSas() const;
@@ -72,9 +71,8 @@ class XfrmPath : public Datapath {
   std::map<std::string, xfrm::SaId> left_;      // of an earlier one; each stands for itself
   std::map<uint32_t, Protection> protections_;  // by reqid
   xfrm::Policies blocks_;
-  xfrm::Policies present_;  // what the kernel has of ours
-  Fd nat_v4_;               // UDP 4500: the kernel takes ESP out of it
-  Fd nat_v6_;
+  xfrm::Policies present_;       // what the kernel has of ours
+  std::optional<NatPorts> nat_;  // with udp_encap
 };
 
 }  // namespace portcullis::peer

@@ -1,7 +1,8 @@
 /* The first process of the guest: mounts the host's root under a layer of memory, runs one command
  * in it, says how it ended on the console, and switches the machine off. Everything it needs is in
- * the initramfs beside it: /modules has the kernel modules to load, in order, /version the kernel's,
- * /tree the folder on the host with the kernel's modules, /command the command, one word a line. */
+ * the initramfs beside it: /modules has the kernel modules to load, in order, /version the
+ * kernel's, /tree the folder on the host with the kernel's modules, /command the command, one word
+ * a line. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs tests under Debian's own kernel, in a guest: for what this host's kernel may not have.
 
-    tests/guest/run.py [--emulate] [ARGS]   pytest's
+    tests/guest/run.py [--emulate] [ARGS]   pytest's, such as -k; which files, is set here
 
 The kernel is Debian's linux-image-amd64, which is downloaded and unpacked under build/guest, never
 installed. The guest sees the host's root read-only over 9p, under a layer of memory that is gone at its
@@ -161,7 +161,7 @@ def main():
     version = next((tree / 'lib/modules').iterdir()).name
     binaries = os.environ.get('PORTCULLIS_BIN', ROOT / 'build/release/bin')
     command = ['/usr/bin/env', f'--chdir={ROOT}', f'PORTCULLIS_BIN={binaries}', 'PORTCULLIS_GUEST=1', '/usr/bin/python3',
-               '-B', '-m', 'pytest', '-p', 'no:cacheprovider', *(arguments or TESTS)]
+               '-B', '-m', 'pytest', '-p', 'no:cacheprovider', *TESTS, *arguments]
     with tempfile.TemporaryDirectory() as work:
         image = initramfs(tree, version, command, pathlib.Path(work))
         code = None
