@@ -150,15 +150,14 @@ Result<void> XfrmPath::Begin(const PeerConfig& config) {
   if (auto read = ReadPolicies(); !read) return read;
   // What an earlier run admitted and this configuration still does.
   const auto admitted = [&](const Policies::value_type& policy) {
-    const auto& [key, action] = policy;
-    const bool out = key.way == xfrm::Way::out;
-    const xfrm::Flow& flow = key.flow;
+    const xfrm::Flow& flow = policy.first.flow;
+    const bool out = policy.first.way == xfrm::Way::out;
     const auto selector =
         xfrm::SelectorOf(out ? xfrm::Flow{flow.destination, flow.source, flow.protocol,
                                           flow.destination_port, flow.source_port}
                              : flow);
     return std::ranges::any_of(config.sessions, [&](const auto& session) {
-      return xfrm::ReqidOf(session.interface) == action.reqid &&
+      return xfrm::ReqidOf(session.interface) == policy.second.reqid &&
              std::ranges::any_of(session.selectors,
                                  [&](const auto& outer) { return Within(selector, outer); });
     });

@@ -160,8 +160,9 @@ def main():
     tree = kernel()
     version = next((tree / 'lib/modules').iterdir()).name
     binaries = os.environ.get('PORTCULLIS_BIN', ROOT / 'build/release/bin')
-    command = ['/usr/bin/env', f'--chdir={ROOT}', f'PORTCULLIS_BIN={binaries}', 'PORTCULLIS_GUEST=1', '/usr/bin/python3',
-               '-B', '-m', 'pytest', '-p', 'no:cacheprovider', *TESTS, *arguments]
+    command = ['/usr/bin/env', f'--chdir={ROOT}', f'PORTCULLIS_BIN={binaries}',
+               'PORTCULLIS_GUEST=1', '/usr/bin/python3',
+               '-B', '-m', 'pytest', '-p', 'no:cacheprovider', '--color=no', *TESTS, *arguments]
     with tempfile.TemporaryDirectory() as work:
         image = initramfs(tree, version, command, pathlib.Path(work))
         code = None
