@@ -7,4 +7,5 @@ import pathlib
 import sys
 
 _HERE = pathlib.Path(__file__).parent
-sys.path[:0] = [str(_HERE), str(_HERE / 'pipeline'), str(_HERE / 'system'), str(_HERE / 'demo')]
+sys.path[:0] = [str(_HERE), str(_HERE / 'pipeline'), str(_HERE / 'system'), str(_HERE / 'demo'),
+                str(_HERE / 'guest')]

@@ -221,8 +221,53 @@ void ReadOuter(Reader& in, const Section& root) {
   if (s.Has("gate")) in.config.outer_gate = Parsed(s, "gate", "an IP address", Address::Parse);
 }
 
-void ReadDataplane(Reader& in, const Section& root) {
-  if (!root.Has("dataplane")) root.Refuse("dataplane", "missing", "its socket", "nothing");
+bool Overlap(const SessionSelector& a, const SessionSelector& b) {
+  const auto meet = [](const SessionSelector::Ports& one, const SessionSelector::Ports& other) {
+    return one.first <= other.last && other.first <= one.last;
+  };
+  return a.behind_gate->Overlaps(*b.behind_gate) && a.behind_peer->Overlaps(*b.behind_peer) &&
+         (a.protocol == 0 || b.protocol == 0 || a.protocol == b.protocol) &&
+         meet(a.gate_ports, b.gate_ports) && meet(a.peer_ports, b.peer_ports);
+}
+
+// The kernel has one policy for a packet, and it is not to depend on who came last. What is behind
+// the gate never goes in clear, so the gate itself cannot be there: TLS would never reach it.
+void ReadKernel(const Reader& in, const Section& root) {
+  (void)root.Sub("kernel", {});
+  for (const auto& outer : {in.config.gate.address, in.config.outer_gate}) {
+    for (const auto& session : in.config.sessions) {
+      for (const auto& selector : session.selectors) {
+        if (!outer || !selector.behind_gate->Contains(*outer)) continue;
+        root.Refuse("kernel", "the gate's own address is among those behind it",
+                    "selectors without " + outer->Text(), selector.behind_gate->Text());
+      }
+    }
+  }
+  const auto& sessions = in.config.sessions;
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      for (const auto& a : sessions[i].selectors) {
+        if (std::ranges::none_of(sessions[j].selectors,
+                                 [&](const auto& b) { return Overlap(a, b); })) {
+          continue;
+        }
+        root.Refuse("kernel", "selectors of two sessions overlap", "a packet to be of one session",
+                    fmt::format("{} and {}, both with {}", sessions[j].interface,
+                                sessions[i].interface, a.behind_gate->Text()));
+      }
+    }
+  }
+}
+
+void ReadDatapath(Reader& in, const Section& root) {
+  if (root.Has("dataplane") == root.Has("kernel")) {
+    root.Refuse("dataplane", "one way for packets to go", "either dataplane or kernel",
+                root.Has("kernel") ? "both" : "none");
+  }
+  if (root.Has("kernel")) {
+    ReadKernel(in, root);
+    return;
+  }
   const Section s = root.Sub("dataplane", {"socket"});
   in.config.dataplane_socket = in.FromHere(Required(s, "socket", "its steering socket"));
   if (in.config.dataplane_socket.size() > kMostSocketPath) {
@@ -232,16 +277,16 @@ void ReadDataplane(Reader& in, const Section& root) {
 
 PeerConfig Read(const std::string& path) {
   Reader in{std::filesystem::absolute(path).parent_path()};
-  const Section root(
-      YAML::LoadFile(path), path, "",
-      {"gate", "certificate", "psk", "anchors", "intermediates", "crls", "profile",
-       "token_endpoint", "sessions", "udp_encap", "outer", "dataplane", "liveness_seconds"});
+  const Section root(YAML::LoadFile(path), path, "",
+                     {"gate", "certificate", "psk", "anchors", "intermediates", "crls", "profile",
+                      "token_endpoint", "sessions", "udp_encap", "outer", "dataplane", "kernel",
+                      "liveness_seconds"});
   ReadGate(in, root);
   ReadProof(in, root);
   ReadTokenEndpoint(in, root);
   ReadSessions(in, root);
   ReadOuter(in, root);
-  ReadDataplane(in, root);
+  ReadDatapath(in, root);
   auto liveness = in.config.liveness.count();
   constexpr uint64_t kMostLiveness = 86400;
   root.Read("liveness_seconds", liveness, 0, kMostLiveness);

@@ -52,7 +52,7 @@ struct PeerConfig {
   bool udp_encap = false;
   std::optional<Address> outer_peer;  // absent: those of the connection
   std::optional<Address> outer_gate;
-  std::string dataplane_socket;
+  std::string dataplane_socket;  // empty: the kernel's IPsec carries the packets
   /// The peer sends, but nothing has come for so long: the session is renewed. 0: never for that.
   std::chrono::seconds liveness{30};
 };

@@ -137,8 +137,37 @@ TEST_F(PeerConfigTest, WhatIsWrongIsSaidWithItsPlace) {
   Refuses("peer: 10.1.0.0/28", "peer: 10.1.0.1/28", "sessions[0].selectors[0].peer");
   Refuses("    audience: https://gate.example/scef\n", "", "sessions[1].audience: missing");
   Refuses("token_file: token", "token_file: token\n    scope: a", "not of use with token_file");
-  Refuses("dataplane: { socket: steer.sock }\n", "", "dataplane: missing");
+  Refuses("dataplane: { socket: steer.sock }\n", "", "dataplane: one way for packets");
   Refuses("liveness_seconds: 5", "liveness_seconds: -1", "liveness_seconds");
+}
+
+TEST_F(PeerConfigTest, PacketsGoThroughADataplaneOrTheKernel) {
+  const std::string dataplane = "dataplane: { socket: steer.sock }";
+  const auto kernel = With(dataplane, "kernel: {}");
+  ASSERT_TRUE(kernel) << kernel.error().Text();
+  EXPECT_TRUE(kernel->dataplane_socket.empty());
+  Refuses(dataplane, dataplane + "\nkernel: {}", "either dataplane or kernel; found both");
+  Refuses(dataplane, "", "either dataplane or kernel; found none");
+  Refuses(dataplane, "kernel: { socket: a }", "kernel.socket: unknown key");
+  Refuses(dataplane, "kernel:", "kernel: not a section");
+}
+
+// What a dataplane tells apart by itself.
+TEST_F(PeerConfigTest, TheKernelNeedsSelectorsApartAndTheGateOutsideThem) {
+  std::string text = kGood;
+  const std::string dataplane = "dataplane: { socket: steer.sock }";
+  text.replace(text.find(dataplane), dataplane.size(), "kernel: {}");
+  const std::string scef = "gate: 10.2.0.20/32, peer: 10.1.0.1/32, protocol: icmp";
+  const std::string nsmf = "gate: 10.2.0.0/24, peer: 10.1.0.0/24, protocol: tcp";
+  ASSERT_TRUE(With(scef, nsmf));
+  const auto refuses = [&](const std::string& instead, const char* said) {
+    Refuses(scef, instead, said, text.c_str());
+  };
+  refuses(nsmf, "kernel: selectors of two sessions overlap");
+  refuses("gate: 10.2.0.0/24, peer: 10.1.0.0/24", "found nsmf and scef");
+  EXPECT_TRUE(With(scef, nsmf + ", gate_ports: [445, 500]", text));
+  refuses(nsmf + ", gate_ports: [444, 500]", "overlap");
+  refuses("gate: 192.0.2.0/24, peer: 10.1.0.1/32", "expected selectors without 192.0.2.1");
 }
 
 TEST_F(PeerConfigTest, TokensNeedAFileOrAnEndpoint) {

@@ -41,6 +41,9 @@ struct Traffic {
 class Datapath {
  public:
   virtual ~Datapath() = default;
+  /// What it has to do of its own accord, until Stop().
+  virtual boost::asio::awaitable<void> Run() = 0;
+  virtual void Stop() = 0;
   /// Whether it can take pairs now; if not, WhyNotReady() says why.
   [[nodiscard]] virtual bool ready() const = 0;
   [[nodiscard]] virtual std::string WhyNotReady() const = 0;

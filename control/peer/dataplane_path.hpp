@@ -19,10 +19,8 @@ class DataplanePath : public Datapath {
   DataplanePath(const boost::asio::any_io_executor& executor, const std::string& socket,
                 std::vector<guard::SessionSelector> admitted);
 
-  /// Until Stop().
-  boost::asio::awaitable<void> Run();
-  void Stop() { link_.Stop(); }
-
+  boost::asio::awaitable<void> Run() override;
+  void Stop() override { link_.Stop(); }
   [[nodiscard]] bool ready() const override { return link_.ready(); }
   [[nodiscard]] std::string WhyNotReady() const override { return link_.error(); }
   Result<Spi> ChooseSpi() override;

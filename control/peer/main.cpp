@@ -13,6 +13,7 @@
 
 #include "control/hardening.hpp"
 #include "control/peer/peer.hpp"
+#include "control/peer/xfrm_path.hpp"
 
 namespace portcullis::peer {
 namespace {
@@ -68,8 +69,18 @@ int main(int argc, char** argv) {
   CLI::App app("Portcullis peer: opens sessions with a gate and keeps them");
   std::string config;
   app.add_option("--config", config, "Configuration (YAML)");
+  bool clear = false;
+  app.add_flag(
+      "--clear-kernel", clear,
+      "Remove what this agent keeps in the kernel's IPsec, and end. What was protected may "
+      "then pass in clear");
   CLI11_PARSE(app, argc, argv);
   spdlog::set_default_logger(spdlog::stderr_logger_mt("peer"));
+  if (clear) {
+    const auto cleared = peer::XfrmPath::Clear();
+    if (!cleared) spdlog::error("{}", cleared.error().Text());
+    return cleared ? EXIT_SUCCESS : EXIT_FAILURE;
+  }
   if (config.empty()) {
     spdlog::error("--config: expected the path of peer.yaml; found nothing");
     return EXIT_FAILURE;

@@ -9,6 +9,9 @@
 #include <map>
 #include <utility>
 
+#include "control/peer/dataplane_path.hpp"
+#include "control/peer/xfrm_path.hpp"
+
 namespace portcullis::peer {
 
 namespace asio = boost::asio;
@@ -48,16 +51,26 @@ VerifyGate CheckGate(const identity::CertificateVerifier& verifier,
 }
 
 Peer::Peer(asio::io_context& io, PeerConfig config)
-    : io_(io),
-      config_(std::move(config)),
-      revocations_(config_.trust.crl_grace),
-      datapath_(io.get_executor(), config_.dataplane_socket, AllSelectors(config_)),
-      pause_(io) {}
+    : io_(io), config_(std::move(config)), revocations_(config_.trust.crl_grace), pause_(io) {}
 
 Result<std::unique_ptr<Peer>> Peer::Create(asio::io_context& io, PeerConfig config) {
   std::unique_ptr<Peer> peer(new Peer(io, std::move(config)));
+  // First: the kernel keeps cleartext back from then on, whatever else is wrong.
+  if (auto opened = peer->OpenDatapath(); !opened) return tl::unexpected(opened.error());
   if (auto loaded = peer->Load(); !loaded) return tl::unexpected(loaded.error());
   return peer;
+}
+
+Result<void> Peer::OpenDatapath() {
+  if (!config_.dataplane_socket.empty()) {
+    datapath_ = std::make_unique<DataplanePath>(io_.get_executor(), config_.dataplane_socket,
+                                                AllSelectors(config_));
+    return {};
+  }
+  auto kernel = XfrmPath::Open(io_.get_executor(), config_);
+  if (!kernel) return tl::unexpected(kernel.error());
+  datapath_ = *std::move(kernel);
+  return {};
 }
 
 Result<void> Peer::Load() {
@@ -86,7 +99,7 @@ Result<void> Peer::Load() {
   identity_.emplace(Identity{config_, [this] { return NewClient(); }, *tokens_, proof_key_});
   for (const auto& settings : config_.sessions) {
     sessions_.push_back(
-        std::make_unique<Session>(executor, *identity_, datapath_, revocations_, settings));
+        std::make_unique<Session>(executor, *identity_, *datapath_, revocations_, settings));
   }
   return {};
 }
@@ -110,14 +123,14 @@ void Peer::Start() {
   // Lists first: files are there before the first handshake.
   for (auto& list : lists_) asio::co_spawn(io_, list->Run(), Rethrow);
   asio::co_spawn(io_, WatchLists(), Rethrow);
-  asio::co_spawn(io_, datapath_.Run(), Rethrow);
+  asio::co_spawn(io_, datapath_->Run(), Rethrow);
   for (auto& session : sessions_) asio::co_spawn(io_, RunSession(*session), Rethrow);
 }
 
 asio::awaitable<void> Peer::RunSession(Session& session) {
   co_await session.Run();
   const bool all = std::ranges::all_of(sessions_, [](const auto& one) { return one->over(); });
-  if (all) datapath_.Stop();
+  if (all) datapath_->Stop();
 }
 
 void Peer::RefreshLists() {

@@ -11,7 +11,7 @@
 #include "control/identity/crl_follower.hpp"
 #include "control/identity/revocations.hpp"
 #include "control/peer/config.hpp"
-#include "control/peer/dataplane_path.hpp"
+#include "control/peer/datapath.hpp"
 #include "control/peer/session.hpp"
 
 namespace portcullis::peer {
@@ -37,6 +37,7 @@ class Peer {
 
  private:
   Peer(boost::asio::io_context& io, PeerConfig config);
+  Result<void> OpenDatapath();
   Result<void> Load();
   [[nodiscard]] Result<std::shared_ptr<const TlsClient>> NewClient() const;
   boost::asio::awaitable<void> RunSession(Session& session);
@@ -50,7 +51,7 @@ class Peer {
   std::shared_ptr<const identity::ProofKey> proof_key_;
   std::optional<TokenSource> tokens_;
   std::optional<Identity> identity_;
-  DataplanePath datapath_;
+  std::unique_ptr<Datapath> datapath_;
   std::vector<std::unique_ptr<Session>> sessions_;
   boost::asio::steady_timer pause_;
   bool stopping_ = false;

@@ -114,18 +114,21 @@ class World(Lab):
         self.peer, self.gate, self.server = (world.add(n) for n in ('peer', 'gate', 'server'))
         world.veth(self.peer, 'wire0', self.gate, 'wire0')
         world.veth(self.gate, 'core0', self.server, 'srv0')
-        world.veth(self.peer, 'app0', self.peer, 'app1')
-        self.peer.sysctl('net.ipv6.conf.app1.disable_ipv6', 1)
         self.peer.address('wire0', f'{PEER}/24')
-        self.peer.run(['ip', 'link', 'set', 'app0', 'arp', 'off'])
-        self.peer.address('app0', f'{CLIENT}/32')
-        self.peer.route('10.2.0.0/24', dev='app0', extra=['src', CLIENT])
+        self._way_to_servers()
         self.gate.address('wire0', f'{GATE}/24')
         self.gate.address('core0', '10.2.0.1/24')
         self.server.address('srv0', f'{SERVER}/24')
         self.server.route('10.1.0.0/16', via='10.2.0.1')
         self.echo = Echo(self.server)
         self.closing.append(self.echo.close)
+
+    def _way_to_servers(self):
+        self.world.veth(self.peer, 'app0', self.peer, 'app1')
+        self.peer.sysctl('net.ipv6.conf.app1.disable_ipv6', 1)
+        self.peer.run(['ip', 'link', 'set', 'app0', 'arp', 'off'])
+        self.peer.address('app0', f'{CLIENT}/32')
+        self.peer.route('10.2.0.0/24', dev='app0', extra=['src', CLIENT])
 
     def _gate(self):
         folder = self.folder / 'gate'
@@ -168,17 +171,22 @@ class World(Lab):
     def _peer(self):
         folder = self.folder / 'peer'
         folder.mkdir()
+        self.datapath = self._peer_datapath(folder)
+        self.csmf = self.pki.issue(NAME, 'client')
+        self.token_file = folder / 'token'
+        self.token_file.touch(mode=0o600)
+        self.agent = Agent(self.peer, folder, None)
+        self.by_certificate()
+
+    def _peer_datapath(self, folder):
+        """The section of peer.yaml that names it."""
         self.peer_dataplane = Dataplane(self.peer, folder, instance_name('p'), [
             {'name': 'wire', 'role': 'untrusted', 'device': {'interface': 'wire0'}},
             {'name': 'app', 'role': 'local', 'device': {'interface': 'app1'},
              'prefixes': [f'{CLIENT}/32']}], lab=False)
         self.closing += [self.peer_dataplane.forget, self.peer_dataplane.stop]
         self.peer_dataplane.start()
-        self.csmf = self.pki.issue(NAME, 'client')
-        self.token_file = folder / 'token'
-        self.token_file.touch(mode=0o600)
-        self.agent = Agent(self.peer, folder, None)
-        self.by_certificate()
+        return {'dataplane': {'socket': str(self.peer_dataplane.socket)}}
 
     # -- what is configured
 
@@ -192,8 +200,8 @@ class World(Lab):
             'crls': {'locations': [str(self.pki.list_file)]},
             'sessions': [{'interface': 'nsmf', 'token_file': str(self.token_file),
                           'selectors': [selector()]}],
-            'dataplane': {'socket': str(self.peer_dataplane.socket)},
             'liveness_seconds': 3,
+            **self.datapath,
         }
 
     def by_psk(self):
