@@ -4,14 +4,13 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <new>
 #include <random>
 #include <set>
 #include <utility>
 
+#include "control/coroutines.hpp"
 #include "control/peer/offer.hpp"
 
 namespace portcullis::peer {
@@ -248,7 +247,7 @@ Result<void> XfrmPath::Apply(const Policies& wanted) {
 asio::awaitable<void> XfrmPath::Run() {
   for (unsigned tick = 1; !stopping_; ++tick) {
     pause_.expires_after(kTick);
-    co_await pause_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await pause_.async_wait(kAwait);
     if (stopping_) break;
     Restore();
     if (nat_ && tick % kKeepaliveTicks == 0) KeepNatOpen();
