@@ -45,6 +45,9 @@ Section::Section(const YAML::Node& node, std::string file, std::string path,
       Throw(entry.first.Mark(), Field(key), "given twice", "one", "two");
     }
     if (std::ranges::find(known, key) != known.end()) continue;
+    if (known.size() == 0) {
+      Throw(entry.first.Mark(), Field(key), "unknown key", "an empty mapping", "\"" + key + "\"");
+    }
     const auto distance = [&](std::string_view k) { return Distance(k, key); };
     const std::string_view nearest = *std::ranges::min_element(known, {}, distance);
     const bool meant = distance(nearest) <= 2 + key.size() / 4;
