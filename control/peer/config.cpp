@@ -15,10 +15,10 @@ namespace portcullis::peer {
 namespace {
 
 using guard::SessionSelector;
+using identity::RequiredText;
 using std::chrono::seconds;
 
 constexpr size_t kMostSocketPath = 107;  // sun_path, unix(7)
-constexpr auto Required = identity::RequiredText;
 
 struct Reader {
   std::filesystem::path folder;
@@ -30,7 +30,7 @@ struct Reader {
 template <class T>
 T Parsed(const Section& s, const char* key, const char* expected,
          Result<T> (*parse)(std::string_view)) {
-  const auto value = parse(Required(s, key, expected));
+  const auto value = parse(RequiredText(s, key, expected));
   if (!value) s.Refuse(key, value.error().message, expected);
   return *value;
 }
@@ -39,7 +39,7 @@ T Parsed(const Section& s, const char* key, const char* expected,
 std::string ReadWebAddress(const Section& s, const char* key, bool with_path,
                            identity::WebAddress& parts) {
   const std::string expected = with_path ? "https://host[:port]/path" : "https://host:port";
-  std::string url = Required(s, key, expected.c_str());
+  std::string url = RequiredText(s, key, expected.c_str());
   auto read = identity::ParseWebAddress(url, "");
   if (!read) s.Refuse(key, read.error().message, expected);
   if (!with_path && (!read->tls || read->target != "/" || url.ends_with('/'))) {
@@ -52,7 +52,7 @@ std::string ReadWebAddress(const Section& s, const char* key, bool with_path,
 void ReadGate(Reader& in, const Section& root) {
   if (!root.Has("gate")) root.Refuse("gate", "missing", "identity and url", "nothing");
   const Section s = root.Sub("gate", {"identity", "url", "address", "tls_1_2"});
-  in.config.gate_identity = Required(s, "identity", "the name that the gate goes by");
+  in.config.gate_identity = RequiredText(s, "identity", "the name that the gate goes by");
   in.config.gate.url = ReadWebAddress(s, "url", false, in.config.gate.parts);
   if (s.Has("address")) {
     in.config.gate.address = Parsed(s, "address", "an IP address", Address::Parse);
@@ -63,9 +63,9 @@ void ReadGate(Reader& in, const Section& root) {
 void ReadCertificate(Reader& in, const Section& root) {
   const Section s = root.Sub("certificate", {"identity", "chain", "key"});
   in.config.mode = guard::Mode::certificate;
-  in.config.identity = Required(s, "identity", "the first alternative name of the certificate");
-  in.config.own = {in.FromHere(Required(s, "chain", "a PEM file")),
-                   in.FromHere(Required(s, "key", "a PEM file"))};
+  in.config.identity = RequiredText(s, "identity", "the first alternative name of the certificate");
+  in.config.own = {in.FromHere(RequiredText(s, "chain", "a PEM file")),
+                   in.FromHere(RequiredText(s, "key", "a PEM file"))};
   in.config.trust = identity::ReadTrust(root, in.folder, true, "the gate's certificate");
   in.config.profile.usage = identity::Usage::server;
   identity::ReadCertificateProfile(root, in.config.profile);
@@ -75,15 +75,15 @@ void ReadPsk(Reader& in, const Section& root) {
   const Section s = root.Sub("psk", {"identity", "file", "tls", "hash", "proof_key"});
   in.config.mode = guard::Mode::psk;
   identity::PskSetting& psk = in.config.psk;
-  psk.identity = in.config.identity = Required(s, "identity", "the key's identity");
+  psk.identity = in.config.identity = RequiredText(s, "identity", "the key's identity");
   psk.peer = in.config.gate_identity;
   psk.use.peer = identity::PeerRole::server;
-  psk.file = in.FromHere(Required(s, "file", "a file of hex digits"));
+  psk.file = in.FromHere(RequiredText(s, "file", "a file of hex digits"));
   s.Read("tls", psk.use.version,
          {{"1.3", identity::TlsVersion::v1_3}, {"1.2", identity::TlsVersion::v1_2}});
   s.Read("hash", psk.use.hash,
          {{"sha256", identity::PskHash::sha256}, {"sha384", identity::PskHash::sha384}});
-  in.config.proof_key = in.FromHere(Required(s, "proof_key", "a P-256 key in a PEM file"));
+  in.config.proof_key = in.FromHere(RequiredText(s, "proof_key", "a P-256 key in a PEM file"));
   for (const char* other : {"anchors", "intermediates", "crls", "profile"}) {
     if (root.Has(other)) root.Refuse(other, "not of use with psk", "certificate", "psk");
   }
@@ -111,10 +111,10 @@ void ReadTokenEndpoint(Reader& in, const Section& root) {
   identity::WebAddress parts;
   endpoint.url = ReadWebAddress(s, "url", true, parts);
   if (!parts.tls) s.Refuse("url", "client credentials need TLS", "https://host[:port]/path");
-  endpoint.tls = {in.FromHere(Required(s, "ca", "a PEM file")),
-                  in.FromHere(Required(s, "certificate", "a PEM file")),
-                  in.FromHere(Required(s, "key", "a PEM file"))};
-  endpoint.client_id = Required(s, "client_id", "this peer's name with the issuer");
+  endpoint.tls = {in.FromHere(RequiredText(s, "ca", "a PEM file")),
+                  in.FromHere(RequiredText(s, "certificate", "a PEM file")),
+                  in.FromHere(RequiredText(s, "key", "a PEM file"))};
+  endpoint.client_id = RequiredText(s, "client_id", "this peer's name with the issuer");
   in.config.token_endpoint = std::move(endpoint);
 }
 
@@ -156,7 +156,7 @@ SessionSelector ReadSelector(const Section& s) {
 
 void ReadToken(Reader& in, const Section& s, SessionSettings& session) {
   if (s.Has("token_file")) {
-    session.token_file = in.FromHere(Required(s, "token_file", "a file"));
+    session.token_file = in.FromHere(RequiredText(s, "token_file", "a file"));
     for (const char* other : {"audience", "scope"}) {
       if (s.Has(other)) s.Refuse(other, "not of use with token_file", "token_endpoint", "both");
     }
@@ -166,8 +166,8 @@ void ReadToken(Reader& in, const Section& s, SessionSettings& session) {
     s.Refuse("token_file", "missing", "a file, or audience and scope with token_endpoint",
              "nothing");
   }
-  session.audience = Required(s, "audience", "what aud will be");
-  session.scope = Required(s, "scope", "what the token is to admit");
+  session.audience = RequiredText(s, "audience", "what aud will be");
+  session.scope = RequiredText(s, "scope", "what the token is to admit");
 }
 
 void ReadSessions(Reader& in, const Section& root) {
@@ -175,7 +175,7 @@ void ReadSessions(Reader& in, const Section& root) {
   for (const Section& one : root.Items("sessions", {"interface", "algorithms", "selectors",
                                                     "token_file", "audience", "scope"})) {
     SessionSettings session;
-    session.interface = Required(one, "interface", "the interface's name in the gate's policy");
+    session.interface = RequiredText(one, "interface", "the interface's name in the gate's policy");
     if (!model::IsName(session.interface)) {
       one.Refuse("interface", "not a name", "1 to 63 of a-z, 0-9, '.', '_', '-'");
     }
@@ -269,7 +269,7 @@ void ReadDatapath(Reader& in, const Section& root) {
     return;
   }
   const Section s = root.Sub("dataplane", {"socket"});
-  in.config.dataplane_socket = in.FromHere(Required(s, "socket", "its steering socket"));
+  in.config.dataplane_socket = in.FromHere(RequiredText(s, "socket", "its steering socket"));
   if (in.config.dataplane_socket.size() > kMostSocketPath) {
     s.Refuse("socket", "too long for a socket", fmt::format("at most {} bytes", kMostSocketPath));
   }

@@ -27,7 +27,7 @@
   X(auth_throttled, "a suspect security association's budget for integrity checks is used up") \
   X(dummy, "a dummy packet for traffic flow confidentiality (RFC 4303 2.6), discarded")        \
   X(selector_mismatch, "the inner packet is outside the security association's selectors")     \
-  X(not_registered, "only after registration, and the peer is not registered now")              \
+  X(not_registered, "only after registration, and the peer is not registered now")             \
   X(no_policy, "no policy rule admits this packet")                                            \
   X(grant_expired, "the peer's grant is past its deadline or was revoked")                     \
   X(rate_limited, "above the contracted rate of the security association or the peer")         \
