@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <functional>
 #include <random>
 #include <set>
 
@@ -152,14 +153,11 @@ tl::expected<void, identity::Refusal> Sessions::ClockAdmits(bool renewal) const 
 // The same identity from two addresses: one of them may be a thief's.
 tl::expected<void, identity::Refusal> Sessions::SecondPlace(const Grant& grant,
                                                             const Wanted& wanted) const {
-  for (const auto& [id, session] : sessions_) {
-    if (session.peer != grant.peer || session.interface != grant.interface || !session.current ||
-        session.current->wanted.peer_outer == wanted.peer_outer) {
-      continue;
-    }
+  for (const Session* session : Of(grant.peer, grant.interface)) {
+    if (!session->current || session->current->wanted.peer_outer == wanted.peer_outer) continue;
     std::string text = fmt::format(
         "peer '{}' has a session on {} from {}, and asks from {}", grant.peer, grant.interface,
-        session.current->wanted.peer_outer.Text(), wanted.peer_outer.Text());
+        session->current->wanted.peer_outer.Text(), wanted.peer_outer.Text());
     if (grant.second_place == model::SecondPlace::refuse) {
       return Refuse(Reason::session_conflict, text + ": policy admits no second place");
     }
@@ -189,26 +187,20 @@ tl::expected<Sessions::Session*, identity::Refusal> Sessions::SessionFor(const G
     }
     return &session;
   }
-  const auto own = [&](const auto& entry) {
-    return entry.second.peer == grant.peer && entry.second.interface == grant.interface;
-  };
-  if (!wanted.initial_contact && std::ranges::any_of(sessions_, [&](const auto& entry) {
-        return own(entry) && entry.second.current;
-      })) {
+  const auto own = Of(grant.peer, grant.interface);
+  const auto in_force = [](const Session* session) { return session->current.has_value(); };
+  if (!wanted.initial_contact && std::ranges::any_of(own, in_force)) {
     return Refuse(Reason::session_conflict,
                   fmt::format("peer '{}' has a session on {} already: it renews that one, or says "
                               "that it knows of none (initial_contact)",
                               grant.peer, grant.interface));
   }
   if (auto place = SecondPlace(grant, wanted); !place) return tl::unexpected(place.error());
-  if (std::ranges::count_if(sessions_, [&](const auto& entry) {
-        return own(entry) && !entry.second.current;
-      }) >= kMostUnconfirmed) {
+  if (std::ranges::count_if(own, std::not_fn(in_force)) >= kMostUnconfirmed) {
     return Refuse(Reason::session_conflict,
                   fmt::format("peer '{}' has {} attempts under way", grant.peer, kMostUnconfirmed));
   }
-  const std::string id = NewId();
-  return &sessions_.emplace(id, Session{id, grant.peer, grant.interface, {}, {}}).first->second;
+  return &Begin(NewId(), grant.peer, grant.interface);
 }
 
 tl::expected<Terms, identity::Refusal> Sessions::Admit(const Applicant& who, const Wanted& wanted) {
@@ -228,11 +220,7 @@ tl::expected<Terms, identity::Refusal> Sessions::Admit(const Applicant& who, con
   if (!algorithm) {
     return Refuse(Reason::weak_alg_refused, "none of the algorithms that the peer offers");
   }
-  std::set<uint32_t> reserved;
-  for (const auto& [id, session] : sessions_) {
-    if (session.next) reserved.insert(session.next->gate_spi);
-  }
-  const auto spi = gate_.ChooseSpi(reserved);
+  const auto spi = gate_.ChooseSpi(Reserved());
   if (!spi) return Refuse(Reason::gate_unavailable, spi.error().Text());
   const auto session = SessionFor(*grant, wanted);
   if (!session) return tl::unexpected(session.error());
@@ -257,6 +245,7 @@ tl::expected<Terms, identity::Refusal> Sessions::Admit(const Applicant& who, con
               grant->life};
   std::ranges::move(grant->registered_selectors, std::back_inserter(terms.selectors));
   (*session)->next = std::move(next);
+  under_way_.insert((*session)->id);
   return terms;
 }
 
@@ -368,10 +357,9 @@ Sessions::Done Sessions::InForce(Session& of) {
   }
   // The peer knows of nothing else.
   Ending others;
-  for (const auto& [other, s] : sessions_) {
-    if (other != id && s.peer == session->peer && s.interface == session->interface) {
-      others.emplace(other, "replaced by a session of a peer that knew of none");
-    }
+  for (const Session* other : Of(session->peer, session->interface)) {
+    if (other == session) continue;
+    others.emplace(other->id, "replaced by a session of a peer that knew of none");
   }
   Forget(others);
   co_await RemoveLeaving();
@@ -443,7 +431,7 @@ void Sessions::Forget(const Ending& ending, const std::string& who) {
                         who == "peer" || who == "control" ? "" : who, session.peer);
     const Generation* newest = NewestOf(session);
     Tell(SessionNews::What::ended, session, newest == nullptr ? 0 : newest->number, why, who);
-    sessions_.erase(at);
+    Erase(id);
   }
 }
 

@@ -12,6 +12,7 @@
 // the dataplane again and can still end them.
 //
 //   sessions.cpp               how they begin, are renewed and end
+//   sessions_index.cpp         how they are found
 //   sessions_registration.cpp  what they carry only while the peer is registered
 //   sessions_upkeep.cpp        what goes on by itself
 #pragma once
@@ -24,6 +25,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -168,6 +170,15 @@ class Sessions {
   [[nodiscard]] tl::expected<void, identity::Refusal> SecondPlace(const Grant& grant,
                                                                   const Wanted& wanted) const;
   tl::expected<Session*, identity::Refusal> SessionFor(const Grant& grant, const Wanted& wanted);
+  // sessions_index.cpp
+  Session& Begin(const std::string& id, const std::string& peer, const std::string& interface);
+  void Erase(const std::string& id);
+  /// The peer's sessions on the interface.
+  [[nodiscard]] std::vector<const Session*> Of(const std::string& peer,
+                                               const std::string& interface) const;
+  /// SPIs that were promised and are not installed yet.
+  std::set<uint32_t> Reserved();
+
   Session* Find(const std::string& id, uint64_t generation);
   Done InForce(Session& session);
   [[nodiscard]] std::string StillRight(const Session& session, Generation& generation);
@@ -201,6 +212,9 @@ class Sessions {
   uint64_t viewed_ = 0;        // Gate::generation() of view_
   std::string registered_in_;  // incarnation of the dataplane that knows who is registered
   std::map<std::string, Session> sessions_;
+  // Whoever comes is not to cost a walk past everybody who is there.
+  std::map<std::string, std::set<std::string>> of_peer_;  // its sessions
+  std::set<std::string> under_way_;  // those with a generation `next`, and some that had one
   std::vector<Leaving> leaving_;
   std::function<void(const SessionNews&)> tell_;
 };
