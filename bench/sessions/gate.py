@@ -14,12 +14,11 @@ import json
 import os
 import pathlib
 import subprocess
-import threading
 import time
 import types
 
 from processes import BIN, Guard
-from tunnel import GATE, SERVER, Tunnel, peer_body, policy_body
+from tunnel import GATE, Tunnel, peer_body, policy_body
 
 ISSUER = 'https://as.example'
 ALGORITHM = 'aes-128-gcm-16'
