@@ -96,6 +96,7 @@ class Gate(Tunnel):
 
     def __init__(self, folder, peers, revoked=0, pinned=False):
         self.peers, self.revoked, self.pinned = peers, revoked, pinned
+        self.sealers = {}  # SPI -> inbound SA, see traffic.py
         super().__init__(folder, lab=False, sas={'capacity': 65536},
                          memory={'hugepages': 'never', 'megabytes': 512, 'buffers': 12288})
 

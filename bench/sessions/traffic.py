@@ -78,8 +78,9 @@ class Traffic:
         """A session, or a generation of one: from now on its peer sends under it."""
         opener = Sa(keys['spi_to_peer'], GATE, PEER, ALGORITHM, key=bytes.fromhex(keys['key_to_peer']))
         self.openers[opener.spi] = opener
-        self.sas[keys['peer']] = Sa(keys['spi_to_gate'], PEER, GATE, ALGORITHM,
-                                    key=bytes.fromhex(keys['key_to_gate']))
+        fresh = Sa(keys['spi_to_gate'], PEER, GATE, ALGORITHM, key=bytes.fromhex(keys['key_to_gate']))
+        # One that was used before goes on with its sequence numbers.
+        self.sas[keys['peer']] = self.gate.sealers.setdefault(fresh.spi, fresh)
 
     def _send(self):
         try:

@@ -361,8 +361,7 @@ Sessions::Done Sessions::InForce(Session& of) {
     if (other == session) continue;
     others.emplace(other->id, "replaced by a session of a peer that knew of none");
   }
-  Forget(others);
-  co_await RemoveLeaving();
+  co_await Finish(std::move(others), SessionNews::kControl);
   co_return tl::expected<void, identity::Refusal>{};
 }
 
@@ -375,16 +374,14 @@ Sessions::Done Sessions::End(Applicant who, std::string id) {
                      fmt::format("peer '{}' has no session '{}'", (*peer)->name, id));
   }
   Ending ending{{std::move(id), "ended by the peer"}};
-  Forget(ending, "peer");
-  co_await RemoveLeaving();
+  co_await Finish(std::move(ending), SessionNews::kPeer);
   co_return tl::expected<void, identity::Refusal>{};
 }
 
 asio::awaitable<Result<bool>> Sessions::EndByOperator(std::string id, std::string name) {
   if (!Knows(id)) co_return Fail(ErrorKind::kNotFound, fmt::format("there is no session '{}'", id));
   Ending ending{{std::move(id), "ended by an operator"}};
-  Forget(ending, name);
-  const bool gone = co_await RemoveLeaving();
+  const bool gone = co_await Finish(std::move(ending), std::move(name));
   co_return gone;
 }
 
@@ -401,8 +398,7 @@ asio::awaitable<void> Sessions::Withdraw(admission::Withdraw which) {
     if (Find(one.session(), one.generation()) == nullptr) continue;
     ending.emplace(one.session(), FromMessage(one.refusal()).Text());
   }
-  Forget(ending);
-  co_await RemoveLeaving();
+  co_await Finish(std::move(ending), SessionNews::kControl);
 }
 
 asio::awaitable<bool> Sessions::Enforce() {
@@ -415,24 +411,30 @@ void Sessions::Leave(const Session& session, uint64_t generation, Clock::time_po
   leaving_.push_back({session.id, session.SaName(generation, steer::INBOUND), inbound_at});
 }
 
-void Sessions::Forget(const Ending& ending, const std::string& who) {
+// The SAs first: whatever is told of thousands of sessions can wait until their packets have
+// stopped.
+asio::awaitable<bool> Sessions::Finish(Ending ending, std::string who) {
   const auto now = Clock::now();
   for (Leaving& l : leaving_) {  // of earlier generations: no more grace
     if (ending.contains(l.session)) l.at = std::min(l.at, now);
   }
+  std::vector<Session> ended;
   for (const auto& [id, why] : ending) {
-    const auto at = sessions_.find(id);
-    if (at == sessions_.end()) continue;
-    const Session& session = at->second;
+    if (!Knows(id)) continue;
+    const Session& session = ended.emplace_back(Take(id));
     if (session.current) Leave(session, session.current->number, now);
     if (session.next) Leave(session, session.next->number, now);
-    gate_.events().Tell("session",
-                        fmt::format("session '{}' on {}: {}", id, session.interface, why),
-                        who == "peer" || who == "control" ? "" : who, session.peer);
+  }
+  const bool gone = co_await RemoveLeaving();
+  for (const Session& session : ended) {
+    const std::string& why = ending.at(session.id);
+    gate_.events().Tell(
+        "session", fmt::format("session '{}' on {}: {}", session.id, session.interface, why),
+        who == SessionNews::kPeer || who == SessionNews::kControl ? "" : who, session.peer);
     const Generation* newest = NewestOf(session);
     Tell(SessionNews::What::ended, session, newest == nullptr ? 0 : newest->number, why, who);
-    Erase(id);
   }
+  co_return gone;
 }
 
 // Holds a decision against what operators have changed since. Empty: it still stands.

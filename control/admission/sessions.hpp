@@ -79,7 +79,9 @@ struct SessionNews {
   std::string interface;
   uint64_t generation = 0;
   std::string why;
-  std::string who;  // ended: an operator, "peer" or "control"
+  std::string who;  // ended: an operator, or one of these
+  static inline const std::string kPeer = "peer";
+  static inline const std::string kControl = "control";
 };
 
 class Sessions {
@@ -172,7 +174,8 @@ class Sessions {
   tl::expected<Session*, identity::Refusal> SessionFor(const Grant& grant, const Wanted& wanted);
   // sessions_index.cpp
   Session& Begin(const std::string& id, const std::string& peer, const std::string& interface);
-  void Erase(const std::string& id);
+  /// One that there is.
+  Session Take(const std::string& id);
   /// The peer's sessions on the interface.
   [[nodiscard]] std::vector<const Session*> Of(const std::string& peer,
                                                const std::string& interface) const;
@@ -183,8 +186,9 @@ class Sessions {
   Done InForce(Session& session);
   [[nodiscard]] std::string StillRight(const Session& session, Generation& generation);
   void Leave(const Session& session, uint64_t generation, Clock::time_point inbound_at);
-  /// `who`: SessionNews::who.
-  void Forget(const Ending& ending, const std::string& who = "control");
+  /// Ends those that there are still, and tells of it, by `who` (SessionNews::who). False: the
+  /// dataplane has not confirmed.
+  boost::asio::awaitable<bool> Finish(Ending ending, std::string who);
   void Tell(SessionNews::What what, const Session& session, uint64_t generation, std::string why,
             std::string who = {}) const;
   /// Null: what was to be its first one came to nothing, and it is about to be tidied up.

@@ -10,13 +10,12 @@ Sessions::Session& Sessions::Begin(const std::string& id, const std::string& pee
   return sessions_.try_emplace(id, Session{id, peer, interface, {}, {}}).first->second;
 }
 
-void Sessions::Erase(const std::string& id) {
-  const auto at = sessions_.find(id);
-  if (at == sessions_.end()) return;
-  const auto of_peer = of_peer_.find(at->second.peer);
+Sessions::Session Sessions::Take(const std::string& id) {
+  Session session = std::move(sessions_.extract(id).mapped());
+  const auto of_peer = of_peer_.find(session.peer);
   of_peer->second.erase(id);
   if (of_peer->second.empty()) of_peer_.erase(of_peer);
-  sessions_.erase(at);
+  return session;
 }
 
 std::vector<const Sessions::Session*> Sessions::Of(const std::string& peer,

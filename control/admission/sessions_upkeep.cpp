@@ -171,9 +171,9 @@ asio::awaitable<bool> Sessions::TidyUp() {
       ending.emplace(id, *why);
     }
   }
-  for (const auto& id : nothing_left) Erase(id);
-  Forget(ending);
-  return RemoveLeaving();
+  for (const auto& id : nothing_left) Take(id);
+  const bool gone = co_await Finish(std::move(ending), SessionNews::kControl);
+  co_return gone;
 }
 
 asio::awaitable<void> Sessions::Run() {
