@@ -162,7 +162,7 @@ def end_by(gate, kind, per_second):
     concerned = {0} if kind == 'peer' else set(traffic.sample)
     if min(traffic.sent.values()) < 3 or before == 0:
         raise RuntimeError('too few packets to see anything')
-    last = (traffic.last_arrival(concerned) - asked) / 1e9
+    last = max(0, (traffic.last_arrival(concerned) - asked) / 1e9)
     left = len(gate.rest.get('/v1/sessions')['items'])
     if left != (gate.peers - 1 if kind == 'peer' else 0):
         raise RuntimeError(f'{left} sessions are left after the revocation of a {kind}')
@@ -235,9 +235,11 @@ def renewal(folder, quick):
             time.sleep(2)
         sent = sum(traffic.sent.values())
         lost = {way: traffic.lost(way) for way in ('inbound', 'outbound')}
-    return [row(f'lost while {peers:,} peers renew', sum(lost.values()), 'packets', most=0,
-                sent=2 * sent, **lost, seconds=round(done['seconds'], 1),
-                renewal_p99_ms=round(done['ms']['p99'], 1), cores=used)]
+    one = row(f'lost while {peers:,} peers renew within {seconds} s', sum(lost.values()), 'packets',
+              most=0, sent=2 * sent, **lost, seconds=round(done['seconds'], 1),
+              renewal_p99_ms=round(done['ms']['p99'], 1), cores=used)
+    one['met'] = one['met'] and done['seconds'] < 1.05 * seconds
+    return [one]
 
 
 # ---- floods
