@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <functional>
 #include <random>
 #include <set>
 
@@ -150,14 +151,11 @@ tl::expected<void, identity::Refusal> Sessions::ClockAdmits(bool renewal) const 
 // The same identity from two addresses: one of them may be a thief's.
 tl::expected<void, identity::Refusal> Sessions::SecondPlace(const Grant& grant,
                                                             const Wanted& wanted) const {
-  for (const auto& [id, session] : sessions_) {
-    if (session.peer != grant.peer || session.interface != grant.interface || !session.current ||
-        session.current->wanted.peer_outer == wanted.peer_outer) {
-      continue;
-    }
+  for (const Session* session : Of(grant.peer, grant.interface)) {
+    if (!session->current || session->current->wanted.peer_outer == wanted.peer_outer) continue;
     std::string text = fmt::format(
         "peer '{}' has a session on {} from {}, and asks from {}", grant.peer, grant.interface,
-        session.current->wanted.peer_outer.Text(), wanted.peer_outer.Text());
+        session->current->wanted.peer_outer.Text(), wanted.peer_outer.Text());
     if (grant.second_place == model::SecondPlace::refuse) {
       return Refuse(Reason::session_conflict, text + ": policy admits no second place");
     }
@@ -187,26 +185,20 @@ tl::expected<Sessions::Session*, identity::Refusal> Sessions::SessionFor(const G
     }
     return &session;
   }
-  const auto own = [&](const auto& entry) {
-    return entry.second.peer == grant.peer && entry.second.interface == grant.interface;
-  };
-  if (!wanted.initial_contact && std::ranges::any_of(sessions_, [&](const auto& entry) {
-        return own(entry) && entry.second.current;
-      })) {
+  const auto own = Of(grant.peer, grant.interface);
+  const auto in_force = [](const Session* session) { return session->current.has_value(); };
+  if (!wanted.initial_contact && std::ranges::any_of(own, in_force)) {
     return Refuse(Reason::session_conflict,
                   fmt::format("peer '{}' has a session on {} already: it renews that one, or says "
                               "that it knows of none (initial_contact)",
                               grant.peer, grant.interface));
   }
   if (auto place = SecondPlace(grant, wanted); !place) return tl::unexpected(place.error());
-  if (std::ranges::count_if(sessions_, [&](const auto& entry) {
-        return own(entry) && !entry.second.current;
-      }) >= kMostUnconfirmed) {
+  if (std::ranges::count_if(own, std::not_fn(in_force)) >= kMostUnconfirmed) {
     return Refuse(Reason::session_conflict,
                   fmt::format("peer '{}' has {} attempts under way", grant.peer, kMostUnconfirmed));
   }
-  const std::string id = NewId();
-  return &sessions_.emplace(id, Session{id, grant.peer, grant.interface, {}, {}}).first->second;
+  return &Begin(NewId(), grant.peer, grant.interface);
 }
 
 tl::expected<Terms, identity::Refusal> Sessions::Admit(const Applicant& who, const Wanted& wanted) {
@@ -226,11 +218,7 @@ tl::expected<Terms, identity::Refusal> Sessions::Admit(const Applicant& who, con
   if (!algorithm) {
     return Refuse(Reason::weak_alg_refused, "none of the algorithms that the peer offers");
   }
-  std::set<uint32_t> reserved;
-  for (const auto& [id, session] : sessions_) {
-    if (session.next) reserved.insert(session.next->gate_spi);
-  }
-  const auto spi = gate_.ChooseSpi(reserved);
+  const auto spi = gate_.ChooseSpi(Reserved());
   if (!spi) return Refuse(Reason::gate_unavailable, spi.error().Text());
   const auto session = SessionFor(*grant, wanted);
   if (!session) return tl::unexpected(session.error());
@@ -255,6 +243,7 @@ tl::expected<Terms, identity::Refusal> Sessions::Admit(const Applicant& who, con
               grant->life};
   std::ranges::move(grant->registered_selectors, std::back_inserter(terms.selectors));
   (*session)->next = std::move(next);
+  under_way_.insert((*session)->id);
   return terms;
 }
 
@@ -366,13 +355,11 @@ Sessions::Done Sessions::InForce(Session& of) {
   }
   // The peer knows of nothing else.
   Ending others;
-  for (const auto& [other, s] : sessions_) {
-    if (other != id && s.peer == session->peer && s.interface == session->interface) {
-      others.emplace(other, "replaced by a session of a peer that knew of none");
-    }
+  for (const Session* other : Of(session->peer, session->interface)) {
+    if (other == session) continue;
+    others.emplace(other->id, "replaced by a session of a peer that knew of none");
   }
-  Forget(others);
-  co_await RemoveLeaving();
+  co_await Finish(std::move(others), SessionNews::kControl);
   co_return tl::expected<void, identity::Refusal>{};
 }
 
@@ -385,16 +372,14 @@ Sessions::Done Sessions::End(Applicant who, std::string id) {
                      fmt::format("peer '{}' has no session '{}'", (*peer)->name, id));
   }
   Ending ending{{std::move(id), "ended by the peer"}};
-  Forget(ending, "peer");
-  co_await RemoveLeaving();
+  co_await Finish(std::move(ending), SessionNews::kPeer);
   co_return tl::expected<void, identity::Refusal>{};
 }
 
 asio::awaitable<Result<bool>> Sessions::EndByOperator(std::string id, std::string name) {
   if (!Knows(id)) co_return Fail(ErrorKind::kNotFound, fmt::format("there is no session '{}'", id));
   Ending ending{{std::move(id), "ended by an operator"}};
-  Forget(ending, name);
-  const bool gone = co_await RemoveLeaving();
+  const bool gone = co_await Finish(std::move(ending), std::move(name));
   co_return gone;
 }
 
@@ -411,8 +396,7 @@ asio::awaitable<void> Sessions::Withdraw(admission::Withdraw which) {
     if (Find(one.session(), one.generation()) == nullptr) continue;
     ending.emplace(one.session(), FromMessage(one.refusal()).Text());
   }
-  Forget(ending);
-  co_await RemoveLeaving();
+  co_await Finish(std::move(ending), SessionNews::kControl);
 }
 
 asio::awaitable<bool> Sessions::Enforce() {
@@ -425,24 +409,30 @@ void Sessions::Leave(const Session& session, uint64_t generation, Clock::time_po
   leaving_.push_back({session.id, session.SaName(generation, steer::INBOUND), inbound_at});
 }
 
-void Sessions::Forget(const Ending& ending, const std::string& who) {
+// The SAs first: whatever is told of thousands of sessions can wait until their packets have
+// stopped.
+asio::awaitable<bool> Sessions::Finish(Ending ending, std::string who) {
   const auto now = Clock::now();
   for (Leaving& l : leaving_) {  // of earlier generations: no more grace
     if (ending.contains(l.session)) l.at = std::min(l.at, now);
   }
+  std::vector<Session> ended;
   for (const auto& [id, why] : ending) {
-    const auto at = sessions_.find(id);
-    if (at == sessions_.end()) continue;
-    const Session& session = at->second;
+    if (!Knows(id)) continue;
+    const Session& session = ended.emplace_back(Take(id));
     if (session.current) Leave(session, session.current->number, now);
     if (session.next) Leave(session, session.next->number, now);
-    gate_.events().Tell("session",
-                        fmt::format("session '{}' on {}: {}", id, session.interface, why),
-                        who == "peer" || who == "control" ? "" : who, session.peer);
+  }
+  const bool gone = co_await RemoveLeaving();
+  for (const Session& session : ended) {
+    const std::string& why = ending.at(session.id);
+    gate_.events().Tell(
+        "session", fmt::format("session '{}' on {}: {}", session.id, session.interface, why),
+        who == SessionNews::kPeer || who == SessionNews::kControl ? "" : who, session.peer);
     const Generation* newest = NewestOf(session);
     Tell(SessionNews::What::ended, session, newest == nullptr ? 0 : newest->number, why, who);
-    sessions_.erase(at);
   }
+  co_return gone;
 }
 
 // Holds a decision against what operators have changed since. Empty: it still stands.

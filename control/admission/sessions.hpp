@@ -12,6 +12,7 @@
 // the dataplane again and can still end them.
 //
 //   sessions.cpp               how they begin, are renewed and end
+//   sessions_index.cpp         how they are found
 //   sessions_registration.cpp  what they carry only while the peer is registered
 //   sessions_upkeep.cpp        what goes on by itself
 #pragma once
@@ -24,6 +25,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -77,7 +79,9 @@ struct SessionNews {
   std::string interface;
   uint64_t generation = 0;
   std::string why;
-  std::string who;  // ended: an operator, "peer" or "control"
+  std::string who;  // ended: an operator, or one of these
+  static inline const std::string kPeer = "peer";
+  static inline const std::string kControl = "control";
 };
 
 class Sessions {
@@ -168,12 +172,23 @@ class Sessions {
   [[nodiscard]] tl::expected<void, identity::Refusal> SecondPlace(const Grant& grant,
                                                                   const Wanted& wanted) const;
   tl::expected<Session*, identity::Refusal> SessionFor(const Grant& grant, const Wanted& wanted);
+  // sessions_index.cpp
+  Session& Begin(const std::string& id, const std::string& peer, const std::string& interface);
+  /// One that there is.
+  Session Take(const std::string& id);
+  /// The peer's sessions on the interface.
+  [[nodiscard]] std::vector<const Session*> Of(const std::string& peer,
+                                               const std::string& interface) const;
+  /// SPIs that were promised and are not installed yet.
+  std::set<uint32_t> Reserved();
+
   Session* Find(const std::string& id, uint64_t generation);
   Done InForce(Session& session);
   [[nodiscard]] std::string StillRight(const Session& session, Generation& generation);
   void Leave(const Session& session, uint64_t generation, Clock::time_point inbound_at);
-  /// `who`: SessionNews::who.
-  void Forget(const Ending& ending, const std::string& who = "control");
+  /// Ends those that there are still, and tells of it, by `who` (SessionNews::who). False: the
+  /// dataplane has not confirmed.
+  boost::asio::awaitable<bool> Finish(Ending ending, std::string who);
   void Tell(SessionNews::What what, const Session& session, uint64_t generation, std::string why,
             std::string who = {}) const;
   /// Null: what was to be its first one came to nothing, and it is about to be tidied up.
@@ -201,6 +216,9 @@ class Sessions {
   uint64_t viewed_ = 0;        // Gate::generation() of view_
   std::string registered_in_;  // incarnation of the dataplane that knows who is registered
   std::map<std::string, Session> sessions_;
+  // Whoever comes is not to cost a walk past everybody who is there.
+  std::map<std::string, std::set<std::string>> of_peer_;  // its sessions
+  std::set<std::string> under_way_;  // those with a generation `next`, and some that had one
   std::vector<Leaving> leaving_;
   std::function<void(const SessionNews&)> tell_;
 };

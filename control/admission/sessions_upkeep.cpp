@@ -30,9 +30,8 @@ void Sessions::AdoptSa(const model::Sa& sa, const SaNote& note) {
     if (in_force) at->second.current->gate_spi = sa.spec.spi();
     return;
   }
-  const auto [at, fresh] =
-      sessions_.try_emplace(id, Session{id, sa.spec.peer(), note.interface(), {}, {}});
-  Session& session = at->second;
+  const bool fresh = !sessions_.contains(id);
+  Session& session = Begin(id, sa.spec.peer(), note.interface());
   if (!fresh && session.current->number > note.generation()) {
     leaving_.push_back({id, sa.spec.id(), now});
     return;
@@ -171,9 +170,9 @@ asio::awaitable<bool> Sessions::TidyUp() {
       ending.emplace(id, *why);
     }
   }
-  for (const auto& id : nothing_left) sessions_.erase(id);
-  Forget(ending);
-  return RemoveLeaving();
+  for (const auto& id : nothing_left) Take(id);
+  const bool gone = co_await Finish(std::move(ending), SessionNews::kControl);
+  co_return gone;
 }
 
 asio::awaitable<void> Sessions::Run() {

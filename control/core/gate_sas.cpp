@@ -171,20 +171,25 @@ Result<uint32_t> Gate::ChooseSpi(const std::set<uint32_t>& reserved) {
               fmt::format("all {} security associations of the dataplane are in use", capacity));
 }
 
+// What is kept about them goes last: the dataplane is not to wait for that with the next thousand.
 boost::asio::awaitable<Result<void>> Gate::TakeOut(std::vector<std::string> ids) {
   constexpr size_t kAtOnce = 1000;
-  for (size_t from = 0; from < ids.size(); from += kAtOnce) {
+  size_t gone = 0;
+  Result<void> done;
+  while (done && gone < ids.size()) {
     steer::Request request;
-    const size_t to = std::min(from + kAtOnce, ids.size());
-    for (size_t i = from; i < to; ++i) request.mutable_remove_sas()->add_ids(ids[i]);
+    const size_t to = std::min(gone + kAtOnce, ids.size());
+    for (size_t i = gone; i < to; ++i) request.mutable_remove_sas()->add_ids(ids[i]);
     const auto answer = co_await link_.Call(std::move(request));
     if (!answer) {
       link_.Reconnect("a removal was not confirmed: " + answer.error().Text());
-      co_return tl::unexpected(answer.error());
+      done = tl::unexpected(answer.error());
+    } else {
+      gone = to;
     }
-    for (size_t i = from; i < to; ++i) Drop(ids[i]);
   }
-  co_return Result<void>{};
+  for (size_t i = 0; i < gone; ++i) Drop(ids[i]);
+  co_return done;
 }
 
 Gate::Changed Gate::RemoveSa(std::string id, Wish wish) {
