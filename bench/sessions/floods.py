@@ -17,8 +17,10 @@ import argparse
 import itertools
 import os
 import selectors
+import signal
 import socket
 import ssl
+import sys
 import time
 
 HANDSHAKE_RECORD = b'\x16\x03\x01'
@@ -125,8 +127,11 @@ def main():
         parser.error('at most 60 s, 8000 connections, 5000 a second')
     flood = Flood((a.address, a.port), a.sources.split(','), a.connections, a.per_second,
                   **KINDS[a.kind])
-    flood.run(a.seconds)
-    print(flood.opened, flood.ended)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        flood.run(a.seconds)
+    finally:
+        print(flood.opened, flood.ended)
 
 
 if __name__ == '__main__':

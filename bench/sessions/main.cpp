@@ -49,6 +49,7 @@ json Do(World& world, const json& wish) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(bugprone-exception-escape): what it cannot cope with ends the program
 int main(int argc, char** argv) {
   CLI::App app("Peers by the thousand, for bench/sessions.py");
   std::string folder;
