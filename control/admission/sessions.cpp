@@ -270,10 +270,11 @@ Sessions::Done Sessions::Install(std::string id, uint64_t generation, Secret to_
   }
   // Again, now that there are keys: somebody may have been revoked since.
   if (const auto* gone = gate_.denials().FirstSince(next.rests_on, next.epoch)) {
-    const Reason reason = ReasonFor(gone->kind);
-    std::string detail = fmt::format("{} was revoked since the session was admitted", Text(*gone));
+    const auto refusal =
+        Refuse(ReasonFor(gone->kind),
+               fmt::format("{} was revoked since the session was admitted", Text(*gone)));
     session->next.reset();
-    co_return Refuse(reason, std::move(detail));
+    co_return refusal;
   }
   const auto grant = Decide(View(), gate_.denials(), next.who, WallClock::now());
   if (!grant || !Same(grant->selectors, next.selectors) ||
