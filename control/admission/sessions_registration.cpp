@@ -40,10 +40,9 @@ asio::awaitable<Result<void>> Sessions::Register(std::string peer, std::string i
 
 // A dataplane that restarted has the SAs, but not who is registered.
 asio::awaitable<void> Sessions::RegisterAgain() {
-  if (!gate_.link().ready() || gate_.link().hello()->incarnation() == registered_in_) co_return;
-  const bool first = registered_in_.empty();
-  registered_in_ = gate_.link().hello()->incarnation();
-  if (first) co_return;
+  if (!adopted_ || !gate_.link().ready()) co_return;
+  const std::string incarnation = gate_.link().hello()->incarnation();
+  if (incarnation == registered_in_) co_return;
   std::vector<std::pair<std::string, std::string>> who;
   std::vector<std::chrono::seconds> left;
   const auto now = Clock::now();
@@ -53,8 +52,10 @@ asio::awaitable<void> Sessions::RegisterAgain() {
     left.push_back(std::chrono::ceil<std::chrono::seconds>(session.registered_until - now));
   }
   for (size_t i = 0; i < who.size(); ++i) {
-    co_await Register(std::move(who[i].first), std::move(who[i].second), left[i]);
+    const auto told = co_await Register(std::move(who[i].first), std::move(who[i].second), left[i]);
+    if (!told && told.error().kind == ErrorKind::kUnavailable) co_return;  // again at the next tick
   }
+  registered_in_ = incarnation;
 }
 
 }  // namespace portcullis::admission

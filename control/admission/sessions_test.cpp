@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -57,12 +58,19 @@ class Dataplane {
   /// Every inbound SA has accepted so many.
   void Receive(uint64_t packets) { packets_ = packets; }
   void RefuseSas(bool refuse) { refuse_ = refuse; }
+  /// As another process, with nothing of what this one had.
+  void BeginAgain() {
+    const std::lock_guard lock(mutex_);
+    ++incarnation_;
+    generation_ = 0;
+    sas_.clear();
+  }
 
  private:
   void Handle(const steer::Request& request, steer::Response& response) {
     if (request.has_hello()) {
       response.mutable_hello()->set_protocol(1);
-      response.mutable_hello()->set_incarnation("one");
+      response.mutable_hello()->set_incarnation(std::to_string(incarnation_));
       response.mutable_hello()->set_sa_capacity(16);
       response.mutable_hello()->set_generation(generation_);
     } else if (request.has_apply_snapshot()) {
@@ -83,10 +91,11 @@ class Dataplane {
       response.mutable_remove_sas();
     } else if (request.has_list_sas()) {
       auto& listed = *response.mutable_list_sas();
-      for (const auto& id : request.list_sas().ids()) {
-        if (!sas_.contains(id)) continue;
+      const auto& ids = request.list_sas().ids();
+      for (const auto& [id, sa] : sas_) {
+        if (!ids.empty() && std::ranges::find(ids, id) == ids.end()) continue;
         auto& state = *listed.add_sas();
-        *state.mutable_spec() = sas_[id];
+        *state.mutable_spec() = sa;
         state.set_packets(packets_);
       }
     } else if (request.has_register_()) {
@@ -100,6 +109,7 @@ class Dataplane {
 
   mutable std::mutex mutex_;
   std::map<std::string, steer::SaSpec> sas_;
+  int incarnation_ = 1;
   uint64_t generation_ = 0;
   std::atomic<uint64_t> packets_ = 0;
   std::atomic<bool> refuse_ = false;
@@ -513,6 +523,32 @@ TEST_F(SessionsTest, ARegistrationIsTheSessionsAndEndsWithIt) {
   Open(Csmf(), AskFirst());  // another session has to register anew
   AwaitSas(2);
   EXPECT_EQ(registered(), (std::vector<uint64_t>{0, 0}));
+}
+
+TEST_F(SessionsTest, ARegistrationOutlivesBothProcesses) {
+  Edit([](model::Document& d) {
+    d.interfaces[0].ports[0].last = 8090;
+    d.policies[0].registration_ports = {{model::Protocol::tcp, 8085, 8085}};
+  });
+  Open(Csmf(), Ask());
+  ASSERT_TRUE(Run(sessions_->Register("csmf-1", "nsmf", 600s)));
+  sessions_->Stop();
+  link_.Reconnect("control restarts");  // what it knows now is what the dataplane tells
+  Await([&] { return !link_.ready(); });
+  Await([&] { return link_.ready(); });
+  Restart({});
+  Reviewed reviewed;  // the guard is back before the sessions' first tick
+  sessions_->Review("", reviewed);
+  ASSERT_EQ(reviewed.held_size(), 1);
+  dataplane_.BeginAgain();
+  link_.Reconnect("the dataplane restarts");
+  Await([&] {
+    const auto sas = dataplane_.Sas();
+    return sas.size() == 2 && std::ranges::all_of(sas, [](const steer::SaSpec& sa) {
+             return sa.registered_seconds() > 500;
+           });
+  });
+  EXPECT_GT(sessions_->List()[0].registered, 500s);
 }
 
 TEST_F(SessionsTest, WithdrawnByTheGuard) {

@@ -59,6 +59,7 @@ void Sessions::AdoptSa(const model::Sa& sa, const SaNote& note) {
 void Sessions::Adopt() {
   if (adopted_ || !gate_.link().ready()) return;
   adopted_ = true;
+  registered_in_ = gate_.link().hello()->incarnation();  // its SAs say who is registered
   for (const auto direction : {steer::OUTBOUND, steer::INBOUND}) {
     for (const auto& [name, sa] : gate_.sas()) {
       SaNote note;
