@@ -8,6 +8,7 @@
 // thread-safe: these calls belong to the main thread.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -18,20 +19,46 @@
 #include "base/ip.hpp"
 #include "base/result.hpp"
 #include "dataplane/packet/bytes.hpp"
+#include "dataplane/packet/verdict.hpp"
+#include "dataplane/state/first_line.hpp"
 
 namespace portcullis {
 
 enum class XdpRole { kUntrusted, kTrusted, kLocal };
 
-/// Sums over all CPUs since the maps were pinned; they survive a restart of the process.
+/// Sums over all CPUs since the maps were pinned, which outlive the process: one per verdict of the
+/// first line, in the order of PORTCULLIS_FIRST_LINE_VERDICTS.
 struct XdpCounters {
-  uint64_t passed = 0;      // to the kernel: ARP, ND, the host's own addresses
-  uint64_t redirected = 0;  // to the dataplane
-  uint64_t dropped = 0;     // everything else: the sum of the three below
-  uint64_t throttled = 0;   // by Throttle(); dropped, counted apart from `dropped`
-  uint64_t no_socket = 0;
-  uint64_t malformed = 0;
-  uint64_t not_for_us = 0;
+  std::array<uint64_t, kFirstLineVerdicts.size()> packets{};
+
+  /// `verdict` is one of kFirstLineVerdicts.
+  [[nodiscard]] uint64_t Of(Verdict verdict) const;
+  /// All that neither the dataplane nor the kernel got.
+  [[nodiscard]] uint64_t Dropped() const;
+};
+
+/// What one policy generation asks of a port.
+struct XdpPolicy {
+  uint64_t generation = 0;
+  std::vector<Prefix> protected_nets;  // the prefixes behind the gate, and the peers'
+  bool cleartext = false;              // some bypass rule admits cleartext
+  FirstLine first_line;
+};
+
+/// A dropped packet, as far as it was copied.
+struct XdpDrop {
+  std::chrono::nanoseconds at{};  // CLOCK_MONOTONIC
+  Verdict verdict = Verdict::malformed;
+  uint32_t length = 0;  // of the frame, bytes
+  uint32_t rx_queue = 0;
+  std::vector<uint8_t> frame;  // its first bytes, at most 128
+};
+
+/// What the program is made for; constants in it.
+struct XdpVariant {
+  XdpRole role = XdpRole::kUntrusted;
+  uint32_t sa_capacity = 1024;  // a power of two: of the table of SPIs
+  bool reassemble = false;      // fragments go to the dataplane instead of ending here
 };
 
 class XdpPort {
@@ -43,16 +70,25 @@ class XdpPort {
   /// `instance` and `port`: 1..32 of [a-zA-Z0-9_-]. Errors: no such interface, no permission, no
   /// bpffs, a foreign XDP program (named), a pinned link that belongs to another interface.
   static Result<XdpPort> Attach(const std::string& instance, const std::string& port,
-                                const std::string& interface, XdpRole role);
+                                const std::string& interface, const XdpVariant& variant);
 
   XdpPort(XdpPort&&) noexcept;
   XdpPort& operator=(XdpPort&&) noexcept;
   ~XdpPort();  // closes descriptors; the program stays attached
 
-  /// The prefixes behind the gate: packets to or from them go to the dataplane, never to the
-  /// kernel. Only differences are written, and additions before removals, so that no prefix that
-  /// stays is ever missing. Errors: the map is full.
-  Result<void> SetProtected(std::span<const Prefix> prefixes);
+  /// Fills the slot that is not in force, all or nothing; no packet sees it yet. Errors: no memory,
+  /// more prefixes or services than there is room for.
+  Result<void> Prepare(const XdpPolicy& policy);
+  /// Puts what was prepared in force, in one step. Does nothing when nothing is prepared. Errors: a
+  /// failed system call; then the policy before is still in force.
+  Result<void> Commit();
+  /// The generation in force, perhaps of an earlier process; 0: no policy ever.
+  [[nodiscard]] uint64_t generation() const;
+  /// ESP with this SPI goes on to the dataplane. Takes the place of whichever had its slot.
+  Result<void> AddSpi(Spi spi);
+  /// No longer. What is not there is no error; nor is a slot that is another's by now.
+  Result<void> RemoveSpi(Spi spi);
+  Result<void> RemoveAllSpis();
   /// The host's own addresses on this port: what is addressed to them and is not ESP, UDP/4500 or
   /// an ICMP error about those goes to the kernel. Include link-local IPv6 addresses.
   Result<void> SetOwnAddresses(std::span<const Address> addresses);
@@ -61,6 +97,10 @@ class XdpPort {
   Result<void> Throttle(Spi spi, const Address& source, std::chrono::nanoseconds for_how_long);
 
   [[nodiscard]] XdpCounters Read() const;
+  /// One drop in `one_in` (rounded up to a power of two) is copied from now on; 0: none.
+  Result<void> WatchDrops(uint32_t one_in);
+  /// What was copied since the last call, oldest first, at most `most`.
+  std::vector<XdpDrop> TakeDrops(size_t most);
   /// "native" (in the driver) or "generic" (in the kernel's stack, slower).
   [[nodiscard]] const std::string& mode() const { return mode_; }
   [[nodiscard]] int program() const { return program_; }       // descriptor, owned by this object
@@ -80,7 +120,7 @@ class XdpPort {
 struct ClosedPort {
   std::string port;
   std::string interface;
-  XdpRole role = XdpRole::kUntrusted;
+  XdpVariant variant;
 };
 
 /// Attaches to each and admits nothing but ARP/ND and the addresses that the interface has now.

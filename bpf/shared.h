@@ -9,6 +9,8 @@
 
 #include <linux/types.h>
 
+#include "dataplane/packet/verdicts.h"
+
 /* Where a port's objects are pinned: <root>/<instance>/<port>/{link, and one file per map}. */
 #define PORTCULLIS_PIN_ROOT "/sys/fs/bpf/portcullis"
 
@@ -21,19 +23,80 @@ enum portcullis_role {
 
 #define PORTCULLIS_MAX_QUEUES 64
 #define PORTCULLIS_MAX_PREFIXES 65536
+#define PORTCULLIS_MAX_SOURCES 1048576
+#define PORTCULLIS_MAX_BUCKETS 65536
 #define PORTCULLIS_MAX_ADDRESSES 4096
 #define PORTCULLIS_MAX_THROTTLED 16384
 
-/* Map `protected_nets` (LPM trie): the prefixes behind the gate. Value: one byte, always 1. */
+/* Policy comes in generations. Both slots of a map below belong to one; a packet reads `current`
+ * once. User space fills the other slot, waits until no packet reads it any more, and writes
+ * `current`: that is the one step. What lives longer than a policy (the SPIs, the buckets, the
+ * throttled flows, the counters, the host's own addresses) stands beside it.
+ */
+#define PORTCULLIS_SLOTS 2
+
+/* Maps `protected_nets` and `sources` (array of LPM tries, one for each slot). `protected_nets`:
+ * the prefixes behind the gate; value: one byte, always 1. `sources`: value portcullis_source.
+ */
 struct portcullis_prefix {
   __u32 length; /* 0..128, in the mapped space: 10.0.0.0/8 has 104 */
   __u8 address[16];
 };
 
+enum portcullis_source {                          /* one byte */
+                         PORTCULLIS_STRANGER = 0, /* no rule names it */
+                         PORTCULLIS_ADMITTED = 1,
+                         PORTCULLIS_DENIED = 2,
+};
+
+/* A bucket is one time, its theoretical arrival time (ITU-T I.371 annex A): CLOCK_MONOTONIC ns. */
+struct portcullis_limit {
+  __u64 interval_ns;  /* between two packets at the full rate; 0: unlimited */
+  __u64 tolerance_ns; /* how far ahead of now the next one may be due */
+};
+
+enum portcullis_service_kind {
+  PORTCULLIS_SESSIONS = 1, /* the guard's: whoever begins here has a budget */
+  PORTCULLIS_HOST = 2,
+};
+
+struct portcullis_service {
+  __u8 protocol;
+  __u8 kind;
+  __u16 first, last; /* host order, inclusive */
+};
+
+#define PORTCULLIS_MAX_SERVICES 16
+
+/* Map `settings` (array, one for each slot). All zero, as with no policy: strangers are admitted as
+ * far as the empty tables let them, no cleartext, no fragments, and the whole host.
+ */
+struct portcullis_settings {
+  __u64 generation;
+  __u8 deny_strangers;
+  __u8 cleartext;    /* some bypass rule admits cleartext: the dataplane judges it */
+  __u8 some_of_host; /* of the host only what `services` names, and ICMP */
+  __u8 service_count;
+  __u32 reserved;
+  __u8 ipv4_mask[16], ipv6_mask[16]; /* what of a source is one source */
+  struct portcullis_limit packets, handshakes, strangers;
+  struct portcullis_service services[PORTCULLIS_MAX_SERVICES];
+};
+
+/* Map `current` (array of one __u32): the slot in force. */
+
 /* Map `own_addresses` (hash): the host's own addresses on this port. Value: one byte, always 1. */
 struct portcullis_address {
   __u8 bytes[16];
 };
+
+/* Map `spis` (array of __u32): the SPIs of inbound security associations, network order, each at
+ * the index of its low bits (spi & spi_mask, host order); 0: none. Its size is a power of two.
+ */
+
+/* Maps `packet_buckets` and `handshake_buckets` (LRU hashes): keyed by the masked source
+ * (portcullis_address). Map `stranger_bucket` (array of one). Values: __u64, see portcullis_limit.
+ */
 
 /* Map `throttled` (LRU hash): keyed by SPI and outer source, never by SPI alone, since anybody
  * can write somebody else's SPI into a packet. Value: __u64, the end as CLOCK_MONOTONIC ns. */
@@ -44,11 +107,21 @@ struct portcullis_flow {
 
 /* Map `counters` (per-CPU array of __u64): every packet is counted exactly once. */
 enum portcullis_counter {
-  PORTCULLIS_PASSED,     /* to the kernel: ARP, ND, the host's own */
-  PORTCULLIS_REDIRECTED, /* to the dataplane's socket */
-  PORTCULLIS_NO_SOCKET,  /* for the dataplane, which is not there: dropped */
-  PORTCULLIS_THROTTLED,  /* a flow whose integrity checks failed too often: dropped */
-  PORTCULLIS_MALFORMED,  /* headers cut short, contradictory or too many: dropped */
-  PORTCULLIS_NOT_FOR_US, /* none of the gate's business: dropped */
-  PORTCULLIS_COUNTERS,
+#define PORTCULLIS_X(name) PORTCULLIS_COUNT_##name,
+  PORTCULLIS_FIRST_LINE_VERDICTS(PORTCULLIS_X)
+#undef PORTCULLIS_X
+      PORTCULLIS_COUNTERS,
+};
+
+/* Map `watching` (array of one __u32): one in so many drops (a power of two) is copied to the ring
+ * buffer `drops`, for people to look at; 0: none. A full ring loses samples, never packets.
+ */
+#define PORTCULLIS_SAMPLE_BYTES 128
+struct portcullis_drop {
+  __u64 at_ns;    /* CLOCK_MONOTONIC */
+  __u32 counter;  /* enum portcullis_counter */
+  __u32 length;   /* of the frame */
+  __u32 captured; /* bytes below that are the frame's beginning */
+  __u32 rx_queue;
+  __u8 frame[PORTCULLIS_SAMPLE_BYTES];
 };

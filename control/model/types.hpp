@@ -176,11 +176,33 @@ struct ApprovalRule {
   uint32_t expires_seconds = kApprovalSeconds;  // how long a change waits for the other person
 };
 
+/// 0: unlimited.
+struct SourceLimit {
+  uint64_t per_second = 0;
+  uint32_t burst = 0;
+};
+
+/// What the first line of defence (XDP) drops before it costs anything, by outer source alone.
+/// Peers' endpoints are admitted by name, whatever is said here but `deny`.
+struct FirstLine {
+  bool admit_strangers = true;  // sources that are neither named here nor a peer's endpoint
+  std::vector<Prefix> admit;    // the longest prefix decides
+  std::vector<Prefix> deny;
+  uint8_t ipv4_length = 32;  // what counts as one source for the limits
+  uint8_t ipv6_length = 64;
+  SourceLimit packets;     // ESP, and whatever else goes to the dataplane, for each source
+  SourceLimit handshakes;  // sessions begun, for each source
+  SourceLimit strangers;   // sessions begun, all strangers together
+  std::vector<ServicePorts> sessions;             // the guard's
+  std::optional<std::vector<ServicePorts>> host;  // open on the untrusted side; absent: all
+};
+
 struct Document {
   std::vector<Interface> interfaces;
   std::vector<Peer> peers;
   std::vector<Policy> policies;
   std::vector<ApprovalRule> approval;
+  std::optional<FirstLine> first_line;
 };
 
 /// Something that is admitted, but that the operator should know.
