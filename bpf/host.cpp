@@ -132,7 +132,7 @@ Result<std::vector<Address>> InterfaceAddresses(const std::string& interface) {
 Result<void> CloseInterfaces(const std::string& instance, std::span<const ClosedPort> ports) {
   std::vector<std::string> failures;
   for (const ClosedPort& port : ports) {
-    auto attached = XdpPort::Attach(instance, port.port, port.interface, port.role);
+    auto attached = XdpPort::AttachAndKeepSas(instance, port.port, port.interface, port.variant);
     if (!attached) {
       failures.push_back(attached.error().Text());
       continue;

@@ -59,18 +59,24 @@ struct XdpVariant {
   XdpRole role = XdpRole::kUntrusted;
   uint32_t sa_capacity = 1024;  // a power of two: of the table of SPIs
   bool reassemble = false;      // fragments go to the dataplane instead of ending here
+  std::string object;           // the program's file; empty: this build's, where it is installed
 };
 
 class XdpPort {
  public:
   /// Attaches to `interface`, or updates in place what an earlier run left pinned for this instance
-  /// and port. Afterwards everything protected is dropped until a socket registers in `xsks_map`
-  /// (the AF_XDP PMD does so by itself when it is started without `xdp_prog=`).
+  /// and port: its policy, buckets, throttled flows, counters and addresses are kept, its SPIs go.
+  /// Afterwards everything protected is dropped until a socket registers in `xsks_map` (the AF_XDP
+  /// PMD does so by itself when it is started without `xdp_prog=`) and SPIs are added.
   /// Call it before the PMD opens the port, in the network namespace of the interface.
   /// `instance` and `port`: 1..32 of [a-zA-Z0-9_-]. Errors: no such interface, no permission, no
-  /// bpffs, a foreign XDP program (named), a pinned link that belongs to another interface.
+  /// bpffs, a foreign XDP program (named), a pinned link that belongs to another interface. Also a
+  /// program file that is missing or not this build's, or that the kernel does not take: then what
+  /// is attached stays, and where nothing is, the interface is closed to everything, ARP included.
   static Result<XdpPort> Attach(const std::string& instance, const std::string& port,
                                 const std::string& interface, const XdpVariant& variant);
+
+  struct Handles;  // descriptors; the loader's own
 
   XdpPort(XdpPort&&) noexcept;
   XdpPort& operator=(XdpPort&&) noexcept;
@@ -102,18 +108,21 @@ class XdpPort {
   /// What was copied since the last call, oldest first, at most `most`.
   std::vector<XdpDrop> TakeDrops(size_t most);
   /// "native" (in the driver) or "generic" (in the kernel's stack, slower).
-  [[nodiscard]] const std::string& mode() const { return mode_; }
-  [[nodiscard]] int program() const { return program_; }       // descriptor, owned by this object
-  [[nodiscard]] int sockets_map() const { return xsks_map_; }  // descriptor, owned by this object
+  [[nodiscard]] const std::string& mode() const;
+  [[nodiscard]] int program() const;      // descriptor, owned by this object
+  [[nodiscard]] int sockets_map() const;  // descriptor, owned by this object
 
   /// Removes the program and its pins: the kernel alone handles the port again. For an operator
   /// who says so. Not attached: kNotFound.
   static Result<void> Detach(const std::string& instance, const std::string& port);
 
  private:
-  XdpPort() = default;
-  std::string mode_;
-  int program_ = -1, xsks_map_ = -1, protected_ = -1, own_ = -1, throttled_ = -1, counters_ = -1;
+  friend Result<void> CloseInterfaces(const std::string& instance,
+                                      std::span<const struct ClosedPort> ports);
+  XdpPort();
+  static Result<XdpPort> AttachAndKeepSas(const std::string& instance, const std::string& port,
+                                          const std::string& interface, const XdpVariant& variant);
+  std::unique_ptr<Handles> handles_;
 };
 
 /// A port to be closed at boot, before any dataplane runs.

@@ -117,6 +117,7 @@ enum portcullis_counter {
  * buffer `drops`, for people to look at; 0: none. A full ring loses samples, never packets.
  */
 #define PORTCULLIS_SAMPLE_BYTES 128
+#define PORTCULLIS_DROPS_BYTES 262144 /* a power of two, whole pages */
 struct portcullis_drop {
   __u64 at_ns;    /* CLOCK_MONOTONIC */
   __u32 counter;  /* enum portcullis_counter */

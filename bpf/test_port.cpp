@@ -47,23 +47,25 @@ Bytes Vlan(uint16_t ethertype_inside) {
 Bytes V4(const std::string& source, const std::string& destination, uint8_t protocol,
          const V4Options& more) {
   const unsigned words = 5 + static_cast<unsigned>(more.options.size() / 4);
-  return Bytes{static_cast<uint8_t>(0x40 | words), 0} + Big16(100) + Big16(1) +
-         Big16(more.fragment) + Bytes{more.ttl, protocol, 0, 0} + Binary(AF_INET, source) +
-         Binary(AF_INET, destination) + more.options;
+  return Bytes{static_cast<uint8_t>(0x40 | words), 0} + Big16(more.length) + Big16(1) +
+         Big16(more.fragment) + Bytes{more.ttl, protocol} + Big16(more.checksum) +
+         Binary(AF_INET, source) + Binary(AF_INET, destination) + more.options;
 }
 
-Bytes V6(const std::string& source, const std::string& destination, uint8_t next,
-         uint8_t hop_limit) {
-  return Bytes{0x60, 0, 0, 0} + Big16(60) + Bytes{next, hop_limit} + Binary(AF_INET6, source) +
+Bytes V6(const std::string& source, const std::string& destination, uint8_t next, uint8_t hop_limit,
+         uint16_t length) {
+  return Bytes{0x60, 0, 0, 0} + Big16(length) + Bytes{next, hop_limit} + Binary(AF_INET6, source) +
          Binary(AF_INET6, destination);
 }
 
-Bytes Udp(uint16_t source, uint16_t destination) {
-  return Big16(source) + Big16(destination) + Big16(40) + Big16(0);
+Bytes Udp(uint16_t source, uint16_t destination, const Bytes& payload, int wrong_by) {
+  const int length = 8 + static_cast<int>(payload.size()) + wrong_by;
+  return Big16(source) + Big16(destination) + Big16(static_cast<unsigned>(length)) + Big16(0) +
+         payload;
 }
 
-Bytes Tcp(uint16_t source, uint16_t destination) {
-  return Big16(source) + Big16(destination) + Bytes(16, 0);
+Bytes Tcp(uint16_t source, uint16_t destination, uint8_t flags) {
+  return Big16(source) + Big16(destination) + Bytes(8, 0) + Bytes{0x50, flags} + Bytes(6, 0);
 }
 
 Bytes Esp(uint32_t spi) {
@@ -82,22 +84,31 @@ Bytes FragmentHeader(uint8_t next, uint16_t offset_and_more) {
   return Bytes{next, 0} + Big16(offset_and_more) + Bytes{0, 0, 0, 1};
 }
 
-std::string Name(Seen seen) {
-  switch (seen) {
-    case Seen::kPassed:
-      return "passed to the kernel";
-    case Seen::kRedirected:
-      return "redirected to the dataplane";
-    case Seen::kNoSocket:
-      return "dropped for want of a socket";
-    case Seen::kThrottled:
-      return "dropped as throttled";
-    case Seen::kMalformed:
-      return "dropped as malformed";
-    case Seen::kNotForUs:
-      return "dropped as not for us";
+Bytes Finished(Bytes frame) {
+  size_t at = 12;
+  while (at + 6 <= frame.size() && (frame[at] == 0x81 || frame[at] == 0x88) &&
+         frame[at + 1] != 0xcc && frame[at + 1] != 0x47) {
+    at += 4;  // a VLAN tag
   }
-  return "?";
+  if (at + 2 > frame.size()) return frame;
+  const bool v4 = frame[at] == 0x08 && frame[at + 1] == 0x00;
+  const bool v6 = frame[at] == 0x86 && frame[at + 1] == 0xdd;
+  at += 2;
+  const auto put = [&frame](size_t where, size_t value) {
+    if (frame[where] != 0 || frame[where + 1] != 0) return;
+    frame[where] = static_cast<uint8_t>(value >> 8);
+    frame[where + 1] = static_cast<uint8_t>(value);
+  };
+  if (v6 && at + 40 <= frame.size()) put(at + 4, frame.size() - at - 40);
+  if (!v4 || at + 20 > frame.size()) return frame;
+  put(at + 2, frame.size() - at);
+  const size_t header = size_t{frame[at] & 0xfU} * 4;
+  if (at + header > frame.size()) return frame;
+  uint32_t sum = 0;
+  for (size_t i = 0; i < header; i += 2) sum += frame[at + i] << 8U | frame[at + i + 1];
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16U);
+  put(at + 10, ~sum & 0xffff);
+  return frame;
 }
 
 void PortTest::SetUp() {
@@ -123,15 +134,35 @@ void PortTest::MakeWire() {
 }
 
 void PortTest::Attach(XdpRole role, bool with_socket) {
-  auto attached = XdpPort::Attach(instance_, kPort, "wire0", role);
+  Attach(XdpVariant{.role = role}, with_socket);
+}
+
+void PortTest::Attach(const XdpVariant& variant, bool with_socket) {
+  auto attached = XdpPort::Attach(instance_, kPort, "wire0", variant);
   ASSERT_TRUE(attached) << attached.error().Text();
   port_ = std::move(*attached);
   const Address own[] = {Parsed("192.0.2.1"), Parsed("2001:db8::1"), Parsed("fe80::1")};
   ASSERT_TRUE(port_->SetOwnAddresses(own));
-  const Prefix nets[] = {Prefix::Parse("10.2.0.0/24").value(),
-                         Prefix::Parse("2001:db8:2::/64").value()};
-  ASSERT_TRUE(port_->SetProtected(nets));
+  ASSERT_TRUE(port_->AddSpi(Spi{kSpi}));
+  ASSERT_TRUE(port_->AddSpi(Spi{2}));
+  Apply(Policy());
   if (with_socket) OpenSocket();
+}
+
+XdpPolicy PortTest::Policy() {
+  XdpPolicy policy;
+  policy.protected_nets = {Prefix::Parse("10.2.0.0/24").value(),
+                           Prefix::Parse("2001:db8:2::/64").value()};
+  return policy;
+}
+
+void PortTest::Apply(XdpPolicy policy) {
+  policy.generation = ++generation_;
+  const auto prepared = port_->Prepare(policy);
+  ASSERT_TRUE(prepared) << prepared.error().Text();
+  const auto committed = port_->Commit();
+  ASSERT_TRUE(committed) << committed.error().Text();
+  ASSERT_EQ(port_->generation(), generation_);
 }
 
 void PortTest::OpenSocket() {
@@ -146,28 +177,40 @@ void PortTest::CloseSocket() {
   socket_ = -1;
 }
 
-Seen PortTest::Run(const Bytes& packet) {
+Verdict PortTest::Run(const Bytes& packet) {
+  const Bytes in = Finished(packet);
+  Bytes out(in.size() + 256);
   const XdpCounters before = port_->Read();
-  LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = packet.data(),
-              .data_size_in = static_cast<uint32_t>(packet.size()), .repeat = 1);
+  LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = in.data(), .data_out = out.data(),
+              .data_size_in = static_cast<uint32_t>(in.size()),
+              .data_size_out = static_cast<uint32_t>(out.size()), .repeat = 1);
   EXPECT_EQ(bpf_prog_test_run_opts(port_->program(), &run), 0) << strerror(errno);
+  out.resize(run.data_size_out);
+  EXPECT_EQ(out, in) << "the packet was changed";
   const XdpCounters after = port_->Read();
-  std::vector<Seen> moved;
-  const auto note = [&](Seen seen, uint64_t XdpCounters::*counter, uint32_t action) {
-    const uint64_t by = after.*counter - before.*counter;
-    if (by == 0) return;
-    EXPECT_EQ(by, 1u) << Name(seen);
-    EXPECT_EQ(run.retval, action) << Name(seen);
-    moved.push_back(seen);
-  };
-  note(Seen::kPassed, &XdpCounters::passed, XDP_PASS);
-  note(Seen::kRedirected, &XdpCounters::redirected, XDP_REDIRECT);
-  note(Seen::kNoSocket, &XdpCounters::no_socket, XDP_DROP);
-  note(Seen::kThrottled, &XdpCounters::throttled, XDP_DROP);
-  note(Seen::kMalformed, &XdpCounters::malformed, XDP_DROP);
-  note(Seen::kNotForUs, &XdpCounters::not_for_us, XDP_DROP);
-  EXPECT_EQ(moved.size(), 1u) << "a packet is counted exactly once";
-  return moved.empty() ? Seen::kNotForUs : moved.front();
+  std::vector<Verdict> moved;
+  for (const Verdict verdict : kFirstLineVerdicts) {
+    const uint64_t by = after.Of(verdict) - before.Of(verdict);
+    if (by == 0) continue;
+    EXPECT_EQ(by, 1U) << Info(verdict).name;
+    EXPECT_EQ(run.retval, static_cast<uint32_t>(verdict == Verdict::accepted    ? XDP_REDIRECT
+                                                : verdict == Verdict::exception ? XDP_PASS
+                                                                                : XDP_DROP))
+        << Info(verdict).name;
+    moved.push_back(verdict);
+  }
+  EXPECT_EQ(moved.size(), 1U) << "a packet is counted exactly once";
+  return moved.empty() ? Verdict::crypto_error : moved.front();
+}
+
+void PortTest::Check(const std::vector<Case>& cases) {
+  for (const Case& c : cases) {
+    const Verdict expected =
+        c.expected == Verdict::accepted && socket_ < 0 ? Verdict::no_socket : c.expected;
+    const Verdict verdict = Run(c.packet);
+    EXPECT_EQ(verdict, expected) << c.description << ": expected " << Info(expected).name
+                                 << ", was " << Info(verdict).name;
+  }
 }
 
 std::string PortTest::Pin(const std::string& object) const {

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR BSD-2-Clause) */
+/* What becomes of a frame, cheap checks first. judge() only decides; act() counts it and does it.
+ * Policy is read where a decision first needs it: `current` once, then everything from that slot.
+ */
+#pragma once
+
+#include "maps.h"
+#include "parse.h"
+
+/* The slot in force, and its settings. */
+struct policy {
+  const struct portcullis_settings* settings;
+  __u32 slot;
+};
+
+/* 0: there is none, which cannot be. */
+static __always_inline int read_policy(struct policy* policy) {
+  __u32 zero = 0;
+  const volatile __u32* slot = bpf_map_lookup_elem(&current, &zero);
+  if (!slot) return 0;
+  policy->slot = *slot;
+  policy->settings = bpf_map_lookup_elem(&settings, &policy->slot);
+  return policy->settings != 0;
+}
+
+static __always_inline int is_own(const struct packet* p) {
+  return bpf_map_lookup_elem(&own_addresses, &p->destination) != 0;
+}
+
+static __always_inline int is_protected(const struct policy* policy,
+                                        const struct portcullis_address* a) {
+  void* nets = bpf_map_lookup_elem(&protected_nets, &policy->slot);
+  if (!nets) return 0;
+  struct portcullis_prefix key = {.length = 128};
+  __builtin_memcpy(key.address, a->bytes, 16);
+  return bpf_map_lookup_elem(nets, &key) != 0;
+}
+
+/* The longest prefix decides; enum portcullis_source. */
+static __always_inline __u8 source_rule(const struct policy* policy, const struct packet* p) {
+  void* rules = bpf_map_lookup_elem(&sources, &policy->slot);
+  if (!rules) return PORTCULLIS_STRANGER;
+  struct portcullis_prefix key = {.length = 128};
+  __builtin_memcpy(key.address, p->source.bytes, 16);
+  const __u8* rule = bpf_map_lookup_elem(rules, &key);
+  return rule ? *rule : PORTCULLIS_STRANGER;
+}
+
+static __always_inline int is_denied(const struct policy* policy, __u8 rule) {
+  return rule == PORTCULLIS_DENIED ||
+         (rule == PORTCULLIS_STRANGER && policy->settings->deny_strangers);
+}
+
+/* The source as far as limits tell sources apart. */
+static __always_inline void mask_source(const struct policy* policy, const struct packet* p,
+                                        struct portcullis_address* masked) {
+  const __u64* mask =
+      (const void*)(p->is_v6 ? policy->settings->ipv6_mask : policy->settings->ipv4_mask);
+  const __u64* source = (const void*)p->source.bytes;
+  __u64* to = (void*)masked->bytes;
+  to[0] = source[0] & mask[0];
+  to[1] = source[1] & mask[1];
+}
+
+/* One packet from a bucket, whose value is when it will be empty of debts. CPUs may race for one:
+ * then a few packets more than the limit pass, and nothing else happens. */
+static __always_inline int take(__u64* due, __u64 now, const struct portcullis_limit* limit) {
+  __u64 at = *due;
+  /* A debt that this limit cannot have made is another policy's, and forgiven. */
+  if (at < now || at > now + limit->tolerance_ns + limit->interval_ns) at = now;
+  if (at > now + limit->tolerance_ns) return 0;
+  *due = at + limit->interval_ns;
+  return 1;
+}
+
+/* Of this source's bucket in `buckets`. A source that is new, or forgotten, has a full one. */
+static __always_inline int take_of_source(void* buckets, const struct policy* policy,
+                                          const struct packet* p,
+                                          const struct portcullis_limit* limit) {
+  if (!limit->interval_ns) return 1;
+  struct portcullis_address source __attribute__((aligned(8)));
+  mask_source(policy, p, &source);
+  __u64 now = bpf_ktime_get_ns();
+  __u64* due = bpf_map_lookup_elem(buckets, &source);
+  if (due) return take(due, now, limit);
+  __u64 first = now + limit->interval_ns;
+  return bpf_map_update_elem(buckets, &source, &first, BPF_ANY) == 0;
+}
+
+static __always_inline int take_of_strangers(const struct portcullis_limit* limit) {
+  if (!limit->interval_ns) return 1;
+  __u32 zero = 0;
+  __u64* due = bpf_map_lookup_elem(&stranger_bucket, &zero);
+  return due && take(due, bpf_ktime_get_ns(), limit);
+}
+
+static __always_inline int is_known(__be32 spi) {
+  __u32 index = bpf_ntohl(spi) & spi_mask;
+  const __be32* known = bpf_map_lookup_elem(&spis, &index);
+  return known && *known == spi && spi != 0;
+}
+
+static __always_inline int is_throttled(__be32 spi, const struct portcullis_address* source) {
+  struct portcullis_flow key = {.spi = spi};
+  __builtin_memcpy(key.source, source->bytes, 16);
+  __u64* until = bpf_map_lookup_elem(&throttled, &key);
+  return until && bpf_ktime_get_ns() < *until;
+}
+
+static __always_inline int is_link_local(const struct portcullis_address* a) {
+  return a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
+}
+
+/* Neighbour discovery: RFC 4861's messages, from this link (hop limit 255), whole (RFC 6980), and
+ * to a destination that no router may lead further. */
+static __always_inline int is_neighbour_discovery(const struct packet* p, void* end) {
+  if (!p->is_v6 || p->protocol != IPPROTO_ICMPV6 || p->fragment || p->hop_limit != 255) return 0;
+  __u8* type = p->payload;
+  if ((void*)(type + 1) > end || !p->payload_length || *type < 133 || *type > 137) return 0;
+  const __u8* to = p->destination.bytes;
+  return (to[0] == 0xff && to[1] == 0x02) || is_link_local(&p->destination) || is_own(p);
+}
+
+/* For the dataplane, if its source may send so much. */
+static __always_inline int to_dataplane(const struct policy* policy, const struct packet* p) {
+  if (is_denied(policy, source_rule(policy, p))) return PORTCULLIS_COUNT_source_denied;
+  if (!take_of_source(&packet_buckets, policy, p, &policy->settings->packets)) {
+    return PORTCULLIS_COUNT_source_limited;
+  }
+  return PORTCULLIS_COUNT_accepted;
+}
+
+/* Protected traffic, and what is about it. */
+static __always_inline int judge_protected(enum protection what, const struct packet* p,
+                                           __be32 spi) {
+  if (what == PROTECTION_MALFORMED) return PORTCULLIS_COUNT_malformed;
+  if (what == PROTECTION_FRAGMENT && !reassemble) return PORTCULLIS_COUNT_fragment;
+  if (what == PROTECTION_ESP && !is_known(spi)) return PORTCULLIS_COUNT_unknown_spi;
+  struct policy policy;
+  if (!read_policy(&policy)) return PORTCULLIS_COUNT_not_for_us;
+  int verdict = to_dataplane(&policy, p);
+  if (verdict == PORTCULLIS_COUNT_accepted && what == PROTECTION_ESP &&
+      is_throttled(spi, &p->source)) {
+    return PORTCULLIS_COUNT_auth_throttled;
+  }
+  return verdict;
+}
+
+/* Which kinds of service (bits) listen there, by policy. */
+VERIFIED_ONCE int find_services(const struct portcullis_settings* s, __u8 protocol, __u16 port) {
+  int kinds = 0;
+  if (!s) return 0;
+  for (int i = 0; i < PORTCULLIS_MAX_SERVICES && i < s->service_count; ++i) {
+    const struct portcullis_service* service = &s->services[i];
+    if (service->protocol == protocol && service->first <= port && port <= service->last) {
+      kinds |= service->kind;
+    }
+  }
+  return kinds;
+}
+
+/* The host's own, where policy tells its services apart. A TCP segment is judged by how it begins:
+ * what is neither a beginning nor belongs to a connection, the kernel's TCP refuses. */
+static __always_inline int judge_service(const struct policy* policy, const struct packet* p,
+                                         void* end, __u8 rule) {
+  const struct portcullis_settings* s = policy->settings;
+  if (p->protocol == (p->is_v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) return PORTCULLIS_COUNT_exception;
+  /* Port and flags may be in another piece, and behind other headers (RFC 1858, RFC 7112). */
+  if (p->fragment) return PORTCULLIS_COUNT_fragment;
+  int tcp = p->protocol == IPPROTO_TCP;
+  int begins = p->protocol == IPPROTO_UDP;
+  __u16 port = 0;
+  if (tcp || begins || p->protocol == IPPROTO_SCTP) {
+    __be16* ports = p->payload;
+    if (p->payload_length < 8 || (void*)ports + 8 > end) return PORTCULLIS_COUNT_malformed;
+    port = bpf_ntohs(ports[1]);
+  }
+  if (tcp) {
+    __u8* header = p->payload;
+    if (p->payload_length < TCP_HEADER_BYTES || (void*)(header + TCP_HEADER_BYTES) > end) {
+      return PORTCULLIS_COUNT_malformed;
+    }
+    begins = (header[TCP_FLAGS_AT] & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+  }
+  if (tcp && !begins) return PORTCULLIS_COUNT_exception;
+  int kinds = find_services(s, p->protocol, port);
+  if (begins && (kinds & PORTCULLIS_SESSIONS)) {
+    if (!take_of_source(&handshake_buckets, policy, p, &s->handshakes) ||
+        (rule != PORTCULLIS_ADMITTED && !take_of_strangers(&s->strangers))) {
+      return PORTCULLIS_COUNT_handshake_limited;
+    }
+  }
+  return kinds || !s->some_of_host ? PORTCULLIS_COUNT_exception : PORTCULLIS_COUNT_host_denied;
+}
+
+static __always_inline int from_wire(const struct packet* p, void* end) {
+  int own = is_own(p);
+  if (own) {
+    __be32 spi = 0;
+    enum protection what = find_protection(p, end, &spi);
+    if (what != PROTECTION_NONE) return judge_protected(what, p, spi);
+  }
+  struct policy policy;
+  if (!read_policy(&policy)) return PORTCULLIS_COUNT_not_for_us;
+  /* Cleartext to the servers, or from an address of theirs. */
+  if (is_protected(&policy, &p->destination) || is_protected(&policy, &p->source)) {
+    if (!policy.settings->cleartext) return PORTCULLIS_COUNT_cleartext_denied;
+    return to_dataplane(&policy, p);
+  }
+  if (!own || p->source_routed) return PORTCULLIS_COUNT_not_for_us;
+  __u8 rule = source_rule(&policy, p);
+  if (is_denied(&policy, rule)) return PORTCULLIS_COUNT_source_denied;
+  if (!policy.settings->service_count && !policy.settings->some_of_host) {
+    return PORTCULLIS_COUNT_exception;
+  }
+  return judge_service(&policy, p, end, rule);
+}
+
+static __always_inline int from_inside(const struct packet* p) {
+  if (is_own(p)) {
+    return p->source_routed ? PORTCULLIS_COUNT_not_for_us : PORTCULLIS_COUNT_exception;
+  }
+  const __u8* to = p->destination.bytes;
+  int group = p->is_v6 ? to[0] == 0xff : to[12] >= 224; /* multicast, class E, broadcast */
+  if (group || is_link_local(&p->destination)) return PORTCULLIS_COUNT_not_for_us;
+  return PORTCULLIS_COUNT_accepted;
+}
+
+/* enum portcullis_counter */
+VERIFIED_ONCE int judge(struct xdp_md* ctx) {
+  void* end = (void*)(long)ctx->data_end;
+  struct packet p = {};
+  int group = 0;
+  switch (parse(ctx, &p, &group)) {
+    case LINK_MALFORMED:
+      return PORTCULLIS_COUNT_malformed;
+    case LINK_ARP:
+      return PORTCULLIS_COUNT_exception;
+    case LINK_OTHER:
+      return PORTCULLIS_COUNT_not_for_us;
+    case LINK_IP:
+      break;
+  }
+  if (is_neighbour_discovery(&p, end)) return PORTCULLIS_COUNT_exception;
+  if (group) return PORTCULLIS_COUNT_not_for_us;
+  return role == PORTCULLIS_UNTRUSTED ? from_wire(&p, end) : from_inside(&p);
+}
+
+/* A copy of one drop in so many, for whoever watches. */
+VERIFIED_ONCE int sample(struct xdp_md* ctx, __u32 verdict) {
+  __u32 zero = 0;
+  const __u32* one_in = bpf_map_lookup_elem(&watching, &zero);
+  if (!one_in || !*one_in || (bpf_get_prandom_u32() & (*one_in - 1))) return 0;
+  struct portcullis_drop* drop = bpf_ringbuf_reserve(&drops, sizeof(*drop), 0);
+  if (!drop) return 0;
+  const __u8* at = (void*)(long)ctx->data;
+  const void* end = (void*)(long)ctx->data_end;
+  drop->at_ns = bpf_ktime_get_ns();
+  drop->counter = verdict;
+  drop->length = end - (const void*)at;
+  drop->rx_queue = ctx->rx_queue_index;
+  __u32 i = 0;
+  for (; i < PORTCULLIS_SAMPLE_BYTES; ++i) {
+    if ((const void*)(at + i + 1) > end) break;
+    drop->frame[i] = at[i];
+  }
+  drop->captured = i;
+  bpf_ringbuf_submit(drop, BPF_RB_NO_WAKEUP); /* it is polled */
+  return 1;
+}
+
+static __always_inline int act(struct xdp_md* ctx, __u32 verdict) {
+  int action = XDP_DROP;
+  if (verdict == PORTCULLIS_COUNT_exception) action = XDP_PASS;
+  if (verdict == PORTCULLIS_COUNT_accepted) {
+    action = bpf_redirect_map(&xsks_map, ctx->rx_queue_index, XDP_DROP);
+    if (action != XDP_REDIRECT) verdict = PORTCULLIS_COUNT_no_socket;
+  }
+  __u64* value = bpf_map_lookup_elem(&counters, &verdict);
+  if (value) ++*value;
+  if (action == XDP_DROP) sample(ctx, verdict);
+  return action;
+}

@@ -1,0 +1,323 @@
+// What the program decides by: policy in generations, and beside it what outlives them. A slot that
+// is not in force is filled at leisure; one 32-bit store puts it in force; and before it is emptied
+// or filled again, every packet that may have begun with it has ended.
+#include <bpf/bpf.h>
+#include <linux/in.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <set>
+
+#include "bpf/handles.hpp"
+#include "bpf/pins.hpp"
+#include "bpf/shared.h"
+
+namespace portcullis {
+namespace {
+
+constexpr uint32_t kZero = 0;
+constexpr uint64_t kSecondNs = 1'000'000'000;
+
+/// Returns when no packet is being judged any more that was when it was called. The kernel promises
+/// that of a change to a map of maps (since 4.20), so one is made, to a map that no program has.
+Result<void> WaitForPackets() {
+  const Descriptor inner(bpf_map_create(BPF_MAP_TYPE_ARRAY, "inner", 4, 4, 1, nullptr));
+  LIBBPF_OPTS(bpf_map_create_opts, options,
+              .inner_map_fd = static_cast<uint32_t>(std::max(inner.get(), 0)));
+  const Descriptor outer(
+      bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "grace_period", 4, 4, 1, &options));
+  const int fd = inner.get();
+  if (!inner || !outer || bpf_map_update_elem(outer.get(), &kZero, &fd, BPF_ANY) != 0) {
+    return SystemError("cannot wait for the packets that XDP is judging", errno);
+  }
+  return {};
+}
+
+portcullis_prefix KeyOf(const Prefix& prefix) {
+  portcullis_prefix key{.length = prefix.length(), .address = {}};
+  std::memcpy(key.address, prefix.address().bytes().data(), sizeof(key.address));
+  return key;
+}
+
+/// A table of prefixes, complete. No descriptor when there is nothing to put in.
+Result<Descriptor> MakeTable(const char* name, std::span<const portcullis_prefix> keys,
+                             std::span<const uint8_t> values) {
+  if (keys.empty()) return Descriptor();
+  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_NO_PREALLOC);
+  Descriptor table(bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, name, sizeof(portcullis_prefix), 1,
+                                  static_cast<uint32_t>(keys.size()), &options));
+  if (!table) return SystemError(std::string("cannot make the XDP table of ") + name, errno);
+  auto count = static_cast<uint32_t>(keys.size());
+  if (bpf_map_update_batch(table.get(), keys.data(), values.data(), &count, nullptr) == 0) {
+    return table;
+  }
+  for (size_t i = 0; i < keys.size(); ++i) {  // a kernel without batches, or an error to be named
+    if (bpf_map_update_elem(table.get(), &keys[i], &values[i], BPF_ANY) == 0) continue;
+    const int error = errno;
+    if (error != ENOMEM && error != ENOSPC) {
+      return SystemError(std::string("cannot fill the XDP table of ") + name, error);
+    }
+    return tl::unexpected(Error{ErrorKind::kExhausted,
+                                std::string("no memory for the XDP table of ") + name,
+                                {},
+                                "room for " + std::to_string(keys.size()),
+                                "it ended after " + std::to_string(i)});
+  }
+  return table;
+}
+
+/// Puts `table`, or nothing, into a slot of a map of tables.
+Result<void> PutTable(int tables, uint32_t slot, const Descriptor& table) {
+  const int fd = table.get();
+  const int rc =
+      table ? bpf_map_update_elem(tables, &slot, &fd, BPF_ANY) : bpf_map_delete_elem(tables, &slot);
+  if (rc != 0 && (table || errno != ENOENT)) return SystemError("cannot write XDP policy", errno);
+  return {};
+}
+
+portcullis_limit Compile(const SourceLimit& limit) {
+  if (limit.per_second == 0) return {};
+  const uint64_t interval = std::max<uint64_t>(kSecondNs / limit.per_second, 1);
+  return {.interval_ns = interval, .tolerance_ns = (std::max(limit.burst, 1U) - 1) * interval};
+}
+
+void Mask(unsigned length, uint8_t (&mask)[16]) {
+  std::array<uint8_t, 16> ones;
+  ones.fill(UINT8_MAX);
+  const Prefix prefix(Address::V6(ones.data()), length);
+  std::memcpy(mask, prefix.address().bytes().data(), sizeof(mask));
+}
+
+Result<portcullis_settings> Compile(const XdpPolicy& policy) {
+  const FirstLine& line = policy.first_line;
+  const size_t services = line.sessions.size() + (line.whole_host ? 0 : line.host.size());
+  static_assert(FirstLine::kMostServices == PORTCULLIS_MAX_SERVICES);
+  if (services > PORTCULLIS_MAX_SERVICES) {
+    return Invalid("first_line", "too many services for the XDP program",
+                   "at most " + std::to_string(PORTCULLIS_MAX_SERVICES), std::to_string(services));
+  }
+  constexpr unsigned kV4Bits = 32;
+  constexpr unsigned kV6Bits = 128;
+  if (line.ipv4_length > kV4Bits || line.ipv6_length > kV6Bits) {
+    return Invalid("first_line", "no such prefix length", "at most 32 and 128",
+                   std::to_string(line.ipv4_length) + " and " + std::to_string(line.ipv6_length));
+  }
+  portcullis_settings settings{};
+  settings.generation = policy.generation;
+  settings.deny_strangers = line.admit_strangers ? 0 : 1;
+  settings.cleartext = policy.cleartext ? 1 : 0;
+  settings.some_of_host = line.whole_host ? 0 : 1;
+  Mask(kV6Bits - kV4Bits + line.ipv4_length, settings.ipv4_mask);
+  Mask(line.ipv6_length, settings.ipv6_mask);
+  settings.packets = Compile(line.packets);
+  settings.handshakes = Compile(line.handshakes);
+  settings.strangers = Compile(line.strangers);
+  const auto add = [&settings](const ServiceRange& range, portcullis_service_kind kind) {
+    settings.services[settings.service_count++] = {.protocol = range.protocol,
+                                                   .kind = static_cast<uint8_t>(kind),
+                                                   .first = range.first,
+                                                   .last = range.last};
+  };
+  for (const ServiceRange& range : line.sessions) add(range, PORTCULLIS_SESSIONS);
+  if (!line.whole_host) {
+    for (const ServiceRange& range : line.host) add(range, PORTCULLIS_HOST);
+  }
+  return settings;
+}
+
+Result<void> CheckRoom(const char* what, size_t wanted, size_t most) {
+  if (wanted <= most) return {};
+  return tl::unexpected(Error{ErrorKind::kExhausted,
+                              std::string("too many ") + what + " for the XDP program",
+                              {},
+                              "at most " + std::to_string(most),
+                              std::to_string(wanted)});
+}
+
+struct Tables {
+  Descriptor nets, sources;
+};
+
+Result<Tables> MakeTables(const XdpPolicy& policy) {
+  const std::vector<SourceRule>& rules = policy.first_line.sources;
+  if (auto room =
+          CheckRoom("protected prefixes", policy.protected_nets.size(), PORTCULLIS_MAX_PREFIXES);
+      !room) {
+    return tl::unexpected(room.error());
+  }
+  if (auto room = CheckRoom("source prefixes", rules.size(), PORTCULLIS_MAX_SOURCES); !room) {
+    return tl::unexpected(room.error());
+  }
+  std::vector<portcullis_prefix> keys;
+  std::vector<uint8_t> values;
+  for (const Prefix& prefix : policy.protected_nets) keys.push_back(KeyOf(prefix));
+  values.assign(keys.size(), 1);
+  auto nets = MakeTable("protected", keys, values);
+  if (!nets) return tl::unexpected(nets.error());
+  keys.clear();
+  values.clear();
+  keys.reserve(rules.size());
+  values.reserve(rules.size());
+  for (const SourceRule& rule : rules) {
+    keys.push_back(KeyOf(rule.prefix));
+    values.push_back(rule.admit ? PORTCULLIS_ADMITTED : PORTCULLIS_DENIED);
+  }
+  auto sources = MakeTable("sources", keys, values);
+  if (!sources) return tl::unexpected(sources.error());
+  return Tables{*std::move(nets), *std::move(sources)};
+}
+
+uint32_t CurrentSlot(int current) {
+  uint32_t slot = 0;
+  bpf_map_lookup_elem(current, &kZero, &slot);
+  return slot % PORTCULLIS_SLOTS;
+}
+
+/// Makes the map hold exactly `wanted`. Additions come first: what stays is never missing.
+Result<void> WriteSet(int map, const std::set<std::array<uint8_t, 16>>& wanted, const char* what,
+                      size_t capacity) {
+  std::set<std::array<uint8_t, 16>> present;
+  std::array<uint8_t, 16> key;
+  for (bool more = bpf_map_get_next_key(map, nullptr, key.data()) == 0; more;) {
+    present.insert(key);
+    const auto before = key;
+    more = bpf_map_get_next_key(map, before.data(), key.data()) == 0;
+  }
+  constexpr uint8_t kIsThere = 1;
+  for (const auto& k : wanted) {
+    if (present.contains(k)) continue;
+    if (bpf_map_update_elem(map, k.data(), &kIsThere, BPF_ANY) == 0) continue;
+    const int error = errno;
+    if (error == ENOSPC || error == E2BIG) {
+      return tl::unexpected(Error{ErrorKind::kExhausted,
+                                  std::string("no room in the XDP map for ") + what,
+                                  {},
+                                  "at most " + std::to_string(capacity) + " at any moment",
+                                  std::to_string(wanted.size()) + " wanted beside " +
+                                      std::to_string(present.size()) + " present"});
+    }
+    return SystemError(std::string("cannot write ") + what + " to the XDP map", error);
+  }
+  for (const auto& k : present) {
+    if (!wanted.contains(k) && bpf_map_delete_elem(map, k.data()) != 0 && errno != ENOENT) {
+      return SystemError(std::string("cannot remove ") + what + " from the XDP map", errno);
+    }
+  }
+  return {};
+}
+
+uint32_t Wire(Spi spi) {
+  const be32 wire(Value(spi));
+  uint32_t value = 0;
+  std::memcpy(&value, &wire, sizeof(value));
+  return value;
+}
+
+}  // namespace
+
+Result<void> XdpPort::Prepare(const XdpPolicy& policy) {
+  handles_->prepared.reset();
+  const auto settings = Compile(policy);
+  if (!settings) return tl::unexpected(settings.error());
+  const auto tables = MakeTables(policy);
+  if (!tables) return tl::unexpected(tables.error());
+  // A process that died between Commit()'s store and its end may have left readers.
+  if (auto waited = WaitForPackets(); !waited) return waited;
+  const uint32_t slot = 1 - CurrentSlot(handles_->current.get());
+  if (bpf_map_update_elem(handles_->settings.get(), &slot, &*settings, BPF_ANY) != 0) {
+    return SystemError("cannot write XDP policy", errno);
+  }
+  if (auto put = PutTable(handles_->protected_nets.get(), slot, tables->nets); !put) return put;
+  if (auto put = PutTable(handles_->sources.get(), slot, tables->sources); !put) return put;
+  handles_->prepared = slot;
+  return {};
+}
+
+Result<void> XdpPort::Commit() {
+  if (!handles_->prepared) return {};
+  const uint32_t slot = *handles_->prepared;
+  if (bpf_map_update_elem(handles_->current.get(), &kZero, &slot, BPF_ANY) != 0) {
+    return SystemError("cannot put XDP policy in force", errno);
+  }
+  handles_->prepared.reset();
+  // What is in force from here on cannot fail any more. The old tables' memory goes now, or, when
+  // the kernel does not let us wait, with the next Prepare().
+  if (!WaitForPackets()) return {};
+  const uint32_t old = 1 - slot;
+  (void)PutTable(handles_->protected_nets.get(), old, Descriptor());
+  (void)PutTable(handles_->sources.get(), old, Descriptor());
+  return {};
+}
+
+uint64_t XdpPort::generation() const {
+  const uint32_t slot = CurrentSlot(handles_->current.get());
+  portcullis_settings settings{};
+  bpf_map_lookup_elem(handles_->settings.get(), &slot, &settings);
+  return settings.generation;
+}
+
+Result<void> XdpPort::AddSpi(Spi spi) {
+  const uint32_t index = Value(spi) & handles_->spi_mask;
+  const uint32_t wire = Wire(spi);
+  if (bpf_map_update_elem(handles_->spis.get(), &index, &wire, BPF_ANY) != 0) {
+    return SystemError("cannot write to the XDP table of SPIs", errno);
+  }
+  return {};
+}
+
+Result<void> XdpPort::RemoveSpi(Spi spi) {
+  const uint32_t index = Value(spi) & handles_->spi_mask;
+  uint32_t present = 0;
+  if (bpf_map_lookup_elem(handles_->spis.get(), &index, &present) != 0) {
+    return SystemError("cannot read the XDP table of SPIs", errno);
+  }
+  if (present != Wire(spi)) return {};
+  constexpr uint32_t kNone = 0;
+  if (bpf_map_update_elem(handles_->spis.get(), &index, &kNone, BPF_ANY) != 0) {
+    return SystemError("cannot write to the XDP table of SPIs", errno);
+  }
+  return {};
+}
+
+Result<void> XdpPort::RemoveAllSpis() {
+  uint32_t count = handles_->spi_mask + 1;
+  std::vector<uint32_t> indices(count);
+  for (uint32_t i = 0; i < count; ++i) indices[i] = i;
+  const std::vector<uint32_t> none(count, 0);
+  if (bpf_map_update_batch(handles_->spis.get(), indices.data(), none.data(), &count, nullptr) !=
+      0) {
+    return SystemError("cannot clear the XDP table of SPIs", errno);
+  }
+  return {};
+}
+
+Result<void> XdpPort::SetOwnAddresses(std::span<const Address> addresses) {
+  std::set<std::array<uint8_t, 16>> wanted;
+  for (const Address& address : addresses) wanted.insert(address.bytes());
+  return WriteSet(handles_->own_addresses.get(), wanted, "own addresses", PORTCULLIS_MAX_ADDRESSES);
+}
+
+Result<void> XdpPort::Throttle(Spi spi, const Address& source,
+                               std::chrono::nanoseconds for_how_long) {
+  portcullis_flow key{.spi = Wire(spi), .source = {}};
+  std::memcpy(key.source, source.bytes().data(), sizeof(key.source));
+  if (for_how_long.count() <= 0) {
+    if (bpf_map_delete_elem(handles_->throttled.get(), &key) != 0 && errno != ENOENT) {
+      return SystemError("cannot remove from the XDP map of throttled flows", errno);
+    }
+    return {};
+  }
+  timespec now{};  // the clock of bpf_ktime_get_ns()
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const uint64_t until = static_cast<uint64_t>(now.tv_sec) * kSecondNs +
+                         static_cast<uint64_t>(now.tv_nsec) +
+                         static_cast<uint64_t>(for_how_long.count());
+  if (bpf_map_update_elem(handles_->throttled.get(), &key, &until, BPF_ANY) != 0) {
+    return SystemError("cannot write to the XDP map of throttled flows", errno);
+  }
+  return {};
+}
+
+}  // namespace portcullis
