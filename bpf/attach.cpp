@@ -128,8 +128,10 @@ Result<void> AttachNew(const std::string& pin, int program, int index,
 Result<void> Shut(const std::string& pin, int index, const std::string& interface) {
   const bpf_insn drop_all[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = XDP_DROP},
                                {.code = BPF_JMP | BPF_EXIT}};
+  // A link takes only programs of one attach type, so this has libbpf's for SEC("xdp").
+  LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_XDP);
   const Descriptor program(bpf_prog_load(BPF_PROG_TYPE_XDP, "portcullis_shut", "GPL", drop_all,
-                                         std::size(drop_all), nullptr));
+                                         std::size(drop_all), &options));
   if (!program) return SystemError("cannot load a program that drops everything", errno);
   return AttachNew(pin, program.get(), index, interface);
 }
