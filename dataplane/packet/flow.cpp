@@ -87,6 +87,7 @@ bool WalkIpv6(std::span<const uint8_t> packet, Ipv6Chain& chain) noexcept {
   uint8_t next = reinterpret_cast<const rte_ipv6_hdr*>(packet.data())->proto;
   size_t at = sizeof(rte_ipv6_hdr);
   constexpr int kMostHeaders = 8;
+  constexpr uint8_t kFragmentBits = 0xf9;  // the offset's last five, and "more"
   for (int i = 0; i < kMostHeaders; ++i) {
     switch (next) {
       case IPPROTO_HOPOPTS:
@@ -96,12 +97,20 @@ bool WalkIpv6(std::span<const uint8_t> packet, Ipv6Chain& chain) noexcept {
         at += 8 * (size_t{packet[at + 1]} + 1);
         break;
       case IPPROTO_FRAGMENT:
-        // What follows may belong to another packet's middle: it is not read.
         if (at + 8 > packet.size()) return false;
-        chain = {packet[at], static_cast<uint16_t>(at + 8), true};
-        return true;
+        // What follows may belong to another packet's middle: it is not read.
+        if ((packet[at + 2] | (packet[at + 3] & kFragmentBits)) != 0) {
+          chain = {packet[at], static_cast<uint16_t>(at + 8), true};
+          return true;
+        }
+        next = packet[at];  // an atomic fragment is whole (RFC 6946)
+        at += 8;
+        break;
       case IPPROTO_ROUTING:
-        return false;
+        if (at + 8 > packet.size() || packet[at + 3] != 0) return false;
+        next = packet[at];  // it has arrived (RFC 8200 4.4)
+        at += 8 * (size_t{packet[at + 1]} + 1);
+        break;
       default:
         if (at > packet.size()) return false;
         chain = {next, static_cast<uint16_t>(at), chain.fragment};

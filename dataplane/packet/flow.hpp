@@ -95,7 +95,8 @@ struct Ipv6Chain {
   uint16_t header_length = 0;  // fixed header and extension headers, bytes
   bool fragment = false;
 };
-/// False when the chain is cut off, too long (more than 8 headers) or routed (RFC 5095).
+/// False when the chain is cut off, too long (8 extension headers or more) or leads on to somewhere
+/// else (RFC 5095).
 bool WalkIpv6(std::span<const uint8_t> packet, Ipv6Chain& chain) noexcept;
 
 /// True for the ICMP types that quote a packet (RFC 792; RFC 4443 2.1).

@@ -58,7 +58,19 @@ TEST(Flow, WalksExtensionHeaders) {
   ASSERT_EQ(ReadFlow(Ipv6(0, payload), flow), Verdict::accepted);
   EXPECT_EQ(flow.protocol, 6);
   EXPECT_EQ(flow.destination_port, 8080);
-  EXPECT_EQ(ReadFlow(Ipv6(43, payload), flow), Verdict::malformed);  // routing header (RFC 5095)
+  EXPECT_EQ(ReadFlow(Ipv6(43, payload), flow), Verdict::accepted);  // a routing header that arrived
+  EXPECT_EQ(flow.destination_port, 8080);
+  payload[3] = 1;  // one that leads on (RFC 5095)
+  EXPECT_EQ(ReadFlow(Ipv6(43, payload), flow), Verdict::malformed);
+  payload[3] = 0;
+  ASSERT_EQ(ReadFlow(Ipv6(44, payload), flow), Verdict::accepted);  // atomic: whole (RFC 6946)
+  EXPECT_TRUE(!flow.fragment && flow.has_ports);
+  for (const size_t at : {2U, 3U}) {  // an offset; its last bits, or more to come
+    payload[at] = 1;
+    ASSERT_EQ(ReadFlow(Ipv6(44, payload), flow), Verdict::accepted);
+    EXPECT_TRUE(flow.fragment && !flow.has_ports);
+    payload[at] = 0;
+  }
 }
 
 TEST(Flow, NeverReadsPortsFromFragments) {

@@ -19,8 +19,9 @@ namespace {
 
 constexpr uint16_t kNatTraversalPort = 4500;  // RFC 3948
 
-// Finds the IP header behind Ethernet and up to two VLAN tags. Says which version the link layer
-// announces; 0: no IP packet.
+// Finds the IP header, or whatever else there is, behind Ethernet and up to two VLAN tags. Says
+// which version the link layer announces; 0: no IP packet. Where the tags are cut short it is as if
+// IP had been announced, of which not a byte is there.
 uint8_t FindIp(Packet& packet) noexcept {
   const size_t length = rte_pktmbuf_data_len(packet.mbuf);
   const auto* ether = reinterpret_cast<const rte_ether_hdr*>(packet.data);
@@ -29,25 +30,28 @@ uint8_t FindIp(Packet& packet) noexcept {
     return 4;
   }
   size_t at = offsetof(rte_ether_hdr, ether_type);
-  for (int tags = 0; tags <= 2 && at + 2 <= length; ++tags) {
+  for (int tags = 0;; ++tags) {
+    if (at + 2 > length) {
+      packet.l3 = static_cast<uint16_t>(length);
+      return 4;
+    }
     const auto* type = reinterpret_cast<const be16*>(packet.At(static_cast<uint16_t>(at)));
     at += 2;
+    packet.l3 = static_cast<uint16_t>(at);
     switch (type->host()) {
       case RTE_ETHER_TYPE_IPV4:
-        packet.l3 = static_cast<uint16_t>(at);
         return 4;
       case RTE_ETHER_TYPE_IPV6:
-        packet.l3 = static_cast<uint16_t>(at);
         return 6;
       case RTE_ETHER_TYPE_VLAN:
       case RTE_ETHER_TYPE_QINQ:
+        if (tags == 2) return 0;
         at += 2;
         break;
       default:
         return 0;
     }
   }
-  return 0;
 }
 
 bool HasVersion(std::span<const uint8_t> ip, uint8_t version) noexcept {
@@ -125,23 +129,29 @@ Verdict ReadUdp(Packet& packet, std::span<const uint8_t> transport) noexcept {
   return ReadEsp(packet, payload);
 }
 
-// An ICMP error that quotes ESP or UDP from port 4500 is about packets that we sent.
-bool QuotesOurs(std::span<const uint8_t> icmp, bool v4) noexcept {
+// An ICMP error that quotes ESP or UDP from port 4500 is about packets that we sent. They have no
+// extension headers, and their ports stand where they are not the middle of a datagram.
+bool QuotesOurs(std::span<const uint8_t> icmp, uint8_t protocol, bool v4) noexcept {
   constexpr size_t kIcmpHeader = 8;
-  const uint8_t icmp_protocol = v4 ? uint8_t{IPPROTO_ICMP} : uint8_t{IPPROTO_ICMPV6};
-  if (icmp.size() <= kIcmpHeader || !IsIcmpError(v4, icmp_protocol, icmp[0])) return false;
+  if (icmp.size() <= kIcmpHeader || !IsIcmpError(v4, protocol, icmp[0])) return false;
   const auto quote = icmp.subspan(kIcmpHeader);
-  Ipv6Chain chain;
+  if (!HasVersion(quote, v4 ? 4 : 6)) return false;
+  size_t header = sizeof(rte_ipv6_hdr);
+  uint8_t quoted = 0;
   if (v4) {
     const auto* ip = reinterpret_cast<const rte_ipv4_hdr*>(quote.data());
-    if (quote.size() < sizeof(*ip)) return false;
-    chain = {ip->next_proto_id, rte_ipv4_hdr_len(ip), false};
-  } else if (!WalkIpv6(quote, chain)) {
-    return false;
+    if (quote.size() < sizeof(*ip) || rte_ipv4_hdr_len(ip) < sizeof(*ip)) return false;
+    quoted = ip->next_proto_id;
+    header = rte_ipv4_hdr_len(ip);
+    const bool middle = (ip->fragment_offset & RTE_BE16(RTE_IPV4_HDR_OFFSET_MASK)) != 0;
+    if (middle && quoted == IPPROTO_UDP) return false;
+  } else {
+    if (quote.size() < header) return false;
+    quoted = reinterpret_cast<const rte_ipv6_hdr*>(quote.data())->proto;
   }
-  if (chain.protocol == IPPROTO_ESP) return true;
-  return chain.protocol == IPPROTO_UDP && quote.size() >= chain.header_length + 2U &&
-         (quote[chain.header_length] << 8U | quote[chain.header_length + 1]) == kNatTraversalPort;
+  if (quoted == IPPROTO_ESP) return true;
+  return quoted == IPPROTO_UDP && quote.size() >= header + 2U &&
+         (quote[header] << 8U | quote[header + 1]) == kNatTraversalPort;
 }
 
 Verdict ClassifyInbound(Packet& packet) noexcept {
@@ -159,7 +169,7 @@ Verdict ClassifyInbound(Packet& packet) noexcept {
       return outer->fragment ? Verdict::accepted : ReadUdp(packet, outer->transport);
     case IPPROTO_ICMP:
     case IPPROTO_ICMPV6:
-      if (!outer->fragment && QuotesOurs(outer->transport, outer->v4)) {
+      if (!outer->fragment && QuotesOurs(outer->transport, outer->protocol, outer->v4)) {
         packet.kind = Kind::icmp_error;
         packet.esp = static_cast<uint16_t>(outer->transport.data() - packet.At(0));
         packet.esp_length = static_cast<uint16_t>(outer->transport.size());

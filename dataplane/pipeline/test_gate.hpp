@@ -79,7 +79,12 @@ class TestGate {
     std::remove(path_.c_str());
   }
 
+  static rte_mempool* Pool() {
+    static rte_mempool* pool = TestPool::Make("test", 8191);
+    return pool;
+  }
   State& state() { return *state_; }
+  Worker& worker() { return *workers_[0]; }
   DataplaneConfig& config() { return config_; }
   Port& port(uint16_t id) { return ports_[id]; }
 
@@ -257,10 +262,6 @@ class TestGate {
   static std::string Unique(const std::string& name) {
     static unsigned serial = 0;
     return name + "_" + std::to_string(serial++);
-  }
-  static rte_mempool* Pool() {
-    static rte_mempool* pool = TestPool::Make("test", 8191);
-    return pool;
   }
   // The ports live as long as the program: the EAL has no second start.
   static Pair& Rings(uint16_t port) {
