@@ -23,7 +23,6 @@ using nlohmann::json;
 namespace {
 
 using Bignum = OpensslPtr<BIGNUM, BN_free>;
-using MdContext = OpensslPtr<EVP_MD_CTX, EVP_MD_CTX_free>;
 using KeyContext = OpensslPtr<EVP_PKEY_CTX, EVP_PKEY_CTX_free>;
 using Params = OpensslPtr<OSSL_PARAM, OSSL_PARAM_free>;
 using ParamBuilder = OpensslPtr<OSSL_PARAM_BLD, OSSL_PARAM_BLD_free>;
@@ -225,7 +224,28 @@ bool PublicKey::Verifies(Algorithm algorithm, std::string_view input,
     if (der.empty()) return false;
     signature = der;
   }
-  const MdContext context(EVP_MD_CTX_new());
+  Context context(EVP_MD_CTX_new());
+  if (ready_ == nullptr) {
+    context = NewContext(algorithm);
+  } else if (EVP_MD_CTX_copy_ex(context.get(), ready_.get()) != 1) {
+    context.reset();
+  }
+  const bool good = context && EVP_DigestVerify(context.get(), Bytes(signature).data(),
+                                                signature.size(), Bytes(input).data(),
+                                                input.size()) == 1;
+  if (!good) ERR_clear_error();
+  return good;
+}
+
+PublicKey::PublicKey(Type type, EVP_PKEY* key, const Sha256& thumbprint)
+    : type_(type), key_(key), thumbprint_(thumbprint) {
+  if (type_ != Type::rsa) {
+    ready_ = NewContext(type_ == Type::p384 ? Algorithm::es384 : Algorithm::es256);
+  }
+}
+
+PublicKey::Context PublicKey::NewContext(Algorithm algorithm) const {
+  Context context(EVP_MD_CTX_new());
   EVP_PKEY_CTX* options = nullptr;
   const EVP_MD* digest = algorithm == Algorithm::es384 ? EVP_sha384() : EVP_sha256();
   bool good =
@@ -234,10 +254,8 @@ bool PublicKey::Verifies(Algorithm algorithm, std::string_view input,
     good = EVP_PKEY_CTX_set_rsa_padding(options, RSA_PKCS1_PSS_PADDING) == 1 &&
            EVP_PKEY_CTX_set_rsa_pss_saltlen(options, RSA_PSS_SALTLEN_DIGEST) == 1;
   }
-  good = good && EVP_DigestVerify(context.get(), Bytes(signature).data(), signature.size(),
-                                  Bytes(input).data(), input.size()) == 1;
-  if (!good) ERR_clear_error();
-  return good;
+  if (!good) context.reset();
+  return context;
 }
 
 }  // namespace portcullis::identity

@@ -45,11 +45,16 @@ class PublicKey {
   struct Free {
     void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
   };
-  PublicKey(Type type, EVP_PKEY* key, const Sha256& thumbprint)
-      : type_(type), key_(key), thumbprint_(thumbprint) {}
+  struct FreeContext {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+  };
+  using Context = std::unique_ptr<EVP_MD_CTX, FreeContext>;
+  PublicKey(Type type, EVP_PKEY* key, const Sha256& thumbprint);
+  [[nodiscard]] Context NewContext(Algorithm algorithm) const;
 
   Type type_;
   std::unique_ptr<EVP_PKEY, Free> key_;
+  Context ready_;  // EC: for its one algorithm; copying is cheaper than beginning anew
   Sha256 thumbprint_;
 };
 

@@ -1,0 +1,4 @@
+// See CMakeLists.txt: boost_compiled.
+#include <boost/asio/impl/src.hpp>
+#include <boost/asio/ssl/impl/src.hpp>
+#include <boost/beast/src.hpp>
