@@ -211,6 +211,7 @@ Result<XdpPort> XdpPort::AttachAndKeepSas(const std::string& instance, const std
   handles.protected_nets = Duplicate(maps.protected_nets);
   handles.sources = Duplicate(maps.sources);
   handles.own_addresses = Duplicate(maps.own_addresses);
+  handles.first_addresses = Duplicate(maps.first_addresses);
   handles.spis = Duplicate(maps.spis);
   handles.throttled = Duplicate(maps.throttled);
   handles.counters = Duplicate(maps.counters);

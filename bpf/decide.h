@@ -24,6 +24,14 @@ static __always_inline int read_policy(struct policy* policy) {
 }
 
 static __always_inline int is_own(const struct packet* p) {
+  __u32 zero = 0;
+  const __u64* to = (const void*)p->destination.bytes;
+  const __u64* first = bpf_map_lookup_elem(&first_addresses, &zero);
+  if (first && (to[0] | to[1])) {
+    for (int i = 0; i < PORTCULLIS_FIRST_ADDRESSES; ++i, first += 2) {
+      if (first[0] == to[0] && first[1] == to[1]) return 1;
+    }
+  }
   return bpf_map_lookup_elem(&own_addresses, &p->destination) != 0;
 }
 
@@ -62,14 +70,20 @@ static __always_inline void mask_source(const struct policy* policy, const struc
   to[1] = source[1] & mask[1];
 }
 
-/* One packet from a bucket, whose value is when it will be empty of debts. CPUs may race for one:
- * then a few packets more than the limit pass, and nothing else happens. */
-static __always_inline int take(__u64* due, __u64 now, const struct portcullis_limit* limit) {
-  __u64 at = *due;
-  /* A debt that this limit cannot have made is another policy's, and forgiven. */
-  if (at < now || at > now + limit->tolerance_ns + limit->interval_ns) at = now;
-  if (at > now + limit->tolerance_ns) return 0;
-  *due = at + limit->interval_ns;
+/* When a bucket, whose value that is, will be empty of debts. A debt that this limit cannot have
+ * made is another policy's, and forgiven. */
+static __always_inline __u64 due_of(const __u64* bucket, __u64 now,
+                                    const struct portcullis_limit* limit) {
+  __u64 due = *bucket;
+  return due < now || due > now + limit->tolerance_ns + limit->interval_ns ? now : due;
+}
+
+/* One packet from a bucket. CPUs may race for one: then a few packets more than the limit pass, and
+ * nothing else happens. */
+static __always_inline int take(__u64* bucket, __u64 now, const struct portcullis_limit* limit) {
+  __u64 due = due_of(bucket, now, limit);
+  if (due > now + limit->tolerance_ns) return 0;
+  *bucket = due + limit->interval_ns;
   return 1;
 }
 
@@ -87,11 +101,22 @@ static __always_inline int take_of_source(void* buckets, const struct policy* po
   return bpf_map_update_elem(buckets, &source, &first, BPF_ANY) == 0;
 }
 
-static __always_inline int take_of_strangers(const struct portcullis_limit* limit) {
-  if (!limit->interval_ns) return 1;
+/* Whether this source may begin a session. The bucket of all strangers together is looked at before
+ * one for this source is made: a flood from everywhere empties it at once, and costs no more. */
+static __always_inline int may_begin(const struct policy* policy, const struct packet* p,
+                                     __u8 rule) {
+  const struct portcullis_settings* s = policy->settings;
   __u32 zero = 0;
-  __u64* due = bpf_map_lookup_elem(&stranger_bucket, &zero);
-  return due && take(due, bpf_ktime_get_ns(), limit);
+  __u64* strangers = 0;
+  if (rule != PORTCULLIS_ADMITTED && s->strangers.interval_ns) {
+    strangers = bpf_map_lookup_elem(&stranger_bucket, &zero);
+    __u64 now = bpf_ktime_get_ns();
+    if (!strangers || due_of(strangers, now, &s->strangers) > now + s->strangers.tolerance_ns) {
+      return 0;
+    }
+  }
+  return take_of_source(&handshake_buckets, policy, p, &s->handshakes) &&
+         (!strangers || take(strangers, bpf_ktime_get_ns(), &s->strangers));
 }
 
 static __always_inline int is_known(__be32 spi) {
@@ -184,11 +209,8 @@ static __always_inline int judge_service(const struct policy* policy, const stru
   }
   if (tcp && !begins) return PORTCULLIS_COUNT_exception;
   int kinds = find_services(s, p->protocol, port);
-  if (begins && (kinds & PORTCULLIS_SESSIONS)) {
-    if (!take_of_source(&handshake_buckets, policy, p, &s->handshakes) ||
-        (rule != PORTCULLIS_ADMITTED && !take_of_strangers(&s->strangers))) {
-      return PORTCULLIS_COUNT_handshake_limited;
-    }
+  if (begins && (kinds & PORTCULLIS_SESSIONS) && !may_begin(policy, p, rule)) {
+    return PORTCULLIS_COUNT_handshake_limited;
   }
   return kinds || !s->some_of_host ? PORTCULLIS_COUNT_exception : PORTCULLIS_COUNT_host_denied;
 }
@@ -227,7 +249,7 @@ static __always_inline int from_inside(const struct packet* p) {
 }
 
 /* enum portcullis_counter */
-VERIFIED_ONCE int judge(struct xdp_md* ctx) {
+static __always_inline int judge(struct xdp_md* ctx) {
   void* end = (void*)(long)ctx->data_end;
   struct packet p = {};
   int group = 0;

@@ -70,8 +70,8 @@ struct FreeRing {
 /// The program and the maps of shared.h, by their names there.
 struct XdpPort::Handles {
   std::string mode;
-  Descriptor program, xsks_map, current, settings, protected_nets, sources, own_addresses, spis,
-      throttled, counters, watching, drops;
+  Descriptor program, xsks_map, current, settings, protected_nets, sources, own_addresses,
+      first_addresses, spis, throttled, counters, watching, drops;
   uint32_t spi_mask = 0;
   std::optional<uint32_t> prepared;  // the slot that Commit() will put in force
   // Who watches drops has these.

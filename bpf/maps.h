@@ -59,6 +59,13 @@ struct {
 } sources SEC(".maps");
 
 struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __type(key, __u32);
+  __type(value, struct portcullis_first_addresses);
+  __uint(max_entries, 1);
+} first_addresses SEC(".maps");
+
+struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __type(key, struct portcullis_address);
   __type(value, __u8);

@@ -175,35 +175,35 @@ uint32_t CurrentSlot(int current) {
   return slot % PORTCULLIS_SLOTS;
 }
 
-/// Makes the map hold exactly `wanted`. Additions come first: what stays is never missing.
-Result<void> WriteSet(int map, const std::set<std::array<uint8_t, 16>>& wanted, const char* what,
-                      size_t capacity) {
-  std::set<std::array<uint8_t, 16>> present;
+using AddressSet = std::set<std::array<uint8_t, 16>>;
+
+AddressSet PresentAddresses(int map) {
+  AddressSet present;
   std::array<uint8_t, 16> key;
   for (bool more = bpf_map_get_next_key(map, nullptr, key.data()) == 0; more;) {
     present.insert(key);
     const auto before = key;
     more = bpf_map_get_next_key(map, before.data(), key.data()) == 0;
   }
+  return present;
+}
+
+Result<void> AddAddresses(int map, const AddressSet& wanted, const AddressSet& present) {
   constexpr uint8_t kIsThere = 1;
-  for (const auto& k : wanted) {
-    if (present.contains(k)) continue;
-    if (bpf_map_update_elem(map, k.data(), &kIsThere, BPF_ANY) == 0) continue;
+  for (const auto& address : wanted) {
+    if (present.contains(address)) continue;
+    if (bpf_map_update_elem(map, address.data(), &kIsThere, BPF_ANY) == 0) continue;
     const int error = errno;
-    if (error == ENOSPC || error == E2BIG) {
-      return tl::unexpected(Error{ErrorKind::kExhausted,
-                                  std::string("no room in the XDP map for ") + what,
-                                  {},
-                                  "at most " + std::to_string(capacity) + " at any moment",
-                                  std::to_string(wanted.size()) + " wanted beside " +
-                                      std::to_string(present.size()) + " present"});
+    if (error != ENOSPC && error != E2BIG) {
+      return SystemError("cannot write own addresses to the XDP map", error);
     }
-    return SystemError(std::string("cannot write ") + what + " to the XDP map", error);
-  }
-  for (const auto& k : present) {
-    if (!wanted.contains(k) && bpf_map_delete_elem(map, k.data()) != 0 && errno != ENOENT) {
-      return SystemError(std::string("cannot remove ") + what + " from the XDP map", errno);
-    }
+    return tl::unexpected(
+        Error{ErrorKind::kExhausted,
+              "no room in the XDP map for own addresses",
+              {},
+              "at most " + std::to_string(PORTCULLIS_MAX_ADDRESSES) + " at any moment",
+              std::to_string(wanted.size()) + " wanted beside " + std::to_string(present.size()) +
+                  " present"});
   }
   return {};
 }
@@ -293,10 +293,28 @@ Result<void> XdpPort::RemoveAllSpis() {
   return {};
 }
 
+// Additions come first: what stays is never missing.
 Result<void> XdpPort::SetOwnAddresses(std::span<const Address> addresses) {
-  std::set<std::array<uint8_t, 16>> wanted;
-  for (const Address& address : addresses) wanted.insert(address.bytes());
-  return WriteSet(handles_->own_addresses.get(), wanted, "own addresses", PORTCULLIS_MAX_ADDRESSES);
+  const int map = handles_->own_addresses.get();
+  AddressSet wanted;
+  portcullis_first_addresses first{};
+  for (const Address& address : addresses) {
+    const size_t place = wanted.size();
+    if (!wanted.insert(address.bytes()).second || place >= PORTCULLIS_FIRST_ADDRESSES) continue;
+    std::memcpy(&first.addresses[place], address.bytes().data(), sizeof(first.addresses[0]));
+  }
+  const AddressSet present = PresentAddresses(map);
+  if (auto added = AddAddresses(map, wanted, present); !added) return added;
+  if (bpf_map_update_elem(handles_->first_addresses.get(), &kZero, &first, BPF_ANY) != 0) {
+    return SystemError("cannot write own addresses to the XDP map", errno);
+  }
+  for (const auto& address : present) {
+    if (wanted.contains(address)) continue;
+    if (bpf_map_delete_elem(map, address.data()) != 0 && errno != ENOENT) {
+      return SystemError("cannot remove own addresses from the XDP map", errno);
+    }
+  }
+  return {};
 }
 
 Result<void> XdpPort::Throttle(Spi spi, const Address& source,

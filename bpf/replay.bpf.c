@@ -55,7 +55,7 @@ int replay_parse(struct xdp_md* ctx) {
   if (!copy_headers(ctx)) return XDP_ABORTED;
   struct packet p = {};
   int group = 0;
-  if (parse(ctx, &p, &group) != LINK_IP || group) return XDP_ABORTED;
+  if (parse(ctx, &p, &group) != LINK_IP || group) return XDP_DROP;
   __be32 spi = 0;
   enum protection what = find_protection(&p, (void*)(long)ctx->data_end, &spi);
   /* All of it is wanted, so that the compiler leaves nothing out. */
@@ -95,6 +95,10 @@ static __always_inline __u32 classify(struct xdp_md* ctx, struct replay_frame* f
   return REPLAY_CLEAR;
 }
 
+VERIFIED_ONCE int judge_once(struct xdp_md* ctx) {
+  return judge(ctx);
+}
+
 /* Takes the frame at its own length, and says what the parser and the program make of it. */
 SEC("xdp")
 int replay_classify(struct xdp_md* ctx) {
@@ -107,7 +111,7 @@ int replay_classify(struct xdp_md* ctx) {
   copy(data, frame->bytes, REPLAY_FRAME_BYTES);
   if (bpf_xdp_adjust_tail(ctx, (int)frame->length - REPLAY_FRAME_BYTES)) return XDP_ABORTED;
   frame->kind = classify(ctx, frame);
-  frame->counter = judge(ctx);
+  frame->counter = judge_once(ctx);
   return XDP_DROP;
 }
 

@@ -128,15 +128,18 @@ TEST_F(Generations, APacketSeesOnePolicyAndNoMixture) {
 
 TEST_F(Generations, PolicyAndBucketsOutliveTheProcessAndSpisDoNot) {
   XdpPolicy policy = Denying("192.0.2.66/32");
-  policy.first_line.packets = {.per_second = 1, .burst = 1};
+  constexpr int kBurst = 200;  // seconds, of which Reattach() takes a few on a slow machine
+  policy.first_line.packets = {.per_second = 1, .burst = kBurst};
   Apply(policy);
-  EXPECT_EQ(Run(EspFrom(kPeer)), accepted);
+  for (int i = 0; i < kBurst; ++i) ASSERT_EQ(Run(EspFrom(kPeer)), accepted) << i;
   Reattach();
   EXPECT_EQ(port_->generation(), generation_);
   EXPECT_EQ(Run(EspFrom("192.0.2.66")), unknown_spi);
   ASSERT_TRUE(port_->AddSpi(Spi{kSpi}));
   EXPECT_EQ(Run(EspFrom("192.0.2.66")), source_denied);
-  EXPECT_EQ(Run(EspFrom(kPeer)), source_limited);
+  int admitted = 0;
+  for (int i = 0; i < kBurst / 2; ++i) admitted += Run(EspFrom(kPeer)) == accepted ? 1 : 0;
+  EXPECT_LT(admitted, kBurst / 2);
   EXPECT_EQ(Run(EspFrom("192.0.2.3")), accepted);
   Apply(Policy());  // and goes on from there
   EXPECT_EQ(Run(EspFrom("192.0.2.66")), accepted);

@@ -201,6 +201,20 @@ TEST_F(XdpPolicyTest, StrangersHaveOneBudgetTogether) {
          {"a stranger to another service", SynFrom("198.51.100.3", 22), exception}});
 }
 
+// Else one stranger could shut out all the others.
+TEST_F(XdpPolicyTest, WhoIsAboveHisOwnLimitTakesNothingFromTheOthers) {
+  XdpPolicy policy = Policy();
+  policy.first_line.sessions = {{kTcp, 443, 443}};
+  policy.first_line.handshakes = {.per_second = 1, .burst = 1};
+  policy.first_line.strangers = {.per_second = 1, .burst = 3};
+  Apply(policy);
+  EXPECT_EQ(Run(SynFrom("198.51.100.1")), exception);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Run(SynFrom("198.51.100.1")), handshake_limited);
+  Check({{"a second stranger", SynFrom("198.51.100.2"), exception},
+         {"a third", SynFrom("198.51.100.3"), exception},
+         {"a fourth", SynFrom("198.51.100.4"), handshake_limited}});
+}
+
 TEST_F(XdpPolicyTest, OnlyListedServicesOfTheHostAreOpen) {
   XdpPolicy policy = Policy();
   policy.first_line.whole_host = false;

@@ -55,6 +55,27 @@ TEST_F(XdpVerdict, EmptyMapsPassNothingButArpAndNeighbourDiscovery) {
   }
 }
 
+TEST_F(XdpVerdict, AllOfManyOwnAddressesAreOwn) {
+  Attach(XdpRole::kUntrusted, true);
+  std::vector<Address> many;
+  for (int i = 1; i <= 40; ++i) {
+    many.push_back(Address::Parse("192.0.2." + std::to_string(i)).value());
+    many.push_back(Address::Parse("2001:db8::" + std::to_string(i)).value());
+  }
+  const auto own = [&](const Address& to) {
+    const Bytes packet = to.IsV4() ? kTo4 + V4("198.51.100.2", to.Text(), kTcp)
+                                   : kTo6 + V6("2001:db8:9::2", to.Text(), kTcp);
+    return Run(packet + Tcp(1, 22)) == Verdict::exception;
+  };
+  ASSERT_TRUE(port_->SetOwnAddresses(many));
+  for (const Address& address : many) EXPECT_TRUE(own(address)) << address.Text();
+  EXPECT_FALSE(own(Address::Parse("192.0.2.41").value()));
+  EXPECT_FALSE(own(Address()));
+  // The first ones go, the others take their place.
+  ASSERT_TRUE(port_->SetOwnAddresses(std::span(many).subspan(20)));
+  for (size_t i = 0; i < many.size(); ++i) EXPECT_EQ(own(many[i]), i >= 20) << many[i].Text();
+}
+
 TEST_F(XdpVerdict, DyingDataplaneClosesThePortAndItsSuccessorOpensIt) {
   Attach(XdpRole::kUntrusted, true);
   const Bytes esp = kTo4 + V4(kPeer, kGate, kEsp) + Esp(0x1001);
