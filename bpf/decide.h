@@ -41,7 +41,8 @@ static __always_inline int is_protected(const struct policy* policy,
   if (!nets) return 0;
   struct portcullis_prefix key = {.length = 128};
   __builtin_memcpy(key.address, a->bytes, 16);
-  return bpf_map_lookup_elem(nets, &key) != 0;
+  const __u8* found = bpf_map_lookup_elem(nets, &key);
+  return found && *found;
 }
 
 /* The longest prefix decides; enum portcullis_source. */

@@ -68,6 +68,23 @@ Result<Descriptor> MakeTable(const char* name, std::span<const portcullis_prefix
   return table;
 }
 
+/// In the space that both families share ::/0 and whatever else lies above ::ffff:0:0/96 contain
+/// all of IPv4. Nobody who writes them means that: an entry of value 0 for IPv4 keeps it out.
+void KeepIpv4Out(std::vector<portcullis_prefix>& keys, std::vector<uint8_t>& values) {
+  constexpr unsigned kMapped = 96;
+  const std::array<uint8_t, 4> zeros{};
+  const Prefix ipv4(Address::V4(zeros.data()), kMapped);
+  const auto contains = [&](const portcullis_prefix& key) {
+    return key.length < kMapped && Prefix(Address::V6(key.address), key.length).Contains(ipv4);
+  };
+  const auto is_ipv4 = [&](const portcullis_prefix& key) {
+    return key.length == kMapped && Address::V6(key.address) == ipv4.address();
+  };
+  if (std::ranges::none_of(keys, contains) || std::ranges::any_of(keys, is_ipv4)) return;
+  keys.push_back(KeyOf(ipv4));
+  values.push_back(0);
+}
+
 /// Puts `table`, or nothing, into a slot of a map of tables.
 Result<void> PutTable(int tables, uint32_t slot, const Descriptor& table) {
   const int fd = table.get();
@@ -154,6 +171,7 @@ Result<Tables> MakeTables(const XdpPolicy& policy) {
   std::vector<uint8_t> values;
   for (const Prefix& prefix : policy.protected_nets) keys.push_back(KeyOf(prefix));
   values.assign(keys.size(), 1);
+  KeepIpv4Out(keys, values);
   auto nets = MakeTable("protected", keys, values);
   if (!nets) return tl::unexpected(nets.error());
   keys.clear();
@@ -164,6 +182,7 @@ Result<Tables> MakeTables(const XdpPolicy& policy) {
     keys.push_back(KeyOf(rule.prefix));
     values.push_back(rule.admit ? PORTCULLIS_ADMITTED : PORTCULLIS_DENIED);
   }
+  KeepIpv4Out(keys, values);
   auto sources = MakeTable("sources", keys, values);
   if (!sources) return tl::unexpected(sources.error());
   return Tables{*std::move(nets), *std::move(sources)};
