@@ -246,17 +246,21 @@ TEST_F(Generations, TheVerifiersWorkIsRecorded) {
   for (const auto& [name, role, reassemble] : {std::tuple{"untrusted", 0U, 0U},
                                                {"untrusted, reassembling", 0U, 1U},
                                                {"trusted", 1U, 0U}}) {
-    const std::unique_ptr<portcullis_xdp, DestroySkeleton> skeleton(portcullis_xdp__open());
-    ASSERT_TRUE(skeleton);
-    skeleton->rodata->role = role;
-    skeleton->rodata->reassemble = reassemble;
-    skeleton->rodata->spi_mask = 1023;
-    bpf_map__set_max_entries(skeleton->maps.spis, 1024);
+    const std::unique_ptr<bpf_object, decltype(&bpf_object__close)> object(
+        bpf_object__open_file(ObjectPath().c_str(), nullptr), &bpf_object__close);
+    ASSERT_TRUE(object);
+    for (bpf_map* map = nullptr; (map = bpf_object__next_map(object.get(), map)) != nullptr;) {
+      if (!bpf_map__is_internal(map)) continue;
+      const portcullis_xdp::portcullis_xdp__rodata constants = {role, 0, reassemble};
+      ASSERT_EQ(bpf_map__set_initial_value(map, &constants, sizeof(constants)), 0);
+    }
+    bpf_program* program = bpf_object__find_program_by_name(object.get(), "xsk_def_prog");
+    ASSERT_NE(program, nullptr);
     std::string log(1 << 16, '\0');
-    bpf_program__set_log_buf(skeleton->progs.xsk_def_prog, log.data(), log.size());
+    bpf_program__set_log_buf(program, log.data(), log.size());
     constexpr uint32_t kStatistics = 4;
-    bpf_program__set_log_level(skeleton->progs.xsk_def_prog, kStatistics);
-    ASSERT_EQ(portcullis_xdp__load(skeleton.get()), 0);
+    bpf_program__set_log_level(program, kStatistics);
+    ASSERT_EQ(bpf_object__load(object.get()), 0);
     unsigned instructions = 0, states = 0, peak = 0;
     const size_t at = log.find("processed ");
     ASSERT_NE(at, std::string::npos);

@@ -87,6 +87,27 @@ TEST_F(XdpPolicyTest, TheLongestPrefixDecidesWhoMaySend) {
          {"a denied address is still denied", EspFrom("192.0.2.65"), source_denied}});
 }
 
+// Both families share one space of prefixes, in which ::/0 contains all of IPv4.
+TEST_F(XdpPolicyTest, PrefixesOfIpv6SayNothingOfIpv4) {
+  XdpPolicy policy = Policy();
+  policy.protected_nets.push_back(Net("::/0"));
+  policy.first_line.sources = {{Net("::/0"), false}, {Net("0.0.0.0/0"), true}};
+  policy.first_line.admit_strangers = false;
+  Apply(policy);
+  Check({{"ssh over IPv4", SynFrom(kPeer, 22), exception},
+         {"ESP over IPv4", EspFrom(kPeer), accepted},
+         {"ssh over IPv6, where all is protected", SynFrom(kPeer6, 22), cleartext_denied},
+         {"ESP over IPv6, where all is denied", EspFrom(kPeer6), source_denied}});
+  policy.first_line.sources = {{Net("::/0"), true}};
+  Apply(policy);
+  Check({{"ESP over IPv4, which is a stranger's now", EspFrom(kPeer), source_denied},
+         {"ESP over IPv6", EspFrom(kPeer6), accepted}});
+  policy.first_line.sources = {{Net("::/0"), true}, {Net("192.0.2.2/32"), true}};
+  Apply(policy);
+  Check({{"ESP over IPv4 from the one address that is named", EspFrom(kPeer), accepted},
+         {"ESP over IPv4 from another", EspFrom("192.0.2.3"), source_denied}});
+}
+
 TEST_F(XdpPolicyTest, CleartextGoesToTheDataplaneOnlyWhereSomeRuleMayAdmitIt) {
   XdpPolicy policy = Policy();
   policy.first_line.sources = {{Net("198.51.100.0/24"), false}};

@@ -61,13 +61,16 @@ def test_esp_in_a_fragment_is_never_processed(gate, offset, more):
     assert gate.judge(link.seal(link.request(), 5)).verdicts == {'accepted': 1}
 
 
-def test_even_an_atomic_ipv6_fragment(gate):
-    """RFC 6946: offset 0, no more; still not where ESP is looked for."""
+def test_an_atomic_ipv6_fragment_is_none(gate):
+    """RFC 6946: offset 0, no more: it is whole. Its twin announces more."""
     link = gate.link(outer=6)
     body = link.inbound.esp(link.request(), 5)
-    packet = datagram(PEER[6], GATE[6], 44, struct.pack('!BBHI', 50, 0, 0, 1) + body)
-    gate.refuses(to_gate(packet), 'fragment')
-    assert gate.judge(to_gate(datagram(PEER[6], GATE[6], 50, body))).verdicts == {'accepted': 1}
+    for more in (1, 0):
+        packet = datagram(PEER[6], GATE[6], 44, struct.pack('!BBHI', 50, 0, more, 1) + body)
+        if more:
+            gate.refuses(to_gate(packet), 'fragment')
+        else:
+            assert gate.judge(to_gate(packet)).verdicts == {'accepted': 1}
 
 
 def test_cleartext_fragments_are_cleartext(gate):
