@@ -95,12 +95,14 @@ Result<void> Run(const std::string& config_path) {
   if (!operators) return tl::unexpected(operators.error());
   (*operators)->Start();
 
+  Drops drops(io.get_executor(), link);
   rest::Context context{gate,
                         *audit,
                         sessions,
                         **operators,
                         journal,
                         alarms,
+                        drops,
                         guard ? &guard_state : nullptr,
                         syslog ? &*syslog : nullptr};
   auto server = rest::Server::Listen(io.get_executor(), config->rest, context);

@@ -36,7 +36,7 @@ int ClosePorts(const DataplaneConfig& config) {
   for (const PortConfig& port : config.ports) {
     const auto* interface = std::get_if<InterfaceDevice>(&port.device);
     if (interface == nullptr) continue;
-    ports.push_back({port.name, interface->name, XdpRoleOf(port.role)});
+    ports.push_back({port.name, interface->name, XdpVariantOf(config, port)});
   }
   if (auto closed = CloseInterfaces(config.instance, ports); !closed) return Fatal(closed.error());
   spdlog::info("closed {} port(s) of instance {}", ports.size(), config.instance);

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <charconv>
 
-#include "bpf/loader.hpp"
 #include "dataplane/telemetry.hpp"
 
 namespace portcullis {
@@ -59,7 +58,8 @@ Supervisor::Supervisor(Parts parts)
 }
 
 Result<void> Supervisor::Start() {
-  SteerXdp();
+  WatchDrops({});  // an earlier process may have been asked to
+  parts_.state.WatchInbound([this](Spi spi, bool there) { SteerSpi(spi, there); });
   auto mirror = NetlinkMirror::Open(
       NetworkPorts(parts_.ports), parts_.config.routes,
       {.routes =
@@ -101,6 +101,7 @@ void Supervisor::Run(const volatile std::sig_atomic_t& stop) {
     server_->Poll(kTick);
     if (auto ran = mirror_->Run(); !ran) spdlog::warn("netlink: {}", ran.error().Text());
     ServeWorkers();
+    if (watch_until_boot_ns_ != 0) TakeDrops();
     if (BootNs() >= next_second_boot_ns_) {
       next_second_boot_ns_ = BootNs() + kSecondNs;
       EachSecond();
@@ -159,28 +160,6 @@ void Supervisor::LearnPathMtu(const MainMessage& message) {
   spdlog::info("path MTU to {} is {} (SA {})", message.address.Text(), mtu, sa->spec.id);
 }
 
-// ---- XDP
-
-void Supervisor::SteerXdp() {
-  std::vector<Prefix> all;
-  if (const Snapshot* policy = parts_.state.snapshot(); policy != nullptr) {
-    for (const ProtectedInterface& interface : policy->interfaces) {
-      all.insert(all.end(), interface.prefixes.begin(), interface.prefixes.end());
-    }
-    for (const auto& peer : policy->policies) {
-      if (peer) all.insert(all.end(), peer->prefixes.begin(), peer->prefixes.end());
-    }
-  }
-  std::ranges::sort(all);
-  all.erase(std::unique(all.begin(), all.end()), all.end());
-  for (Port& port : parts_.ports.all()) {
-    if (!port.xdp) continue;
-    if (auto set = port.xdp->SetProtected(all); !set) {
-      spdlog::error("port {}: {}", port.name, set.error().Text());
-    }
-  }
-}
-
 void Supervisor::SetOwnAddresses(uint16_t port, const std::vector<Address>& addresses) {
   const Port* changed = parts_.ports.FindId(port);
   if (changed == nullptr) return;
@@ -201,6 +180,7 @@ void Supervisor::SetOwnAddresses(uint16_t port, const std::vector<Address>& addr
 
 void Supervisor::EachSecond() {
   parts_.state.CheckDeadlines(BootNs());
+  CatchUpXdp();
   for (const auto& [id, sa] : parts_.state.sas()) ReportSa(*sa);
   RefreshTelemetry(*this);
 }

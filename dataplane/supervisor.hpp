@@ -6,9 +6,11 @@
 #include <csignal>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "bpf/loader.hpp"
 #include "dataplane/config.hpp"
 #include "dataplane/ports/netlink.hpp"
 #include "dataplane/ports/port.hpp"
@@ -38,6 +40,8 @@ class Supervisor {
 
   /// What telemetry shows too.
   [[nodiscard]] CounterValues Total() const;
+  /// Of all ports together; nothing where none is shared with the kernel.
+  [[nodiscard]] std::optional<XdpCounters> XdpTotal() const;
   [[nodiscard]] const Parts& parts() const { return parts_; }
 
  private:
@@ -54,7 +58,12 @@ class Supervisor {
   void LearnPathMtu(const MainMessage& message);
   void EachSecond();
   void ReportSa(Sa& sa);
-  void SteerXdp();
+  Result<void> PrepareXdp(const Snapshot& policy);
+  void CommitXdp();
+  void CatchUpXdp();
+  void SteerSpi(Spi spi, bool there);
+  void WatchDrops(const steer::WatchDrops& request);
+  void TakeDrops();
   void SetOwnAddresses(uint16_t port, const std::vector<Address>& addresses);
   void Publish(std::string kind, std::string sa, std::string peer, std::string text);
 
@@ -63,6 +72,8 @@ class Supervisor {
   uint64_t started_boot_ns_ = 0;
   uint64_t next_second_boot_ns_ = 0;
   uint64_t events_ = 0;
+  uint64_t watch_until_boot_ns_ = 0;  // 0: nobody looks at drops
+  uint64_t next_look_boot_ns_ = 0;
   std::unique_ptr<SteerServer> server_;
   std::unique_ptr<NetlinkMirror> mirror_;
   HostAddresses hosts_;

@@ -47,6 +47,9 @@ void Supervisor::Handle(const steer::Request& request, steer::Response& response
       parts_.state.Register(ids, which.seconds(), BootNs());
       break;
     }
+    case Kind::kWatchDrops:
+      WatchDrops(request.watch_drops());
+      break;
     case Kind::kReadStatus:
       done = ReadStatus(*response.mutable_read_status());
       break;
@@ -82,11 +85,14 @@ Result<void> Supervisor::Apply(const steer::ApplySnapshot& request, steer::Snaps
   auto update = steer::ToPolicyUpdate(request);
   if (!update) return tl::unexpected(update.error());
   const uint64_t generation = update->generation;
-  if (auto applied = parts_.state.Apply(std::move(*update)); !applied) {
+  // Everything that can fail comes before; then both, at the same time as far as packets can tell.
+  const auto applied = parts_.state.Apply(
+      std::move(*update), [this](const Snapshot& next) { return PrepareXdp(next); });
+  if (!applied) {
     spdlog::warn("policy {} refused: {}", generation, applied.error().Text());
     return applied;
   }
-  SteerXdp();
+  CommitXdp();
   reply.set_generation(generation);
   Publish("snapshot", "", "", fmt::format("policy generation {} is in force", generation));
   return {};
@@ -171,6 +177,12 @@ Result<void> Supervisor::ReadCounters(const steer::ReadCounters& request,
                                       steer::CountersReply& reply) {
   for (const VerdictInfo& verdict : kVerdicts) reply.add_verdicts(std::string(verdict.name));
   Fill(*reply.mutable_total(), "", Total());
+  if (const auto xdp = XdpTotal()) {
+    for (const Verdict verdict : kFirstLineVerdicts) {
+      reply.add_xdp_verdicts(std::string(Info(verdict).name));
+    }
+    reply.mutable_xdp_packets()->Add(xdp->packets.begin(), xdp->packets.end());
+  }
   if (request.workers()) {
     for (const auto& worker : parts_.workers) {
       Fill(*reply.add_workers(), std::to_string(worker->index()), worker->counters().Read());
@@ -205,6 +217,11 @@ Result<void> Supervisor::ReadStatus(steer::StatusReply& reply) {
     status->set_role(std::string(Name(port.role)));
     status->set_device(port.device);
     status->set_mtu(port.mtu);
+    if (port.xdp) {
+      status->set_xdp_mode(port.xdp->mode());
+      status->set_af_xdp_mode(port.af_xdp_mode);
+      status->set_xdp_generation(port.xdp->generation());
+    }
     auto counters = Ports::Read(port);
     if (!counters) continue;
     status->set_link_up(counters->link_up);
@@ -213,6 +230,11 @@ Result<void> Supervisor::ReadStatus(steer::StatusReply& reply) {
     status->set_rx_missed(counters->rx_missed);
     status->set_tx_errors(counters->tx_errors);
     status->set_xdp_dropped(counters->xdp_dropped);
+    if (!port.xdp) continue;
+    status->mutable_xdp_verdicts()->Add(counters->xdp.begin(), counters->xdp.end());
+  }
+  for (const Verdict verdict : kFirstLineVerdicts) {
+    reply.add_xdp_verdicts(std::string(Info(verdict).name));
   }
   if (policy != nullptr) {
     for (const BypassRule& rule : policy->bypasses) reply.add_bypasses(rule.name);

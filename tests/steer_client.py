@@ -27,6 +27,8 @@ import sys
 import tempfile
 import time
 
+from verdicts import ended_here
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAX_FRAME = 16 << 20
 
@@ -314,11 +316,13 @@ class SteerClient:
         return self.call(read_counters=request).read_counters
 
     def counters(self, by=None, name=None):
-        """Without `by`: {verdict: n} in total. by="worker"|"peer"|"sa": {name: {verdict: n}}, or
-        with `name` that one's {verdict: n}."""
+        """Without `by`: {verdict: n} in total, with what XDP dropped, so that each packet counts
+        once. by="worker"|"peer"|"sa": {name: {verdict: n}}, or with `name` that one's
+        {verdict: n}."""
         if by is None:
             reply = self.read_counters()
-            return dict(zip(reply.verdicts, reply.total.verdicts))
+            xdp = zip((f"xdp_{name}" for name in reply.xdp_verdicts), reply.xdp_packets)
+            return ended_here([*zip(reply.verdicts, reply.total.verdicts), *xdp])
         group = {"worker": "workers", "peer": "peers", "sa": "sas"}[by]
         reply = self.read_counters(**{group: True})
         table = {c.name: dict(zip(reply.verdicts, c.verdicts)) for c in getattr(reply, group)}

@@ -3,6 +3,9 @@
 
 #include <cmath>
 
+#include "control/cli/json_text.hpp"
+#include "control/cli/render.hpp"
+
 namespace portcullis::cli {
 
 Cli::Cli(std::ostream& out, std::ostream& err)
@@ -44,6 +47,7 @@ Cli::Cli(std::ostream& out, std::ostream& err)
   AddObserveCommands(*this);
   AddPolicyCommands(*this);
   AddResourceCommands(*this);
+  AddFirstLineCommands(*this);
   AddApprovalCommands(*this);
   AddSessionCommands(*this);
   AddTimeCommands(*this);
@@ -112,6 +116,32 @@ Outcome<ExitCode> Cli::Show(const std::string& target,
     out_ << render(*answer);
   }
   return ExitCode::kOk;
+}
+
+Outcome<ExitCode> Cli::Change(ControlClient::Verb verb, const std::string& target,
+                              const nlohmann::json& body, const std::string& done, bool dry_run) {
+  const auto control = Control();
+  if (!control) return tl::unexpected(control.error());
+  const auto answer = (*control)->Send(verb, target, body);
+  if (!answer) return tl::unexpected(answer.error());
+  const ExitCode code = IsHeld(*answer) ? ExitCode::kHeld : ExitCode::kOk;
+  if (json_) {
+    Print(*answer);
+    return code;
+  }
+  if (dry_run) {
+    const nlohmann::json& would = At(*answer, "would");
+    out_ << (IsDifference(would) ? "would change:\n" + RenderDifference(would)
+                                 : "would change nothing\n")
+         << RenderNeed(*answer);
+  } else if (code == ExitCode::kHeld) {
+    out_ << RenderHeld(*answer);
+  } else {
+    const bool later = answer->contains("in_force") && !Flag(*answer, "in_force");
+    out_ << done << (later ? " (stored; in force once the dataplane is back)" : "") << '\n';
+  }
+  out_ << RenderWarnings(At(*answer, "warnings"));
+  return code;
 }
 
 }  // namespace portcullis::cli

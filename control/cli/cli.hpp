@@ -38,6 +38,9 @@ class Cli {
   /// GET, printed by `render` or as JSON.
   Outcome<ExitCode> Show(const std::string& target,
                          const std::function<std::string(const nlohmann::json&)>& render);
+  /// A write, with what became of it in a line or more: `done`, what it would do, or that it waits.
+  Outcome<ExitCode> Change(ControlClient::Verb verb, const std::string& target,
+                           const nlohmann::json& body, const std::string& done, bool dry_run);
   void Print(const nlohmann::json& value) { out_ << value.dump(2) << '\n' << std::flush; }
 
  private:
@@ -54,6 +57,7 @@ class Cli {
 void AddResourceCommands(Cli& cli);   // interfaces, peers, policies, sas
 void AddPolicyCommands(Cli& cli);     // policy
 void AddApprovalCommands(Cli& cli);   // approvals
+void AddFirstLineCommands(Cli& cli);  // first-line, drops
 void AddObserveCommands(Cli& cli);    // status, counters, events, pipeline
 void AddSessionCommands(Cli& cli);    // sessions, why
 void AddTimeCommands(Cli& cli);       // time

@@ -66,7 +66,8 @@ void AddPolicyCommands(Cli& cli) {
   const auto arguments = std::make_shared<PolicyArguments>();
   const auto show = [&cli] { return cli.Show("/v1/policy", ToYaml); };
   CLI::App* group = cli.Group(
-      "policy", "The whole policy (interfaces, peers, policies, approval) as one document", show);
+      "policy",
+      "The whole policy (interfaces, peers, policies, approval, first line) as one document", show);
   cli.Command(group, "show", "The policy, as YAML that apply takes; the same as no command", show);
   CLI::App* diff =
       cli.Command(group, "diff", "What apply would change; exits 6 if anything",

@@ -4,6 +4,7 @@
 
 #include "control/cli/cli.hpp"
 #include "control/cli/completion.hpp"
+#include "control/cli/render.hpp"
 #include "control/cli/table.hpp"
 #include "dataplane/packet/verdict.hpp"
 
@@ -15,6 +16,9 @@ std::string VerdictsMarkdown() {
   for (const VerdictInfo& info : kVerdicts) {
     text += fmt::format("| `{}` | {} |\n", info.name, info.text);
   }
+  for (const Verdict verdict : kFirstLineVerdicts) {
+    text += fmt::format("| `{}` | {} |\n", XdpName(verdict), XdpText(verdict));
+  }
   return text;
 }
 
@@ -24,6 +28,9 @@ Outcome<ExitCode> ShowVerdicts(Cli& cli, bool markdown) {
     for (const VerdictInfo& info : kVerdicts) {
       list.push_back({{"name", info.name}, {"text", info.text}});
     }
+    for (const Verdict verdict : kFirstLineVerdicts) {
+      list.push_back({{"name", XdpName(verdict)}, {"text", XdpText(verdict)}});
+    }
     cli.Print(list);
   } else if (markdown) {
     cli.out() << VerdictsMarkdown();
@@ -32,6 +39,8 @@ Outcome<ExitCode> ShowVerdicts(Cli& cli, bool markdown) {
     for (const VerdictInfo& info : kVerdicts) {
       table.Add({std::string(info.name), std::string(info.text)});
     }
+    for (const Verdict verdict : kFirstLineVerdicts)
+      table.Add({XdpName(verdict), XdpText(verdict)});
     cli.out() << table.Text();
   }
   return ExitCode::kOk;

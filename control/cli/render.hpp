@@ -7,6 +7,8 @@
 #include <optional>
 #include <string>
 
+#include "dataplane/packet/verdict.hpp"
+
 namespace portcullis::cli {
 
 std::string RenderStatus(const nlohmann::json& status);
@@ -21,6 +23,10 @@ std::string RenderSessions(const nlohmann::json& items);
 std::string RenderDecisions(const nlohmann::json& items);
 /// What is known of one reference or session, and how it stands.
 std::string RenderWhy(const nlohmann::json& answer);
+
+/// A verdict of the first line as XDP counts it, and what it means there.
+std::string XdpName(Verdict verdict);
+std::string XdpText(Verdict verdict);
 
 /// A CountersReport. `before` is an earlier one, `seconds` ago: adds rates. Verdicts that are zero
 /// are left out unless `all`.
@@ -42,6 +48,10 @@ std::string RenderHeld(const nlohmann::json& answer);
 
 /// One line.
 std::string RenderEvent(const nlohmann::json& event);
+/// One line: a packet that the first line dropped.
+std::string RenderDrop(const nlohmann::json& drop);
+/// What the first line of each port made of its packets, from a Status.
+std::string RenderFirstLineCounters(const nlohmann::json& status);
 
 /// {"inbound": [stages], "outbound": [stages]} as boxes in a row, wrapped; or for Graphviz.
 std::string RenderPipeline(const nlohmann::json& pipeline);

@@ -79,30 +79,37 @@ std::string RenderPorts(const json& ports) {
                {"SENT", kRight},
                {"MISSED", kRight},
                {"SEND ERRORS", kRight},
-               {"DROPPED BY XDP", kRight}});
+               {"DROPPED BY XDP", kRight},
+               {"XDP"},
+               {"AF_XDP"}});
   for (const json& port : ports) {
     const auto grouped = [&port](const char* name) { return Grouped(Number(port, name)); };
     table.Add({Text(port, "name"), Text(port, "role"), Text(port, "device"),
                Flag(port, "link_up") ? "up" : "DOWN", Text(port, "mtu"), grouped("rx_packets"),
                grouped("tx_packets"), grouped("rx_missed"), grouped("tx_errors"),
-               grouped("xdp_dropped")});
+               grouped("xdp_dropped"), Text(At(port, "xdp"), "mode"),
+               Text(At(port, "xdp"), "af_xdp")});
   }
   return table.empty() ? "" : "\n" + table.Text();
 }
 
 std::string NamedText(const json& named) {
-  return fmt::format("{} {}", Text(named, "kind"), Text(named, "name"));
+  const std::string kind = Text(named, "kind");
+  const std::string name = Text(named, "name");
+  return kind == name ? kind : fmt::format("{} {}", kind, name);  // there is one first line
 }
 
-// The order of verdict.hpp, which is the order of a packet's way; then what this build does not
-// know.
+// The first line's, then the order of verdict.hpp, which is the order of a packet's way; then what
+// this build does not know.
 std::vector<std::string> VerdictOrder(const json& verdicts) {
   std::vector<std::string> names;
   std::set<std::string> known;
-  for (const VerdictInfo& info : kVerdicts) {
-    known.emplace(info.name);
-    if (verdicts.contains(info.name)) names.emplace_back(info.name);
-  }
+  const auto add = [&](const std::string& name) {
+    known.insert(name);
+    if (verdicts.contains(name)) names.push_back(name);
+  };
+  for (const Verdict verdict : kFirstLineVerdicts) add(XdpName(verdict));
+  for (const VerdictInfo& info : kVerdicts) add(std::string(info.name));
   for (const auto& [name, count] : verdicts.items()) {
     if (!known.contains(name)) names.push_back(name);
   }
@@ -110,6 +117,9 @@ std::vector<std::string> VerdictOrder(const json& verdicts) {
 }
 
 std::string VerdictMeaning(const std::string& name) {
+  for (const Verdict verdict : kFirstLineVerdicts) {
+    if (XdpName(verdict) == name) return XdpText(verdict);
+  }
   for (const VerdictInfo& info : kVerdicts) {
     if (info.name == name) return std::string(info.text);
   }
@@ -130,6 +140,31 @@ std::string PerSecond(uint64_t now, uint64_t before, double seconds) {
 }
 
 }  // namespace
+
+std::string XdpName(Verdict verdict) {
+  return fmt::format("xdp_{}", Info(verdict).name);
+}
+
+std::string XdpText(Verdict verdict) {
+  if (verdict == Verdict::accepted) return "XDP let it go on to the dataplane";
+  if (verdict == Verdict::exception) return "XDP let it go on to the kernel";
+  return fmt::format("dropped by XDP: {}", Info(verdict).text);
+}
+
+std::string RenderFirstLineCounters(const json& status) {
+  Table table({{"PORT"}, {"VERDICT"}, {"PACKETS", kRight}, {"MEANING"}});
+  for (const json& port : At(At(status, "dataplane"), "ports")) {
+    const json& verdicts = At(At(port, "xdp"), "verdicts");
+    std::string shown = Text(port, "name");
+    for (const std::string& name : VerdictOrder(verdicts)) {
+      const uint64_t count = Number(verdicts, name.c_str());
+      if (count == 0) continue;
+      table.Add({shown, name, Grouped(count), VerdictMeaning(name)});
+      shown.clear();
+    }
+  }
+  return table.empty() ? "no packets yet\n" : table.Text();
+}
 
 std::string RenderStatus(const json& status) {
   const json& policy = At(status, "policy");

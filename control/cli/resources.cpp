@@ -73,33 +73,6 @@ std::string Target(const Collection& collection, const std::string& name, const 
                      dry_run ? "?dryRun=true" : "");
 }
 
-// What became of a write, in a line or more.
-void Report(Cli& cli, const json& answer, const std::string& done, bool dry_run) {
-  if (cli.json()) return cli.Print(answer);
-  if (dry_run) {
-    const json& would = At(answer, "would");
-    cli.out() << (IsDifference(would) ? "would change:\n" + RenderDifference(would)
-                                      : "would change nothing\n")
-              << RenderNeed(answer);
-  } else if (IsHeld(answer)) {
-    cli.out() << RenderHeld(answer);
-  } else {
-    const bool later = answer.contains("in_force") && !Flag(answer, "in_force");
-    cli.out() << done << (later ? " (stored; in force once the dataplane is back)" : "") << '\n';
-  }
-  cli.out() << RenderWarnings(At(answer, "warnings"));
-}
-
-Outcome<ExitCode> Write(Cli& cli, Verb verb, const std::string& target, const json& body,
-                        const std::string& done, bool dry_run) {
-  const auto control = cli.Control();
-  if (!control) return tl::unexpected(control.error());
-  const auto answer = (*control)->Send(verb, target, body);
-  if (!answer) return tl::unexpected(answer.error());
-  Report(cli, *answer, done, dry_run);
-  return IsHeld(*answer) ? ExitCode::kHeld : ExitCode::kOk;
-}
-
 // The file holds one resource, a list of them, or what `list --json` prints.
 Outcome<ExitCode> Add(Cli& cli, const Collection& collection, const ResourceArguments& arguments) {
   const auto document = ReadDocument(arguments.file);
@@ -117,11 +90,11 @@ Outcome<ExitCode> Add(Cli& cli, const Collection& collection, const ResourceArgu
           fmt::format("{}: item {}: expected a {} with '{}', found {}", arguments.file, number,
                       collection.one, collection.id, item.is_object() ? "none" : item.type_name()));
     }
-    const auto outcome =
-        Write(cli, arguments.replace ? Verb::put : Verb::post,
-              Target(collection, arguments.replace ? name : "", "", arguments.dry_run), item,
-              fmt::format("{} {} {}", collection.one, name, arguments.replace ? "is set" : "added"),
-              arguments.dry_run);
+    const auto outcome = cli.Change(
+        arguments.replace ? Verb::put : Verb::post,
+        Target(collection, arguments.replace ? name : "", "", arguments.dry_run), item,
+        fmt::format("{} {} {}", collection.one, name, arguments.replace ? "is set" : "added"),
+        arguments.dry_run);
     // The first that waits ends it too: what follows may rest on it, and would wait on a policy
     // that is gone when the first is made.
     if (outcome && *outcome == ExitCode::kHeld) return outcome;
@@ -160,10 +133,9 @@ CLI::App* AddCollection(Cli& cli, const Collection& collection, const char* desc
   CLI::App* remove = cli.Command(
       group, "delete", fmt::format("Remove one {}", collection.one),
       [&cli, &collection, arguments] {
-        return Write(cli, Verb::delete_,
-                     Target(collection, arguments->name, "", arguments->dry_run), nullptr,
-                     fmt::format("{} {} removed", collection.one, arguments->name),
-                     arguments->dry_run);
+        return cli.Change(
+            Verb::delete_, Target(collection, arguments->name, "", arguments->dry_run), nullptr,
+            fmt::format("{} {} removed", collection.one, arguments->name), arguments->dry_run);
       });
   remove->add_option(collection.placeholder, arguments->name)->required();
   remove->add_flag("--dry-run", arguments->dry_run, "Say what would change; change nothing");
@@ -175,11 +147,11 @@ Outcome<ExitCode> Revoke(Cli& cli, const ResourceArguments& arguments, bool revo
   if (!arguments.issuer.empty()) wish["issuer"] = arguments.issuer;
   if (!arguments.reason.empty()) wish["reason"] = arguments.reason;
   if (!arguments.until.empty()) wish["until"] = arguments.until;
-  return Write(cli, Verb::post,
-               fmt::format("/v1/revocations{}", arguments.dry_run ? "?dryRun=true" : ""), wish,
-               fmt::format("{} {} {}", arguments.kind, arguments.name,
-                           revoked ? "is revoked" : "is admitted again"),
-               arguments.dry_run);
+  return cli.Change(Verb::post,
+                    fmt::format("/v1/revocations{}", arguments.dry_run ? "?dryRun=true" : ""), wish,
+                    fmt::format("{} {} {}", arguments.kind, arguments.name,
+                                revoked ? "is revoked" : "is admitted again"),
+                    arguments.dry_run);
 }
 
 void AddRevocations(Cli& cli) {
@@ -218,12 +190,12 @@ void AddResourceCommands(Cli& cli) {
   const auto arguments = std::make_shared<ResourceArguments>();
   CLI::App* revoke = cli.Command(
       peers, "revoke", "Shut a peer out at once, without deleting it", [&cli, arguments] {
-        return Write(cli, Verb::post,
-                     Target(kPeers, arguments->name, "/revoke", arguments->dry_run),
-                     {{"revoked", !arguments->undo}},
-                     fmt::format("peer {} {}", arguments->name,
-                                 arguments->undo ? "is admitted again" : "is shut out"),
-                     arguments->dry_run);
+        return cli.Change(Verb::post,
+                          Target(kPeers, arguments->name, "/revoke", arguments->dry_run),
+                          {{"revoked", !arguments->undo}},
+                          fmt::format("peer {} {}", arguments->name,
+                                      arguments->undo ? "is admitted again" : "is shut out"),
+                          arguments->dry_run);
       });
   revoke->add_option("NAME", arguments->name)->required();
   revoke->add_flag("--undo", arguments->undo, "Admit it again");

@@ -62,6 +62,9 @@ asio::awaitable<Result<void>> DataplaneLink::Connect(const Reconcile& reconcile)
       });
   if (!client) co_return tl::unexpected(client.error());
   client_.emplace(std::move(*client));
+  client_->OnDrop([this](const steer::Drop& drop) {
+    if (on_drop_) on_drop_(drop);
+  });
 
   steer::Request greeting;
   greeting.mutable_hello()->set_protocol(kProtocol);

@@ -39,6 +39,8 @@ class DataplaneLink {
   [[nodiscard]] const steer::HelloReply* hello() const { return hello_ ? &*hello_ : nullptr; }
   /// Why not ready; empty when ready.
   [[nodiscard]] const std::string& error() const { return error_; }
+  /// Who gets copies of dropped packets, on this connection and each later one.
+  void OnDrop(SteerClient::DropHandler on_drop) { on_drop_ = std::move(on_drop); }
   /// Breaks the connection, so that both sides reconcile: after an answer that never came, nobody
   /// knows what is in force.
   void Reconnect(const std::string& why);
@@ -52,6 +54,7 @@ class DataplaneLink {
   std::string path_;
   Events& events_;
   std::string client_name_;
+  SteerClient::DropHandler on_drop_;
   std::optional<SteerClient> client_;
   std::optional<steer::HelloReply> hello_;
   bool ready_ = false;

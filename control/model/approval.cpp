@@ -33,6 +33,8 @@ bool Covers(ApprovedChange change, const json& difference) {
       return Touches(difference, "peer");
     case ApprovedChange::policies:
       return Touches(difference, "policy");
+    case ApprovedChange::first_line:
+      return Touches(difference, "first-line");
     case ApprovedChange::readmission:
       return Has(difference, "removed", "revocation");
   }

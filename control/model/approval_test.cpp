@@ -121,10 +121,10 @@ TEST(ApprovalTest, ADocumentMayLeaveTheRulesAsTheyAre) {
   json document = {
       {"interfaces", json::array()}, {"peers", json::array()}, {"policies", json::array()}};
   ASSERT_TRUE(ParseDocument(document));
-  EXPECT_FALSE(SaysApproval(document));
+  EXPECT_FALSE(Says(document, "approval"));
   document["approval"] = json::array();
   ASSERT_TRUE(ParseDocument(document));
-  EXPECT_TRUE(SaysApproval(document));
+  EXPECT_TRUE(Says(document, "approval"));
   document["approval"] = {{{"name", "a"}, {"changes", {"peers"}}}};
   EXPECT_EQ(ParseDocument(document)->approval.size(), 1U);
   document["approval"] = "none";

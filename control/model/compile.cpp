@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "control/model/first_line.hpp"
 #include "dataplane/steer/messages.hpp"
 
 namespace portcullis::model {
@@ -157,6 +158,7 @@ steer::ApplySnapshot CompileFull(const Document& d, uint64_t generation) {
   out.set_full(true);
   for (const auto& peer : d.peers) *out.add_peers() = CompilePeer(d, peer);
   CompileInterfaces(d, out);
+  *out.mutable_first_line() = CompileFirstLine(d);
   return out;
 }
 
@@ -179,6 +181,10 @@ steer::ApplySnapshot CompileChange(const Document& before, uint64_t base, const 
   }
   for (const auto& [name, compiled] : old) out.add_removed_peers(name);
   CompileInterfaces(after, out);
+  steer::FirstLine line = CompileFirstLine(after);
+  if (line.SerializeAsString() != CompileFirstLine(before).SerializeAsString()) {
+    *out.mutable_first_line() = std::move(line);
+  }
   return out;
 }
 

@@ -13,8 +13,8 @@ namespace portcullis::model {
 /// Everything, for a dataplane that has nothing or something else. `document` is valid.
 steer::ApplySnapshot CompileFull(const Document& document, uint64_t generation);
 
-/// Only the peers that differ; for a dataplane in which `base`, compiled from `before`, is in
-/// force.
+/// Only the peers that differ, and the first line where it does; for a dataplane in which `base`,
+/// compiled from `before`, is in force.
 steer::ApplySnapshot CompileChange(const Document& before, uint64_t base, const Document& after,
                                    uint64_t generation);
 

@@ -3,6 +3,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "control/model/first_line.hpp"
 #include "control/model/json.hpp"
 
 namespace portcullis::model {
@@ -52,6 +53,16 @@ void Compare(const char* kind, const std::vector<T>& before, const std::vector<T
   for (const auto& [name, r] : old) out["removed"].push_back({{"kind", kind}, {"name", name}});
 }
 
+void CompareFirstLine(const std::optional<FirstLine>& before, const std::optional<FirstLine>& after,
+                      json& out) {
+  json one = {{"kind", "first-line"}, {"name", "first-line"}};
+  if (!before && after) out["added"].push_back(one);
+  if (before && !after) out["removed"].push_back(one);
+  if (!before || !after) return;
+  one["fields"] = FirstLineFields(*before, *after);
+  if (!one["fields"].empty()) out["changed"].push_back(std::move(one));
+}
+
 }  // namespace
 
 json DifferenceOf(const Document& before, const Document& after) {
@@ -60,6 +71,7 @@ json DifferenceOf(const Document& before, const Document& after) {
   Compare("peer", before.peers, after.peers, out);
   Compare("policy", before.policies, after.policies, out);
   Compare("approval", before.approval, after.approval, out);
+  CompareFirstLine(before.first_line, after.first_line, out);
   return out;
 }
 

@@ -37,34 +37,6 @@ ServicePorts ReadServicePorts(const json& value, const std::string& where,
   return ports;
 }
 
-std::vector<ServicePorts> ReadServices(Fields& fields, const char* field, Fields::Presence presence,
-                                       std::optional<Error>& error) {
-  std::vector<ServicePorts> all;
-  fields.Each(field, presence, [&](const json& element, const std::string& where) {
-    all.push_back(ReadServicePorts(element, where, error));
-  });
-  return all;
-}
-
-json ServicesJson(const std::vector<ServicePorts>& services) {
-  json all = json::array();
-  for (const auto& s : services) {
-    json one = {{"protocol", TextOf(kServiceProtocols, s.protocol)}};
-    if (HasPorts(s.protocol)) {
-      one["first"] = s.first;
-      one["last"] = s.last;
-    }
-    all.push_back(std::move(one));
-  }
-  return all;
-}
-
-json PrefixesJson(const std::vector<Prefix>& prefixes) {
-  json all = json::array();
-  for (const auto& p : prefixes) all.push_back(p.Text());
-  return all;
-}
-
 // base64url of a SHA-256, as RFC 7638 3 and RFC 8705 3.1 write it.
 constexpr size_t kThumbprintLength = 43;
 
@@ -100,6 +72,35 @@ Result<T> Checked(T value, const std::optional<Error>& error) {
 
 }  // namespace
 
+std::vector<ServicePorts> ReadServices(Fields& fields, const char* field, bool needed,
+                                       std::optional<Error>& error) {
+  std::vector<ServicePorts> all;
+  fields.Each(field, needed ? required : optional,
+              [&](const json& element, const std::string& where) {
+                all.push_back(ReadServicePorts(element, where, error));
+              });
+  return all;
+}
+
+json ServicesJson(const std::vector<ServicePorts>& services) {
+  json all = json::array();
+  for (const auto& s : services) {
+    json one = {{"protocol", TextOf(kServiceProtocols, s.protocol)}};
+    if (HasPorts(s.protocol)) {
+      one["first"] = s.first;
+      one["last"] = s.last;
+    }
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+json PrefixesJson(const std::vector<Prefix>& prefixes) {
+  json all = json::array();
+  for (const auto& p : prefixes) all.push_back(p.Text());
+  return all;
+}
+
 Rate ReadRate(Fields& fields, std::optional<Error>& error) {
   Rate rate;
   const json* value = fields.Object("rate", optional);
@@ -120,7 +121,7 @@ Result<Interface> ParseInterface(const json& value, const std::string& where) {
   i.type = fields.Choice("type", kInterfaceTypes);
   i.side = fields.Choice("side", kSides);
   i.prefixes = fields.Nets("prefixes", required);
-  i.ports = ReadServices(fields, "ports", required, error);
+  i.ports = ReadServices(fields, "ports", true, error);
   i.zone = fields.Choice("zone", kZones);
   i.protection = fields.Choice("protection", kProtections);
   i.clients = fields.Nets("clients", i.side == Side::remote ? required : optional);
@@ -180,8 +181,8 @@ Result<Policy> ParsePolicy(const json& value, const std::string& where) {
   p.name = fields.Name("name");
   p.role = fields.Name("role");
   p.interface = fields.Name("interface");
-  p.callback_ports = ReadServices(fields, "callback_ports", optional, error);
-  p.registration_ports = ReadServices(fields, "registration_ports", optional, error);
+  p.callback_ports = ReadServices(fields, "callback_ports", false, error);
+  p.registration_ports = ReadServices(fields, "registration_ports", false, error);
   p.scope = ReadScope(fields);
   p.grant_seconds =
       static_cast<uint32_t>(fields.Number("grant_seconds", kLeastGrant, kMostGrant, kGrantSeconds));
@@ -202,8 +203,9 @@ Result<ApprovalRule> ParseApprovalRule(const json& value, const std::string& whe
     if (named != kApprovedChanges.end()) {
       rule.changes.push_back(named->second);
     } else if (!error) {
-      error = Error{ErrorKind::kInvalid, "not a kind of change", at,
-                    "one of interfaces, peers, policies, readmission", Describe(element)};
+      error =
+          Error{ErrorKind::kInvalid, "not a kind of change", at,
+                "one of interfaces, peers, policies, first-line, readmission", Describe(element)};
     }
   });
   rule.expires_seconds = static_cast<uint32_t>(
@@ -212,8 +214,8 @@ Result<ApprovalRule> ParseApprovalRule(const json& value, const std::string& whe
   return Checked(std::move(rule), error);
 }
 
-bool SaysApproval(const json& document) {
-  return document.is_object() && document.contains("approval");
+bool Says(const json& document, const char* field) {
+  return document.is_object() && document.contains(field);
 }
 
 Result<Document> ParseDocument(const json& value) {
@@ -237,6 +239,14 @@ Result<Document> ParseDocument(const json& value) {
   read("peers", ParsePeer, d.peers);
   read("policies", ParsePolicy, d.policies);
   read("approval", ParseApprovalRule, d.approval, optional);
+  if (const json* line = fields.Find("first_line", optional); line != nullptr && !line->is_null()) {
+    auto parsed = ParseFirstLine(*line, fields.Pointer("first_line"));
+    if (parsed) {
+      d.first_line = std::move(*parsed);
+    } else if (!error) {
+      error = parsed.error();
+    }
+  }
   fields.RefuseOthers();
   return Checked(std::move(d), error);
 }
@@ -314,6 +324,7 @@ json ToJson(const Document& d) {
   json out = {
       {"interfaces", all(d.interfaces)}, {"peers", all(d.peers)}, {"policies", all(d.policies)}};
   if (!d.approval.empty()) out["approval"] = all(d.approval);
+  if (d.first_line) out["first_line"] = ToJson(*d.first_line);
   return out;
 }
 

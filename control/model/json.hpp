@@ -15,19 +15,27 @@ Result<Interface> ParseInterface(const nlohmann::json& value, const std::string&
 Result<Peer> ParsePeer(const nlohmann::json& value, const std::string& where = {});
 Result<Policy> ParsePolicy(const nlohmann::json& value, const std::string& where = {});
 Result<ApprovalRule> ParseApprovalRule(const nlohmann::json& value, const std::string& where = {});
-/// The approval rules may be absent: see SaysApproval().
+Result<FirstLine> ParseFirstLine(const nlohmann::json& value, const std::string& where = {});
+/// `approval` and `first_line` may be absent: see Says(). A first line that is null is none.
 Result<Document> ParseDocument(const nlohmann::json& value);
-/// Without them a document leaves the rules in force as they are: an older tool that knows none
-/// must not seem to remove them.
-bool SaysApproval(const nlohmann::json& document);
+/// Without these two a document leaves what is in force as it is: an older tool that knows nothing
+/// of them must not seem to remove them.
+bool Says(const nlohmann::json& document, const char* field);
 
 nlohmann::json ToJson(const Interface& interface);
 nlohmann::json ToJson(const Peer& peer);
 nlohmann::json ToJson(const Policy& policy);
 nlohmann::json ToJson(const ApprovalRule& rule);
+nlohmann::json ToJson(const FirstLine& line);
 nlohmann::json ToJson(const Document& document);
 nlohmann::json ToJson(const Rate& rate);
 nlohmann::json ToJson(const std::vector<Warning>& warnings);
+
+/// `needed`: at least one.
+std::vector<ServicePorts> ReadServices(Fields& fields, const char* field, bool needed,
+                                       std::optional<Error>& error);
+nlohmann::json ServicesJson(const std::vector<ServicePorts>& services);
+nlohmann::json PrefixesJson(const std::vector<Prefix>& prefixes);
 
 /// The optional field "rate" of a peer or a security association.
 Rate ReadRate(Fields& fields, std::optional<Error>& error);

@@ -158,11 +158,12 @@ struct Policy {
 
 /// What a second person can be asked for. Revoking is not among it: it only ever closes, and must
 /// be possible at once. Nor are keys installed by hand, which could not wait without being kept.
-enum class ApprovedChange : uint8_t { interfaces, peers, policies, readmission };
-inline constexpr Choices<ApprovedChange, 4> kApprovedChanges = {
+enum class ApprovedChange : uint8_t { interfaces, peers, policies, first_line, readmission };
+inline constexpr Choices<ApprovedChange, 5> kApprovedChanges = {
     {{"interfaces", ApprovedChange::interfaces},
      {"peers", ApprovedChange::peers},
      {"policies", ApprovedChange::policies},
+     {"first-line", ApprovedChange::first_line},
      {"readmission", ApprovedChange::readmission}}};
 
 /// One day, unless a rule says otherwise.
@@ -185,6 +186,9 @@ struct SourceLimit {
 /// What the first line of defence (XDP) drops before it costs anything, by outer source alone.
 /// Peers' endpoints are admitted by name, whatever is said here but `deny`.
 struct FirstLine {
+  static constexpr size_t kMostPrefixes = 65536;  // admit and deny together
+  static constexpr size_t kMostServices = 16;     // sessions and host together
+
   bool admit_strangers = true;  // sources that are neither named here nor a peer's endpoint
   std::vector<Prefix> admit;    // the longest prefix decides
   std::vector<Prefix> deny;
@@ -207,7 +211,7 @@ struct Document {
 
 /// Something that is admitted, but that the operator should know.
 struct Warning {
-  std::string kind;  // "interface", "peer", "policy", "sa"
+  std::string kind;  // "interface", "peer", "policy", "first-line", "sa"
   std::string name;
   std::string text;
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "control/model/first_line.hpp"
+
 namespace portcullis::model {
 namespace {
 
@@ -207,7 +209,7 @@ Result<Warnings> Validate(const Document& d, bool lab) {
        {UniqueNames("interfaces", "interface", d.interfaces), UniqueNames("peers", "peer", d.peers),
         UniqueNames("policies", "policy", d.policies),
         UniqueNames("approval", "approval rule", d.approval), CheckInterfaces(d, lab, warnings),
-        CheckPeers(d), CheckPolicies(d)}) {
+        CheckPeers(d), CheckPolicies(d), CheckFirstLine(d, warnings)}) {
     if (!outcome) return tl::unexpected(outcome.error());
   }
   return warnings;
@@ -219,6 +221,7 @@ void SortByName(Document& d) {
   std::sort(d.peers.begin(), d.peers.end(), by_name);
   std::sort(d.policies.begin(), d.policies.end(), by_name);
   std::sort(d.approval.begin(), d.approval.end(), by_name);
+  if (d.first_line) SortPrefixes(*d.first_line);
 }
 
 }  // namespace portcullis::model

@@ -195,11 +195,17 @@ Result<Store::Policy> Store::ReadPolicy() {
       into.push_back(std::move(*parsed));
       return {};
     };
+    const auto set = [&](auto parsed, auto& into) -> Result<void> {
+      if (!parsed) return tl::unexpected(parsed.error());
+      into = std::move(*parsed);
+      return {};
+    };
     const auto read =
         kind == "interface"  ? add(model::ParseInterface(body, where), policy.document.interfaces)
         : kind == "peer"     ? add(model::ParsePeer(body, where), policy.document.peers)
         : kind == "approval" ? add(model::ParseApprovalRule(body, where), policy.document.approval)
-                             : add(model::ParsePolicy(body, where), policy.document.policies);
+        : kind == "first-line" ? set(model::ParseFirstLine(body, where), policy.document.first_line)
+                               : add(model::ParsePolicy(body, where), policy.document.policies);
     if (!read) return tl::unexpected(read.error());
   }
   return policy;
@@ -211,6 +217,7 @@ Result<void> Store::WriteResources(const model::Document& document) {
   for (const auto& r : document.peers) wanted[{"peer", r.name}] = ToJson(r).dump();
   for (const auto& r : document.policies) wanted[{"policy", r.name}] = ToJson(r).dump();
   for (const auto& r : document.approval) wanted[{"approval", r.name}] = ToJson(r).dump();
+  if (document.first_line) wanted[{"first-line", ""}] = ToJson(*document.first_line).dump();
 
   // Only what differs is written: a document may have thousands of peers.
   std::vector<std::pair<std::string, std::string>> gone;

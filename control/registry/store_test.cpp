@@ -52,7 +52,9 @@ TEST_F(StoreTest, PolicySurvives) {
     Store store = Open();
     EXPECT_EQ(store.ReadPolicy()->generation, 0U);
     ASSERT_TRUE(store.WritePolicy(OnePeer(1, "a")));
-    ASSERT_TRUE(store.WritePolicy(OnePeer(5, "b")));
+    auto last = OnePeer(5, "b");
+    last.document.first_line = model::FirstLine{.deny = {*Prefix::Parse("192.0.2.0/24")}};
+    ASSERT_TRUE(store.WritePolicy(last));
     ASSERT_TRUE(store.WriteInForce({"abc", 5}));
     EXPECT_TRUE(store.Healthy());
   }
@@ -61,6 +63,10 @@ TEST_F(StoreTest, PolicySurvives) {
   EXPECT_EQ(policy->generation, 5U);
   ASSERT_EQ(policy->document.peers.size(), 1U);
   EXPECT_EQ(policy->document.peers[0].name, "b");
+  ASSERT_TRUE(policy->document.first_line);
+  EXPECT_EQ(policy->document.first_line->deny.at(0).Text(), "192.0.2.0/24");
+  ASSERT_TRUE(store.WritePolicy(OnePeer(6, "b")));
+  EXPECT_FALSE(store.ReadPolicy()->document.first_line);
   EXPECT_EQ(store.ReadInForce()->incarnation, "abc");
   EXPECT_EQ(store.ReadInForce()->generation, 5U);
 }

@@ -46,6 +46,17 @@ json CountersJson(const steer::CountersReply& reply, const steer::Counters& coun
   return {{"verdicts", std::move(verdicts)}, {"bytes", counters.bytes()}};
 }
 
+json XdpJson(const steer::StatusReply& s, const steer::PortStatus& port) {
+  json verdicts = json::object();
+  for (int i = 0; i < port.xdp_verdicts_size() && i < s.xdp_verdicts_size(); ++i) {
+    verdicts["xdp_" + s.xdp_verdicts(i)] = port.xdp_verdicts(i);
+  }
+  return {{"mode", port.xdp_mode()},
+          {"af_xdp", port.af_xdp_mode()},
+          {"generation", port.xdp_generation()},
+          {"verdicts", std::move(verdicts)}};
+}
+
 json DataplaneJson(const steer::StatusReply& s, const steer::HelloReply& hello) {
   json ports = json::array();
   for (const auto& p : s.ports()) {
@@ -59,6 +70,7 @@ json DataplaneJson(const steer::StatusReply& s, const steer::HelloReply& hello) 
                      {"rx_missed", p.rx_missed()},
                      {"tx_errors", p.tx_errors()},
                      {"xdp_dropped", p.xdp_dropped()}});
+    if (!p.xdp_mode().empty()) ports.back()["xdp"] = XdpJson(s, p);
   }
   return {{"connected", true},
           {"instance", s.instance()},
@@ -150,9 +162,11 @@ Answer GetCounters(Context& context, Request& request) {
       rows.push_back(std::move(row));
     }
   }
-  co_return Json(200, {{"by", by},
-                       {"total", CountersJson(*reply, reply->total(), true)},
-                       {"rows", std::move(rows)}});
+  json total = CountersJson(*reply, reply->total(), true);
+  for (int i = 0; i < reply->xdp_verdicts_size() && i < reply->xdp_packets_size(); ++i) {
+    total["verdicts"]["xdp_" + reply->xdp_verdicts(i)] = reply->xdp_packets(i);
+  }
+  co_return Json(200, {{"by", by}, {"total", std::move(total)}, {"rows", std::move(rows)}});
 }
 
 Answer GetPipeline(Context& context, Request& request) {
@@ -172,6 +186,20 @@ Answer StreamEvents(Context& context, Request& request) {
   const bool follow = Flag(request, "follow", true);
   const bool replay = !request.last_event_id.empty() || !follow;
   response.stream = {replay ? events.NumberOf(request.last_event_id) : events.Last(), follow};
+  co_return response;
+}
+
+Answer StreamDrops(Context& context, Request& request) {
+  const auto one_in = Number(request, "oneIn", 1, Drops::kMostOneIn);
+  if (!one_in) co_return Problem(kMalformed, one_in.error(), request.path);
+  if (const DataplaneLink& link = context.gate.link(); !link.ready()) {
+    co_return Problem(
+        {ErrorKind::kUnavailable, "the dataplane is away: " + link.error(), "", "", ""},
+        request.path);
+  }
+  Response response;
+  response.content_type = "text/event-stream";
+  response.stream.emplace().drops_one_in = static_cast<uint32_t>(*one_in);
   co_return response;
 }
 

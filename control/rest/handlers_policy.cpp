@@ -1,4 +1,5 @@
-// The policy: three kinds of resources with the same five operations, and the document as a whole.
+// The policy: three kinds of resources with the same five operations, the first line, of which
+// there is one, and the document as a whole.
 #include <openssl/evp.h>
 
 #include <algorithm>
@@ -187,6 +188,16 @@ Answer Delete(const Kind<T>& kind, Context& context, Request& request) {
   co_return Refused(error, request);
 }
 
+Error NoFirstLine() {
+  return {ErrorKind::kNotFound, "no first line is configured: every source is admitted", "", "",
+          ""};
+}
+
+// Null where there is none.
+json FirstLineJson(const model::Document& document) {
+  return document.first_line ? model::ToJson(*document.first_line) : json();
+}
+
 }  // namespace
 
 Answer ListInterfaces(Context& c, Request&) {
@@ -235,6 +246,49 @@ Answer DeletePolicy(Context& c, Request& r) {
   return Delete(kPolicy, c, r);
 }
 
+Answer GetFirstLine(Context& context, Request& request) {
+  const auto& line = context.gate.document().first_line;
+  if (!line) co_return Problem(NoFirstLine(), request.path);
+  co_return Tagged(model::ToJson(*line));
+}
+
+Answer PutFirstLine(Context& context, Request& request) {
+  const auto body = Body(request);
+  if (!body) co_return Malformed(body.error(), request);
+  auto parsed = model::ParseFirstLine(*body);
+  if (!parsed) co_return Problem(parsed.error(), request.path);
+  bool existed = false;
+  const Gate::Edit edit = [&](const model::Document& now) -> Result<model::Document> {
+    existed = now.first_line.has_value();
+    if (auto r = CheckIfMatch(request.if_match, FirstLineJson(now)); !r) {
+      return tl::unexpected(r.error());
+    }
+    model::Document wanted = now;
+    wanted.first_line = std::move(*parsed);
+    return wanted;
+  };
+  const Gate::Wish wish = WishOf(request);
+  const auto change = co_await context.gate.Apply(edit, wish);
+  if (!change) co_return Refused(PointIntoBody(change.error(), "/first_line"), request);
+  co_return AnswerTo(*change, wish.dry_run, wish.dry_run || existed ? 200 : 201);
+}
+
+Answer DeleteFirstLine(Context& context, Request& request) {
+  const Gate::Edit edit = [&](const model::Document& now) -> Result<model::Document> {
+    if (!now.first_line) return tl::unexpected(NoFirstLine());
+    if (auto r = CheckIfMatch(request.if_match, FirstLineJson(now)); !r) {
+      return tl::unexpected(r.error());
+    }
+    model::Document wanted = now;
+    wanted.first_line.reset();
+    return wanted;
+  };
+  const Gate::Wish wish = WishOf(request);
+  const auto change = co_await context.gate.Apply(edit, wish);
+  if (!change) co_return Refused(change.error(), request);
+  co_return AnswerTo(*change, wish.dry_run);
+}
+
 Answer GetPolicyDocument(Context& context, Request&) {
   Response response = Tagged(model::ToJson(context.gate.document()));
   response.headers.emplace_back("Portcullis-Generation", std::to_string(context.gate.generation()));
@@ -246,12 +300,14 @@ Answer PutPolicyDocument(Context& context, Request& request) {
   if (!body) co_return Malformed(body.error(), request);
   auto parsed = model::ParseDocument(*body);
   if (!parsed) co_return Problem(parsed.error(), request.path);
-  const bool says_approval = model::SaysApproval(*body);
+  const bool says_approval = model::Says(*body, "approval");
+  const bool says_first_line = model::Says(*body, "first_line");
   const Gate::Edit edit = [&](const model::Document& now) -> Result<model::Document> {
     if (auto r = CheckIfMatch(request.if_match, model::ToJson(now)); !r) {
       return tl::unexpected(r.error());
     }
     if (!says_approval) parsed->approval = now.approval;
+    if (!says_first_line) parsed->first_line = now.first_line;
     return std::move(*parsed);
   };
   const Gate::Wish wish = WishOf(request);

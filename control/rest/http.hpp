@@ -77,10 +77,11 @@ struct Response {
   std::string body;
   std::vector<std::pair<std::string, std::string>> headers;
 
-  /// Not `body` but events, from after this number on.
+  /// Not `body` but events, from after this number on; or one in so many drops.
   struct Stream {
     uint64_t after = 0;
     bool follow = true;
+    uint32_t drops_one_in = 0;  // 0: events
   };
   std::optional<Stream> stream;
 

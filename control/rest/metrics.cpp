@@ -96,6 +96,35 @@ void Ports(Metrics& out, const steer::StatusReply& status) {
          [](P p) { return p.xdp_dropped(); });
 }
 
+// Ports without XDP have no such series.
+void Xdp(Metrics& out, const steer::StatusReply& status) {
+  const auto each = [&](auto show) {
+    for (const auto& p : status.ports()) {
+      if (!p.xdp_mode().empty()) show(p, fmt::format("port=\"{}\"", Escaped(p.name())));
+    }
+  };
+  using P = const steer::PortStatus&;
+  out.Family(
+      "portcullis_xdp_packets_total", "counter",
+      "Packets by port and verdict of the first line; xdp_accepted went on to the dataplane, "
+      "xdp_exception to the kernel");
+  each([&](P p, const std::string& port) {
+    for (int i = 0; i < p.xdp_verdicts_size() && i < status.xdp_verdicts_size(); ++i) {
+      out.Sample(fmt::format("{},verdict=\"xdp_{}\"", port, status.xdp_verdicts(i)),
+                 p.xdp_verdicts(i));
+    }
+  });
+  out.Family("portcullis_xdp_info", "gauge", "How the port is shared with the kernel; always 1");
+  each([&](P p, const std::string& port) {
+    out.Sample(fmt::format("{},mode=\"{}\",af_xdp=\"{}\"", port, p.xdp_mode(), p.af_xdp_mode()), 1);
+  });
+  out.Family("portcullis_xdp_policy_generation", "gauge",
+             "Generation of the policy that the first line goes by");
+  each([&](P p, const std::string& port) {
+    if (p.xdp_generation() != 0) out.Sample(port, p.xdp_generation());  // on the trusted side none
+  });
+}
+
 // Counters of the guard are absent while it is away, as the dataplane's.
 void GuardMetrics(Metrics& out, const admission::GuardState& guard) {
   out.Family("portcullis_guard_up", "gauge", "Whether the guard is there");
@@ -172,6 +201,7 @@ Answer GetMetrics(Context& context, Request&) {
   if (context.guard != nullptr) GuardMetrics(out, *context.guard);
   Expiring(out, context.alarms);
   if (status) Ports(out, *status);
+  if (status) Xdp(out, *status);
   if (counters) Counters(out, *counters);
   co_return Response{200, "text/plain; version=0.0.4; charset=utf-8", std::move(out.text), {}, {}};
 }

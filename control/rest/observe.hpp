@@ -21,6 +21,9 @@ struct CountersWanted {
 boost::asio::awaitable<Result<steer::CountersReply>> ReadCounters(Gate& gate,
                                                                   CountersWanted wanted);
 
+/// Server-sent events, one for each; empty when there are none.
+std::string DropsText(const std::vector<steer::Drop>& drops);
+
 /// As it last told; what it told stays when it goes.
 nlohmann::json GuardJson(const admission::GuardState& guard);
 /// What is not valid for ever, of guard and control, the next first.

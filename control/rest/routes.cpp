@@ -44,6 +44,10 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"PUT", "/v1/policies/{name}", kOperator, PutPolicy},
     {"DELETE", "/v1/policies/{name}", kOperator, DeletePolicy},
 
+    {"GET", "/v1/first-line", kViewer, GetFirstLine},
+    {"PUT", "/v1/first-line", kOperator, PutFirstLine},
+    {"DELETE", "/v1/first-line", kOperator, DeleteFirstLine},
+
     {"GET", "/v1/policy", kViewer, GetPolicyDocument},
     {"PUT", "/v1/policy", kOperator, PutPolicyDocument},
 
@@ -73,6 +77,7 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"GET", "/v1/counters", kViewer, GetCounters},
     {"GET", "/v1/pipeline", kViewer, GetPipeline},
     {"GET", "/v1/events", kViewer, StreamEvents},
+    {"GET", "/v1/drops", kViewer, StreamDrops},
     {"POST", "/v1/time/confirm", kOperator, ConfirmTime},
     {"GET", "/v1/openapi.yaml", kViewer, GetOpenapi},
 
@@ -112,6 +117,7 @@ bool Takes(const Route& route, const std::string& parameter) {
   if (path == "/v1/sas" || path == "/v1/keys") return parameter == "after" || parameter == "limit";
   if (path == "/v1/counters") return parameter == "by";
   if (path == "/v1/events") return parameter == "follow";
+  if (path == "/v1/drops") return parameter == "oneIn";
   if (path == "/v1/decisions") {
     return parameter == "limit" || parameter == "peer" || parameter == "reason";
   }

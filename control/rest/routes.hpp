@@ -13,6 +13,7 @@
 #include "control/admission/journal.hpp"
 #include "control/admission/sessions.hpp"
 #include "control/core/gate.hpp"
+#include "control/link/drops.hpp"
 #include "control/rest/http.hpp"
 
 namespace portcullis {
@@ -33,6 +34,7 @@ struct Context {
   const Operators& operators;
   admission::Journal& journal;
   const Alarms& alarms;
+  Drops& drops;
   const admission::GuardState* guard = nullptr;  // null: none is configured
   const Syslog* syslog = nullptr;                // null: none is configured
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
@@ -72,6 +74,9 @@ Answer CreatePolicy(Context&, Request&);
 Answer GetPolicy(Context&, Request&);
 Answer PutPolicy(Context&, Request&);
 Answer DeletePolicy(Context&, Request&);
+Answer GetFirstLine(Context&, Request&);
+Answer PutFirstLine(Context&, Request&);
+Answer DeleteFirstLine(Context&, Request&);
 Answer GetPolicyDocument(Context&, Request&);
 Answer PutPolicyDocument(Context&, Request&);
 // handlers_registration.cpp
@@ -107,6 +112,7 @@ Answer GetStatus(Context&, Request&);
 Answer GetCounters(Context&, Request&);
 Answer GetPipeline(Context&, Request&);
 Answer StreamEvents(Context&, Request&);
+Answer StreamDrops(Context&, Request&);
 Answer ConfirmTime(Context&, Request&);
 Answer GetHealth(Context&, Request&);
 Answer GetReadiness(Context&, Request&);

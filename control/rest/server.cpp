@@ -21,6 +21,7 @@
 
 #include "control/coroutines.hpp"
 #include "control/rest/audited.hpp"
+#include "control/rest/observe.hpp"
 #include "control/rest/operators.hpp"
 
 namespace portcullis::rest {
@@ -148,6 +149,8 @@ class Session {
   }
 
  private:
+  using Source = std::function<std::string()>;
+
   // False: the connection ends.
   asio::awaitable<bool> ServeOne() {
     http::request_parser<http::string_body> parser;
@@ -189,7 +192,8 @@ class Session {
                    response.status);
     }
     if (response.stream) {
-      co_await SendEvents(*response.stream);
+      const Response::Stream wanted = *response.stream;
+      co_await SendStream(wanted);
       co_return false;
     }
     co_return co_await Send(response, keep_alive);
@@ -292,36 +296,48 @@ class Session {
     co_return !failed;
   }
 
-  // The header of a stream, then what is kept. The stream ends with the connection, so it needs
+  // The header of a stream, then what there is. The stream ends with the connection, so it needs
   // neither length nor chunks.
-  asio::awaitable<void> SendEvents(Response::Stream wanted) {
+  asio::awaitable<void> SendStream(Response::Stream wanted) {
     const Counted counted(shared_->streams);
     const bool begun = co_await SendText(
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
         "Cache-Control: no-store\r\nConnection: close\r\n\r\n");
-    if (!begun || !co_await SendEventsAfter(wanted.after)) co_return;
-    if (wanted.follow) co_await Follow();
+    if (!begun) co_return;
+    asio::steady_timer wake(stream_.get_executor());
+    const auto woken = [&] { wake.cancel(); };
+    if (wanted.drops_one_in != 0) {
+      Drops::Watcher watcher(shared_->context.drops, wanted.drops_one_in, woken);
+      const Source source = [&] { return DropsText(watcher.Take()); };
+      co_await Follow(wake, "/v1/drops", source);
+      co_return;
+    }
+    seen_ = wanted.after;
+    if (!wanted.follow) {
+      co_await SendText(EventsText());
+      co_return;
+    }
+    const Events::Subscription subscription(shared_->context.gate.events(), woken);
+    const Source source = [&] { return EventsText(); };
+    co_await Follow(wake, "/v1/events", source);
   }
 
-  asio::awaitable<bool> SendEventsAfter(uint64_t number) {
+  // The events after those that were sent.
+  std::string EventsText() {
     const Events& events = shared_->context.gate.events();
     std::string text;
-    seen_ = number;
-    for (const Event* event : events.After(number)) {
+    for (const Event* event : events.After(seen_)) {
       seen_ = event->number;
       text += fmt::format(
           "id: {}\nevent: {}\ndata: {}\n\n", events.IdOf(*event), event->kind,
           events.ToJson(*event).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     }
-    co_return text.empty() || co_await SendText(std::move(text));
+    return text;
   }
 
-  // New events until the client goes. Clients say nothing on this connection; what a read reports
-  // is that they went.
-  asio::awaitable<void> Follow() {
-    Events& events = shared_->context.gate.events();
-    asio::steady_timer wake(stream_.get_executor());
-    const Events::Subscription subscription(events, [&] { wake.cancel(); });
+  // What `source` has, and has when `wake` was cancelled, until the client goes. Clients say
+  // nothing on this connection; what a read reports is that they went.
+  asio::awaitable<void> Follow(asio::steady_timer& wake, std::string path, Source source) {
     bool gone = false;
     std::array<char, 64> ignored{};
     beast::get_lowest_layer(stream_).expires_never();
@@ -335,10 +351,10 @@ class Session {
       // The token may have expired or been revoked since.
       if (const auto now = std::chrono::steady_clock::now(); now - looked >= 1s) {
         looked = now;
-        if (Identify("/v1/events").refused) break;
+        if (Identify(path).refused) break;
       }
-      if (events.Last() > seen_) {
-        sound = co_await SendEventsAfter(seen_);
+      if (std::string text = source(); !text.empty()) {
+        sound = co_await SendText(std::move(text));
         continue;
       }
       wake.expires_after(kKeepAlive);

@@ -7,12 +7,14 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "bpf/loader.hpp"
+#include "dataplane/ports/af_xdp.hpp"
 #include "dataplane/ports/eal.hpp"
 
 namespace portcullis {
@@ -124,7 +126,7 @@ Result<rte_mempool*> MakePool(const DataplaneConfig& config) {
 /// leaves the port closed.
 Result<void> CloseInterface(const DataplaneConfig& config, const PortConfig& port, Port& out) {
   const std::string& interface = std::get<InterfaceDevice>(port.device).name;
-  auto xdp = XdpPort::Attach(config.instance, port.name, interface, XdpRoleOf(port.role));
+  auto xdp = XdpPort::Attach(config.instance, port.name, interface, XdpVariantOf(config, port));
   if (!xdp) return tl::unexpected(xdp.error());
   out.xdp = std::make_unique<XdpPort>(*std::move(xdp));
   std::vector<std::string> same_side;
@@ -268,6 +270,7 @@ Result<void> BringUp(const DataplaneConfig& config, const PortConfig& port, rte_
       return closed;
     }
   }
+  const std::set<int> others = AfXdpSockets();
   const auto id = Probe(port);
   if (!id) return tl::unexpected(id.error());
   out.id = *id;
@@ -281,6 +284,10 @@ Result<void> BringUp(const DataplaneConfig& config, const PortConfig& port, rte_
   }
   if (const int rc = rte_eth_dev_start(out.id); rc != 0) {
     return Refuse(port, "cannot be started: " + Why(rc));
+  }
+  if (IsAfXdp(port)) {
+    out.af_xdp_mode = AfXdpModeOf(AfXdpSockets(), others);
+    spdlog::info("port {}: XDP {}, AF_XDP {}", out.name, out.xdp->mode(), out.af_xdp_mode);
   }
   if (auto set = SetMac(port, port.mac, out); !set) return set;
   WaitForLink(port, out.id);
@@ -310,10 +317,12 @@ Result<void> Pair(const PortConfig& config, Port& exception, Port& owner) {
 
 }  // namespace
 
-XdpRole XdpRoleOf(PortRole role) {
-  return role == PortRole::kUntrusted ? XdpRole::kUntrusted
-         : role == PortRole::kTrusted ? XdpRole::kTrusted
-                                      : XdpRole::kLocal;
+XdpVariant XdpVariantOf(const DataplaneConfig& config, const PortConfig& port) {
+  return {.role = port.role == PortRole::kUntrusted ? XdpRole::kUntrusted
+                  : port.role == PortRole::kTrusted ? XdpRole::kTrusted
+                                                    : XdpRole::kLocal,
+          .sa_capacity = config.sas.capacity,
+          .reassemble = config.fragments == FragmentMode::kReassemble};
 }
 
 Port::Port() = default;
@@ -396,7 +405,8 @@ Result<PortCounters> Ports::Read(const Port& port) {
   counters.tx_errors = stats.oerrors;
   if (port.xdp) {
     const XdpCounters xdp = port.xdp->Read();
-    counters.xdp_dropped = xdp.dropped + xdp.throttled;
+    counters.xdp = xdp.packets;
+    counters.xdp_dropped = xdp.Dropped();
   }
   rte_eth_link link{};
   counters.link_up =

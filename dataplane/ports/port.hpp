@@ -3,6 +3,7 @@
 // nothing passes the interface in between.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "base/result.hpp"
 #include "dataplane/config.hpp"
+#include "dataplane/packet/verdict.hpp"
 #include "dataplane/state/fib.hpp"
 
 struct rte_mempool;
@@ -18,10 +20,10 @@ struct rte_mempool;
 namespace portcullis {
 
 class XdpPort;
-enum class XdpRole;
+struct XdpVariant;
 
-/// What the XDP program of a port does, by the port's role. Exception ports have none.
-XdpRole XdpRoleOf(PortRole role);
+/// What the XDP program of a port is made for. Exception ports have none.
+XdpVariant XdpVariantOf(const DataplaneConfig& config, const PortConfig& port);
 
 /// In front of the IP header every frame has this much (RTE_PKTMBUF_HEADROOM): outer IPv6 + UDP +
 /// ESP + IV is 40 + 8 + 8 + 16 = 72 bytes at most.
@@ -44,6 +46,7 @@ struct Port {
   uint16_t rx_queues = 1;
   uint16_t tx_queues = 1;          // may be fewer than workers: then they share
   std::unique_ptr<XdpPort> xdp;    // AF_XDP ports only
+  std::string af_xdp_mode;         // "zero-copy", "copy"; empty: no AF_XDP
   uint16_t exception = kNone;      // the exception port that carries this port's host traffic
   uint16_t exception_for = kNone;  // role exception: the port whose host traffic it carries
   std::vector<InterfaceAddress> addresses;  // configured ones: ports without kernel interface
@@ -60,13 +63,15 @@ struct Port {
   }
 };
 
-/// Since the port was started.
+/// Since the port was started, but for XDP's.
 struct PortCounters {
   uint64_t rx_packets = 0;
   uint64_t tx_packets = 0;
   uint64_t rx_missed = 0;  // no descriptor or no buffer
   uint64_t tx_errors = 0;
   uint64_t xdp_dropped = 0;  // by our XDP program, before the dataplane
+  // By verdict, in the order of kFirstLineVerdicts; since the program came to the interface first.
+  std::array<uint64_t, kFirstLineVerdicts.size()> xdp{};
   bool link_up = false;
 };
 

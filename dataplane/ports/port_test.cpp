@@ -161,11 +161,29 @@ TEST(Ports, TheMirrorKnowsThem) {
   EXPECT_EQ(hop("10.7.0.0/24").source, (Mac{2, 0, 0, 0, 7, 1}));
 }
 
+// All that goes there or comes from there is the dataplane's to judge, cleartext too.
+void Protect(Port& port, const char* prefix) {
+  const XdpPolicy policy{.generation = port.xdp->generation() + 1,
+                         .protected_nets = {*Prefix::Parse(prefix)},
+                         .cleartext = true,
+                         .first_line = {}};
+  const auto prepared = port.xdp->Prepare(policy);
+  ASSERT_TRUE(prepared) << prepared.error().Text();
+  const auto committed = port.xdp->Commit();
+  ASSERT_TRUE(committed) << committed.error().Text();
+}
+
+TEST(Ports, SaysHowTheyShareTheInterface) {
+  const Port& wire = ThePort("wire");
+  EXPECT_TRUE(wire.xdp->mode() == "native" || wire.xdp->mode() == "generic") << wire.xdp->mode();
+  EXPECT_EQ(wire.af_xdp_mode, "copy") << "veth has no zero-copy";
+  EXPECT_EQ(ThePort("side").af_xdp_mode, "") << "no AF_XDP";
+}
+
 TEST(Ports, ProtectedTrafficComesInOverAfXdpAndGoesOut) {
   Port& wire = ThePort("wire");
   world->far.Run("ip route replace 10.2.0.0/24 via 192.0.2.1");
-  const std::array protected_prefixes = {*Prefix::Parse("10.2.0.0/24")};
-  ASSERT_TRUE(wire.xdp->SetProtected(protected_prefixes));
+  Protect(wire, "10.2.0.0/24");
   world->far.Run("ping -c 3 -i 0.05 -W 0.1 -s 100 10.2.0.10 >/dev/null || true");
   const auto is_ping = [](std::span<const uint8_t> frame) {
     return frame.size() == 14 + 20 + 8 + 100 && frame[12] == 8 && frame[13] == 0 &&
@@ -207,8 +225,7 @@ TEST(Ports, AfXdpTakesWholeFramesOfItsLargestMtu) {
   world->far.Run("ip addr replace 10.2.0.10/24 dev server0");
   world->far.Run("ip neigh replace 10.2.0.1 lladdr 02:00:00:00:02:01 dev server0 nud permanent");
   world->far.Run("ip route replace 10.1.0.0/24 via 10.2.0.1");
-  const std::array protected_prefixes = {*Prefix::Parse("10.2.0.0/24")};
-  ASSERT_TRUE(core.xdp->SetProtected(protected_prefixes));
+  Protect(core, "10.2.0.0/24");
   world->far.Run(fmt::format("ping -c 2 -i 0.05 -W 0.1 -M do -s {} 10.1.0.2 >/dev/null || true",
                              kMaxAfXdpMtu - 28));
   EXPECT_TRUE(Receives(core, [](std::span<const uint8_t> frame) {

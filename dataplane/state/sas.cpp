@@ -205,6 +205,7 @@ void State::Link(Sa* sa) {
   by_id_[sa->spec.id] = sa;
   if (sa->direction == Direction::inbound) {
     slots_[Value(sa->spi) & slot_mask_].store(sa, std::memory_order_release);
+    inbound_watch_(sa->spi, true);
   } else {
     outbound_by_spi_.emplace(Value(sa->spi), sa);
   }
@@ -216,6 +217,7 @@ void State::Unlink(Sa* sa) {
   if (sa->direction == Direction::inbound) {
     auto& slot = slots_[Value(sa->spi) & slot_mask_];
     if (slot.load() == sa) slot.store(nullptr, std::memory_order_release);
+    inbound_watch_(sa->spi, false);
   } else {
     const auto [begin, end] = outbound_by_spi_.equal_range(Value(sa->spi));
     outbound_by_spi_.erase(

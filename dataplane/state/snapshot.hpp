@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/state/first_line.hpp"
 #include "dataplane/state/peer.hpp"
 #include "dataplane/state/prefix_map.hpp"
 #include "dataplane/state/selector.hpp"
@@ -33,6 +34,7 @@ struct PolicyUpdate {
   std::vector<std::string> removed_peers;
   std::vector<ProtectedInterface> interfaces;
   std::vector<BypassRule> bypasses;
+  std::shared_ptr<const FirstLine> first_line{};  // null: as it is; with `full`, what admits all
 };
 
 struct Snapshot {
@@ -43,6 +45,7 @@ struct Snapshot {
   PrefixMap peer_by_prefix;
   std::vector<ProtectedInterface> interfaces;
   std::vector<BypassRule> bypasses;
+  std::shared_ptr<const FirstLine> first_line;  // never null
 
   /// The peer that the remote address belongs to; null: nobody's.
   [[nodiscard]] PeerState* PeerOf(const Address& remote) const noexcept {

@@ -87,6 +87,9 @@ Result<std::unique_ptr<Snapshot>> State::Compile(PolicyUpdate& update) {
   next->generation = update.generation;
   next->interfaces = std::move(update.interfaces);
   next->bypasses = std::move(update.bypasses);
+  next->first_line = std::move(update.first_line);
+  if (!next->first_line && !update.full && now != nullptr) next->first_line = now->first_line;
+  if (!next->first_line) next->first_line = std::make_shared<const FirstLine>();
   size_t prefixes = 0;
   for (const auto& [name, policy] : wanted) prefixes += policy->prefixes.size();
   auto map = PrefixMap::Make(prefixes);
@@ -122,13 +125,15 @@ Result<std::unique_ptr<Snapshot>> State::Compile(PolicyUpdate& update) {
   return next;
 }
 
-Result<void> State::Apply(PolicyUpdate update) {
+Result<void> State::Apply(PolicyUpdate update, const Agree& agree) {
   auto next = Compile(update);
   const Snapshot* old = snapshot();
-  if (!next) {
+  Result<void> agreed;
+  if (next && agree) agreed = agree(**next);
+  if (!next || !agreed) {
     // Nothing half applied: peers that only the refused policy knew go again.
     ForgetPeersNotIn(old);
-    return tl::unexpected(next.error());
+    return tl::unexpected(next ? agreed.error() : next.error());
   }
 
   // SAs of peers that go are gone before the policy that they would be judged by.

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -64,8 +65,11 @@ class State {
   [[nodiscard]] Rcu& rcu() noexcept { return rcu_; }
 
   // ---- for the main thread
-  /// All or nothing. Errors: generation not newer, base not in force, overlapping peers.
-  Result<void> Apply(PolicyUpdate update);
+  /// Called with what is about to be in force; an error refuses it.
+  using Agree = std::function<Result<void>(const Snapshot& next)>;
+  /// All or nothing. Errors: generation not newer, base not in force, overlapping peers, what
+  /// `agree` says.
+  Result<void> Apply(PolicyUpdate update, const Agree& agree = {});
   void Publish(std::unique_ptr<const Fib> fib);
   void Publish(std::unique_ptr<const HostAddresses> hosts);
   Result<void> Revoke(const std::string& peer, bool revoked);
@@ -79,6 +83,11 @@ class State {
   std::vector<Added> AddSas(std::vector<SaSpec> specs, bool atomic);
   /// Unknown ids are no error. Zeroises the keys; the record goes, its fingerprint stays known.
   size_t RemoveSas(std::span<const std::string> ids);
+
+  /// Called whenever an inbound SA is there (true), or is no more, before the request that changed
+  /// it is answered. One that takes another's slot is there before the other goes.
+  using InboundWatch = std::function<void(Spi spi, bool there)>;
+  void WatchInbound(InboundWatch watch) { inbound_watch_ = std::move(watch); }
 
   /// What these admit after registration they admit for so long from `boot_ns` on; 0: no longer.
   /// Unknown ids are no error.
@@ -134,6 +143,7 @@ class State {
   std::set<uint32_t> free_peer_indices_;
   uint32_t next_peer_index_ = 0;
   uint64_t last_serial_ = 0;
+  InboundWatch inbound_watch_ = [](Spi, bool) {};
   std::vector<const std::vector<Sa*>*> garbage_;  // old outbound lists, until the next quiescence
 };
 

@@ -417,5 +417,67 @@ TEST_F(StateTest, DeadlinesAndHardLifetimesEndByTheBootClock) {
   EXPECT_EQ(at(102), std::pair(true, false));
 }
 
+// ---- the first line
+
+TEST_F(StateTest, AFirstLineStaysUntilAPolicyNamesAnother) {
+  EXPECT_TRUE(state->snapshot()->first_line->admit_strangers) << "never null";
+  const auto closed = std::make_shared<const FirstLine>(FirstLine{.admit_strangers = false});
+  const auto apply = [&](bool full, std::shared_ptr<const FirstLine> line) {
+    PolicyUpdate update{.generation = generation + 1, .full = full, .base_generation = generation};
+    update.first_line = std::move(line);
+    ++generation;
+    ASSERT_TRUE(state->Apply(std::move(update)));
+  };
+  apply(false, closed);
+  EXPECT_EQ(state->snapshot()->first_line, closed);
+  apply(false, nullptr);
+  EXPECT_EQ(state->snapshot()->first_line, closed);
+  apply(true, nullptr);
+  EXPECT_TRUE(state->snapshot()->first_line->admit_strangers);
+}
+
+TEST_F(StateTest, WhatIsNotAgreedToIsNotInForce) {
+  const uint64_t before = state->snapshot()->generation;
+  const auto apply = [&](const Result<void>& answer) {
+    PolicyUpdate update{.generation = before + 1, .full = true};
+    update.peers = {Peer("c", {"10.4.0.0/16"})};
+    return state->Apply(std::move(update), [&](const Snapshot& next) {
+      EXPECT_EQ(next.generation, before + 1);
+      EXPECT_EQ(state->snapshot()->generation, before) << "asked before";
+      return answer;
+    });
+  };
+  const auto refused = apply(Fail(ErrorKind::kExhausted, "no room"));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message, "no room");
+  EXPECT_EQ(state->snapshot()->generation, before);
+  EXPECT_FALSE(state->peers().contains("c"));
+  EXPECT_TRUE(state->peers().contains("a"));
+  ASSERT_TRUE(apply({}));
+  EXPECT_TRUE(state->peers().contains("c"));
+}
+
+TEST_F(StateTest, WhoWatchesKnowsEachInboundSpi) {
+  std::vector<std::pair<uint32_t, bool>> seen;
+  state->WatchInbound([&](Spi spi, bool there) { seen.emplace_back(Value(spi), there); });
+  using Seen = std::vector<std::pair<uint32_t, bool>>;
+  const auto take = [&] { return std::exchange(seen, {}); };
+  ASSERT_EQ(Add(Spec("in", kIn, 0x1001)), "");
+  EXPECT_EQ(take(), (Seen{{0x1001, true}}));
+  ASSERT_EQ(Add(Spec("out", kOut, 0x1002)), "");
+  EXPECT_NE(Add(Spec("same slot", kIn, 0x2001)), "");
+  EXPECT_EQ(take(), Seen{});
+  // The successor is there before the old one goes; here it even has the same slot.
+  SaSpec next = Spec("next", kIn, 0x2001);
+  next.replaces = "in";
+  ASSERT_EQ(Add(std::move(next)), "");
+  EXPECT_EQ(take(), (Seen{{0x2001, true}, {0x1001, false}}));
+  EXPECT_EQ(Remove("next"), 1U);
+  EXPECT_EQ(take(), (Seen{{0x2001, false}}));
+  ASSERT_EQ(Add(Spec("of a", kIn, 0x1003)), "");
+  ASSERT_TRUE(Apply({Peer("b", {"10.3.0.0/16"})}));  // its peer goes, and it with him
+  EXPECT_EQ(take(), (Seen{{0x1003, true}, {0x1003, false}}));
+}
+
 }  // namespace
 }  // namespace portcullis

@@ -36,6 +36,7 @@ struct SteerClient::Connection : std::enable_shared_from_this<Connection> {
   Socket socket;
   std::string path;
   EventHandler on_event;
+  DropHandler on_drop;
   CloseHandler on_close;
   uint64_t last_id = 0;
   std::map<uint64_t, std::shared_ptr<Waiting>> waiting;
@@ -94,6 +95,10 @@ struct SteerClient::Connection : std::enable_shared_from_this<Connection> {
       if (!*next) return;
       if (message.has_event()) {
         if (on_event) on_event(message.event());
+        continue;
+      }
+      if (message.has_drop()) {
+        if (on_drop) on_drop(message.drop());
         continue;
       }
       steer::Response& response = *message.mutable_response();
@@ -189,6 +194,10 @@ SteerClient::SteerClient(SteerClient&&) noexcept = default;
 SteerClient& SteerClient::operator=(SteerClient&&) noexcept = default;
 SteerClient::~SteerClient() {
   if (connection_) Close();
+}
+
+void SteerClient::OnDrop(DropHandler on_drop) {
+  connection_->on_drop = std::move(on_drop);
 }
 
 bool SteerClient::connected() const {

@@ -19,6 +19,7 @@ namespace portcullis {
 class SteerClient {
  public:
   using EventHandler = std::function<void(const steer::Event&)>;
+  using DropHandler = std::function<void(const steer::Drop&)>;
   using CloseHandler = std::function<void(const Error&)>;
   static constexpr std::chrono::milliseconds kDefaultTimeout{10000};
 
@@ -38,6 +39,9 @@ class SteerClient {
   /// Several calls may be under way at once; keys in `request` are wiped once they are written.
   boost::asio::awaitable<Result<steer::Response>> Call(
       steer::Request request, std::chrono::milliseconds timeout = kDefaultTimeout);
+
+  /// Who gets copies of dropped packets; they come after a WatchDrops request of a subscriber.
+  void OnDrop(DropHandler on_drop);
 
   [[nodiscard]] bool connected() const;
   /// Ends every call under way with kUnavailable.

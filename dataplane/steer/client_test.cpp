@@ -44,6 +44,9 @@ class SteerClientTest : public testing::Test {
       while (!stop_) {
         server.Poll(5ms);
         if (publish_.exchange(false)) {
+          steer::Drop drop;
+          drop.set_verdict("xdp_unknown_spi");
+          server.Publish(drop);
           steer::Event event;
           event.set_kind("port_up");
           server.Publish(event);
@@ -192,11 +195,13 @@ TEST_F(SteerClientTest, AServerThatGoesIsTold) {
   });
 }
 
-TEST_F(SteerClientTest, EventsComeOnceSubscribed) {
+TEST_F(SteerClientTest, EventsAndDropsComeOnceSubscribed) {
   Serve(Echo());
   Run([&]() -> asio::awaitable<void> {
     std::string heard;
+    std::string dropped;
     auto client = co_await Connect([&](const steer::Event& event) { heard = event.kind(); });
+    client->OnDrop([&](const steer::Drop& drop) { dropped = drop.verdict(); });
     steer::Request subscribe;
     subscribe.mutable_subscribe();
     EXPECT_TRUE((co_await client->Call(subscribe)).has_value());
@@ -207,6 +212,7 @@ TEST_F(SteerClientTest, EventsComeOnceSubscribed) {
       co_await timer.async_wait(asio::use_awaitable);
     }
     EXPECT_EQ(heard, "port_up");
+    EXPECT_EQ(dropped, "xdp_unknown_spi");
   });
 }
 

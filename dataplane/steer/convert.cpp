@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "dataplane/steer/messages.hpp"
 
 namespace portcullis::steer {
@@ -127,6 +129,85 @@ Result<portcullis::Algorithm> ToAlgorithm(Algorithm message) {
   }
 }
 
+Result<portcullis::SourceLimit> ToLimit(const SourceLimit& message, const std::string& where) {
+  constexpr uint64_t kMost = 1'000'000'000;  // a bucket counts the nanoseconds between two
+  if (message.per_second() > kMost || (message.per_second() != 0 && message.burst() == 0)) {
+    return Invalid(where, "not a limit",
+                   fmt::format("per_second of at most {}, and a burst of 1 or more", kMost),
+                   fmt::format("{} and {}", message.per_second(), message.burst()));
+  }
+  return portcullis::SourceLimit{message.per_second(), message.burst()};
+}
+
+Result<std::vector<ServiceRange>> ToServices(
+    const google::protobuf::RepeatedPtrField<Service>& messages, const std::string& where) {
+  std::vector<ServiceRange> services;
+  for (const Service& message : messages) {
+    const std::string at = fmt::format("{}[{}]", where, services.size());
+    if (message.protocol() > UINT8_MAX) {
+      return Invalid(at + ".protocol", "not an IP protocol number", "0 to 255",
+                     std::to_string(message.protocol()));
+    }
+    ServiceRange& service = services.emplace_back();
+    service.protocol = static_cast<uint8_t>(message.protocol());
+    if (!message.has_ports()) continue;
+    PortRange ports;
+    PORTCULLIS_TRY(ports, ToPorts(message.ports(), at + ".ports"));
+    service.first = ports.first;
+    service.last = ports.last;
+  }
+  return services;
+}
+
+// In the prefixes' order, so that one that stands twice is seen.
+Result<std::vector<portcullis::SourceRule>> ToSources(const FirstLine& message) {
+  std::vector<portcullis::SourceRule> sources;
+  sources.reserve(static_cast<size_t>(message.sources_size()));
+  for (int i = 0; i < message.sources_size(); ++i) {
+    portcullis::SourceRule& rule = sources.emplace_back();
+    rule.admit = !message.sources(i).deny();
+    PORTCULLIS_TRY(rule.prefix, FromMessage(message.sources(i).prefix(),
+                                            fmt::format("first_line.sources[{}].prefix", i)));
+  }
+  std::ranges::sort(sources, {}, &portcullis::SourceRule::prefix);
+  const auto twice = std::ranges::adjacent_find(sources, {}, &portcullis::SourceRule::prefix);
+  if (twice != sources.end()) {
+    return Invalid("first_line.sources", "a prefix stands twice", "each once",
+                   twice->prefix.Text());
+  }
+  return sources;
+}
+
+Result<uint8_t> ToLength(uint32_t message, uint8_t most, uint8_t fallback,
+                         const std::string& where) {
+  if (message <= most) return message == 0 ? fallback : static_cast<uint8_t>(message);
+  return Invalid(where, "not a prefix length", fmt::format("0 to {}", most),
+                 std::to_string(message));
+}
+
+Result<portcullis::FirstLine> ToFirstLine(const FirstLine& message) {
+  portcullis::FirstLine line;
+  line.admit_strangers = !message.deny_strangers();
+  line.whole_host = !message.some_of_host();
+  PORTCULLIS_TRY(line.sources, ToSources(message));
+  PORTCULLIS_TRY(line.ipv4_length,
+                 ToLength(message.ipv4_length(), 32, line.ipv4_length, "first_line.ipv4_length"));
+  PORTCULLIS_TRY(line.ipv6_length,
+                 ToLength(message.ipv6_length(), 128, line.ipv6_length, "first_line.ipv6_length"));
+  PORTCULLIS_TRY(line.packets, ToLimit(message.packets(), "first_line.packets"));
+  PORTCULLIS_TRY(line.handshakes, ToLimit(message.handshakes(), "first_line.handshakes"));
+  PORTCULLIS_TRY(line.strangers, ToLimit(message.strangers(), "first_line.strangers"));
+  PORTCULLIS_TRY(line.sessions, ToServices(message.sessions(), "first_line.sessions"));
+  PORTCULLIS_TRY(line.host, ToServices(message.host(), "first_line.host"));
+  const size_t services = line.sessions.size() + line.host.size();
+  if (services > portcullis::FirstLine::kMostServices) {
+    return Invalid("first_line", "too many services",
+                   fmt::format("at most {}", portcullis::FirstLine::kMostServices),
+                   std::to_string(services));
+  }
+  return line;
+}
+
 void Fill(Selector& message, const portcullis::Selector& selector) {
   if (selector.local) *message.mutable_local() = ToMessage(*selector.local);
   if (selector.remote) *message.mutable_remote() = ToMessage(*selector.remote);
@@ -207,6 +288,11 @@ Result<PolicyUpdate> ToPolicyUpdate(const ApplySnapshot& message) {
     PORTCULLIS_TRY(rule.selector, ToSelector(message.bypasses(i).selector(),
                                              fmt::format("bypasses[{}].selector", i)));
     update.bypasses.push_back(std::move(rule));
+  }
+  if (message.has_first_line()) {
+    portcullis::FirstLine line;
+    PORTCULLIS_TRY(line, ToFirstLine(message.first_line()));
+    update.first_line = std::make_shared<const portcullis::FirstLine>(std::move(line));
   }
   return update;
 }

@@ -232,4 +232,17 @@ void SteerServer::Publish(const steer::Event& event) {
   }
 }
 
+void SteerServer::Publish(const steer::Drop& drop) {
+  steer::ServerMessage message;
+  *message.mutable_drop() = drop;
+  const Result<steer::FrameBytes> frame = steer::ToFrame(message);
+  if (!frame) return;  // a drop is a few hundred bytes
+  for (Client& client : impl_->clients) {
+    if (!client.subscribed || client.closing || client.queued_events >= kMaxQueuedDrops) continue;
+    client.out.push_back({*frame, true});
+    ++client.queued_events;
+    impl_->Write(client);
+  }
+}
+
 }  // namespace portcullis

@@ -35,6 +35,9 @@ class SteerServer {
   /// of a gap otherwise, and reconnecting tells it everything. May be called inside a handler.
   void Publish(const steer::Event& event);
   static constexpr size_t kMaxQueuedEvents = 4096;
+  /// To every subscriber that keeps up: samples may be lost.
+  void Publish(const steer::Drop& drop);
+  static constexpr size_t kMaxQueuedDrops = 1024;  // of them and events together
 
   /// Becomes readable when Poll(0) has something to do; for another epoll.
   [[nodiscard]] int fd() const;

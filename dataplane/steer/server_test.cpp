@@ -317,6 +317,32 @@ TEST_F(SteerServerTest, ASlowSubscriberIsHungUpOnAndTheOthersHearAll) {
   EXPECT_LT(heard, events);
 }
 
+// A flood that people look at must not cost the connection that keeps the gate in step.
+TEST_F(SteerServerTest, ASlowSubscriberLosesDropsAndNothingElse) {
+  auto server = Listen();
+  steer::Request subscribe;
+  subscribe.mutable_subscribe();
+  RawClient slow(path_);
+  slow.Send(subscribe);
+  ASSERT_TRUE(slow.Receive(*server));
+  steer::Drop drop;
+  drop.set_frame(std::string(1000, 'x'));
+  const uint64_t drops = 4 * SteerServer::kMaxQueuedEvents;
+  for (uint64_t i = 0; i < drops; ++i) server->Publish(drop);
+  steer::Event event;
+  event.set_kind("port_up");
+  server->Publish(event);
+  uint64_t heard = 0;
+  while (const auto message = slow.Receive(*server)) {
+    if (message->has_event()) break;
+    ASSERT_TRUE(message->has_drop());
+    ++heard;
+  }
+  EXPECT_FALSE(slow.hung_up());
+  EXPECT_GE(heard, SteerServer::kMaxQueuedDrops);
+  EXPECT_LT(heard, drops);
+}
+
 // A client that asks and never reads must not grow the server; once it reads, all answers come.
 TEST_F(SteerServerTest, UnreadAnswersPauseTheirClient) {
   auto server = Listen();

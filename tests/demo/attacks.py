@@ -110,12 +110,12 @@ class Attacker:
         packets = [tcp(source, NSMF, 40000 + n, SERVICE_PORT, flags=0x02)
                    for n in range(10) for source in ('192.0.2.66', CSMF[2])]
         yield self.attack(packets, f'{len(packets)} TCP SYNs to the NSMF without ESP, half of them '
-                                   f'in the CSMF\'s name', ['cleartext_denied'])
+                                   f'in the CSMF\'s name', ['xdp_cleartext_denied'])
 
     def unknown_spi(self):
         stranger = Sa(0xdead0001, CSMF[1], GATE)
         packets = [stranger.packet(self.inner(CSMF)) for _ in range(20)]
-        yield self.attack(packets, '20 ESP packets under SPI 0xdead0001', ['unknown_spi'])
+        yield self.attack(packets, '20 ESP packets under SPI 0xdead0001', ['xdp_unknown_spi'])
 
     def forged_icv(self):
         keys = self.lab.keys[INSIDER]
@@ -128,9 +128,10 @@ class Attacker:
             changed[offset] ^= 0x01
             forged.append(datagram(INSIDER[1], GATE, 50, bytes(changed)))
         outcome = self.attack(forged, f'{len(forged)} copies of one packet, one byte wrong in each, '
-                                      f'every offset from SPI to ICV', ['unknown_spi', 'auth_failed'])
+                                      f'every offset from SPI to ICV',
+                              ['xdp_unknown_spi', 'auth_failed'])
         # Only a changed SPI can lead elsewhere.
-        outcome.ok &= outcome.said.get('unknown_spi', 0) <= 4
+        outcome.ok &= outcome.said.get('xdp_unknown_spi', 0) <= 4
         yield outcome
         yield self.twin(good)
 

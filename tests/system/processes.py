@@ -27,6 +27,7 @@ import uuid
 import yaml
 
 from netns import wait_until
+from verdicts import ended_here
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get('PORTCULLIS_BIN', ROOT / 'build' / 'release' / 'bin'))
@@ -165,8 +166,9 @@ class Rest:
         return self._expect('DELETE', path)
 
     def verdicts(self):
-        """Packets by verdict since the dataplane started."""
-        return self.get('/v1/counters?by=verdict')['total']['verdicts']
+        """Packets by verdict, each counted once, by where it ended: in the dataplane since it
+        started, or already in XDP (xdp_...) since the port was closed first."""
+        return ended_here(self.get('/v1/counters?by=verdict')['total']['verdicts'].items())
 
     def counters(self, by):
         """{name: {verdict: packets}} of workers, peers or SAs."""

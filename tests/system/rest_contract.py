@@ -123,15 +123,15 @@ class Contract(Rest):
 # ---- events
 
 class EventStream:
-    """A client of /v1/events."""
+    """A client of /v1/events, or of another stream."""
 
-    def __init__(self, control, last_id=None):
+    def __init__(self, control, last_id=None, path='/v1/events'):
         context = control.pki.context('bob')
         with control.namespace.entered():
             plain = socket.create_connection(('127.0.0.1', control.port), timeout=20)
         self.socket = context.wrap_socket(plain, server_hostname='127.0.0.1')
         extra = f'Last-Event-ID: {last_id}\r\n' if last_id else ''
-        self.socket.sendall(f'GET /v1/events HTTP/1.1\r\nHost: gate\r\n{extra}\r\n'.encode())
+        self.socket.sendall(f'GET {path} HTTP/1.1\r\nHost: gate\r\n{extra}\r\n'.encode())
         self.buffer = b''
         self.status = int(self.until(b'\r\n\r\n').split()[1])
 
@@ -212,4 +212,4 @@ def clear(rest):
         if rest.request('GET', f'/v1/peers/{name}').status == 404:
             rest.ok('PUT', f'/v1/peers/{name}', peer(name))
         rest.ok('POST', f'/v1/peers/{name}/revoke', {'revoked': False})
-    rest.ok('PUT', '/v1/policy', EMPTY)
+    rest.ok('PUT', '/v1/policy', {**EMPTY, 'first_line': None})

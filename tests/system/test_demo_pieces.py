@@ -211,7 +211,7 @@ class CarelessGate:
 
 @pytest.mark.parametrize('verdict, passes', [
     ('accepted', True),        # lets everything through
-    ('cleartext_denied', True),  # says that it refuses, and does not
+    ('xdp_cleartext_denied', True),  # says that it refuses, and does not
     ('accepted', False),       # says that it accepts, and does not
     ('auth_failed', False),    # refuses everything
     ('rate_limited', False)])

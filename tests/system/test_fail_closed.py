@@ -326,7 +326,7 @@ def test_forwarding_turned_on_while_it_runs(world):
     world.forwarding(True)
     before = world.steer.counters()
     assert world.attack() == set()
-    assert world.steer.counters()['cleartext_denied'] > before['cleartext_denied']
+    assert world.steer.counters()['xdp_cleartext_denied'] > before['xdp_cleartext_denied']
     assert world.legitimate_arrives()
     assert world.gate_answers()
     world.assert_the_path_is_there()

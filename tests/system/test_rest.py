@@ -12,8 +12,8 @@ import subprocess
 import pytest
 
 from processes import BIN, Control, Pki
-from rest_contract import (DOCUMENT, EMPTY, OPENAPI, Contract, document, interface, operations, peer,
-                           policy, sa, validate)
+from rest_contract import (DOCUMENT, EMPTY, OPENAPI, Contract, EventStream, document, interface,
+                           operations, peer, policy, sa, validate)
 from rest_gate import control, dataplane, key, namespace, pki, rest, viewer, world  # noqa: F401
 
 
@@ -48,8 +48,15 @@ def test_every_operation_answers_as_documented(control, rest):
     for kind, name in (('interfaces', 'nsmf'), ('peers', 'csmf-1'), ('policies', 'manage')):
         one = rest.ok('GET', f'/v1/{kind}/{name}')
         assert one in rest.ok('GET', f'/v1/{kind}')['items']
+    rest.problem('GET', '/v1/first-line', status=404)
+    line = {'deny': ['198.51.100.0/24'], 'packets': {'per_second': 100, 'burst': 10}}
+    rest.ok('PUT', '/v1/first-line', line, status=201)
+    assert rest.ok('GET', '/v1/first-line').items() >= line.items()
     whole = rest.ok('GET', '/v1/policy')
+    assert whole['first_line']['deny'] == line['deny']
     assert rest.ok('PUT', '/v1/policy', whole)['changes'] == EMPTY_DIFFERENCE
+    rest.ok('DELETE', '/v1/first-line')
+    del whole['first_line']
 
     rest.ok('POST', '/v1/peers/csmf-1/revoke', {'revoked': True})
     assert rest.ok('GET', '/v1/status')['revoked_peers'] == ['csmf-1']
@@ -103,6 +110,10 @@ def test_every_operation_answers_as_documented(control, rest):
     assert rest.ok('GET', '/v1/counters')['by'] == 'verdict'
     assert 'replay_check' in rest.ok('GET', '/v1/pipeline')['inbound']
     assert 'event: ' in rest.ok('GET', '/v1/events?follow=false')
+    drops = EventStream(control, path='/v1/drops')
+    assert drops.status == 200
+    drops.close()
+    rest.met.add(('GET', '/v1/drops'))
     assert rest.ok('GET', '/healthz') == {'alive': True}
     assert rest.ok('GET', '/readyz')['ready'] is True
     rest.ok('GET', '/metrics')
@@ -143,7 +154,7 @@ def test_viewers_read_and_operators_write(rest, viewer):
     for (method, path), operation in operations().items():
         target = path.replace('{name}', 'csmf-1').replace('{id}', 'csmf-1')
         if operation['x-role'] == 'viewer':
-            if path != '/v1/events':
+            if path not in ('/v1/events', '/v1/drops'):  # they do not end
                 assert viewer.request(method, target).status in (200, 404), path
             continue
         body = {} if method in ('POST', 'PUT') else None
@@ -259,6 +270,7 @@ def test_wrong_requests(rest):
             rest.problem('GET', f'{path}?colour=red', status=400, field='colour')
     rest.problem('GET', '/v1/counters?by=colour', status=400, field='by')
     rest.problem('GET', '/v1/sas?limit=0', status=400, field='limit')
+    rest.problem('GET', '/v1/drops?oneIn=0', status=400, field='oneIn')
     rest.problem('PUT', '/v1/peers/other', peer(), status=422, field='/name')
     rest.problem('POST', '/v1/peers/csmf-1/revoke', {}, status=422, field='/revoked')
     rest.ok('DELETE', '/v1/peers/csmf-1')
@@ -391,6 +403,47 @@ def test_if_match(rest):
     rest.ok('PUT', '/v1/policy', document(), {'If-Match': whole})
 
 
+def test_the_first_line_is_checked_compared_and_kept_by_who_does_not_say_it(rest):
+    line = {'admit': ['192.0.2.0/24'], 'deny': ['198.51.100.0/24'], 'host': []}
+    rest.ok('PUT', '/v1/policy', document())
+    rest.problem('PUT', '/v1/first-line', {**line, 'deny': ['192.0.2.0/24']}, status=409,
+                 field='/deny', found='192.0.2.0/24')
+    rest.problem('PUT', '/v1/first-line', {**line, 'packets': {'per_second': 5}}, status=422,
+                 field='/packets/burst')
+    rest.problem('DELETE', '/v1/first-line', status=404)
+    would = rest.ok('PUT', '/v1/first-line?dryRun=true', line)['would']
+    assert would['added'] == [{'kind': 'first-line', 'name': 'first-line'}]
+    rest.problem('GET', '/v1/first-line', status=404)
+    rest.problem('PUT', '/v1/first-line', line, {'If-Match': '*'}, status=412)
+    rest.ok('PUT', '/v1/first-line', line, status=201)
+    tag = rest.request('GET', '/v1/first-line').headers['ETag']
+    changes = rest.ok('PUT', '/v1/first-line', {**line, 'deny': []}, {'If-Match': tag})['changes']
+    assert changes['changed'][0]['fields'] == [{'field': '/deny', 'from': '198.51.100.0/24'}]
+    rest.problem('DELETE', '/v1/first-line', headers={'If-Match': tag}, status=412)
+    # A document of somebody who knows nothing of it leaves it; null removes it.
+    assert rest.ok('PUT', '/v1/policy', document())['changes'] == EMPTY_DIFFERENCE
+    assert rest.ok('GET', '/v1/first-line')['host'] == []
+    warnings = rest.ok('PUT', '/v1/first-line', {'handshakes': {'per_second': 1, 'burst': 1}})
+    assert 'first-line' in [w['kind'] for w in warnings['warnings']]
+    rest.ok('PUT', '/v1/policy', document(first_line=None))
+    rest.problem('GET', '/v1/first-line', status=404)
+
+
+def test_a_change_of_the_first_line_can_need_two(control, rest):
+    rest.ok('PUT', '/v1/policy', document(approval=[{'name': 'doors', 'changes': ['first-line']}]))
+    rest.ok('PUT', '/v1/peers/csmf-1', peer(tenant='b'))  # that one needs nobody
+    held = rest.ok('PUT', '/v1/first-line', {'admit_strangers': False}, status=202)['pending']
+    rest.problem('GET', '/v1/first-line', status=404)
+    second = Contract(control, 'carol')
+    second.ok('POST', f'/v1/approvals/{held["id"]}/approve', {'digest': held['digest']})
+    assert rest.ok('GET', '/v1/first-line')['admit_strangers'] is False
+    held = rest.ok('PUT', '/v1/policy', document(approval=[], first_line=None),
+                   status=202)['pending']
+    second.ok('POST', f'/v1/approvals/{held["id"]}/approve', {'digest': held['digest']})
+    second.close()
+    rest.ok('DELETE', '/v1/policies/manage')  # nothing is covered any more
+
+
 def test_in_the_laboratory_less_protection_is_admitted_and_named(rest, control, tmp_path,
                                                                  dataplane, pki):
     """And outside of it neither that nor keys by hand; the twin is the laboratory itself."""
@@ -400,6 +453,7 @@ def test_in_the_laboratory_less_protection_is_admitted_and_named(rest, control, 
         strict.problem('PUT', '/v1/policy', document(), status=422,
                        field='/interfaces/0/protection', expected='tls')
         strict.ok('PUT', '/v1/policy', document(interfaces=[interface(protection='tls+esp')]))
+        strict.problem('GET', '/v1/drops', status=503, detail='dataplane is away')
         for method, path in (('POST', '/v1/sas'), ('PUT', '/v1/sas/in')):
             strict.problem(method, path, sa('in', 0x1001, key()), status=403, expected='lab: true')
 

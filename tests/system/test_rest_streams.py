@@ -81,6 +81,7 @@ def test_metrics_are_prometheus_text(rest):
     assert samples['portcullis_port_up{port="wire",role="untrusted"}'] == 1
     verdicts = rest.ok('GET', '/v1/counters')['total']['verdicts']
     assert {f'portcullis_packets_total{{verdict="{v}"}}' for v in verdicts} <= set(samples)
+    assert not any(name.startswith('portcullis_xdp_') for name in samples), 'no port here has XDP'
     assert 'portcullis_worker_packets_total{worker="0",verdict="accepted"}' in samples
 
 
