@@ -116,7 +116,8 @@ class Portcullis(Contender):
     offloads = ('off',)
 
     def start(self):
-        keys = {direction: os.urandom(20) for direction in ('ab', 'ba')}
+        self.keys = {direction: os.urandom(20) for direction in ('ab', 'ba')}
+        self.dataplanes = {}
         for host, letter, own, other, network, others in self.sides():
             dataplane = Dataplane(
                 host, self.folder / letter, instance_name(letter),
@@ -126,7 +127,8 @@ class Portcullis(Contender):
             self.stack.callback(dataplane.forget)
             self.stack.callback(dataplane.stop)
             dataplane.start()
-            self._steer(dataplane, keys, letter, own, other, network, others)
+            self.dataplanes[letter] = dataplane
+            self._steer(dataplane, self.keys, letter, own, other, network, others)
 
     @staticmethod
     def _steer(dataplane, keys, letter, own, other, network, others):

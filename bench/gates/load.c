@@ -2,12 +2,14 @@
 // machine with what is measured:
 //
 //   load send  INTERFACE FRAME_IN_HEX PACKETS_PER_SECOND MILLISECONDS   prints how many went out
-//   load count ADDRESS PORT MILLISECONDS                prints how many datagrams came a second
+//   load flood INTERFACE FILE PACKETS_PER_SECOND MILLISECONDS           the same, many frames in
+//   turn load count ADDRESS PORT MILLISECONDS                prints how many datagrams came a
+//   second
 //
-// The sender sends one frame again and again through a packet socket, past the queueing discipline.
-// The receiver is a UDP socket whose filter drops everything, so that nobody is woken for a packet:
-// the kernel leads each datagram all the way to the socket and counts it there. It says "ready"
-// first.
+// The sender sends one frame again and again through a packet socket, past the queueing discipline;
+// or those of a file, each behind its length (two bytes, big-endian), one after the other. The
+// receiver is a UDP socket whose filter drops everything, so that nobody is woken for a packet: the
+// kernel leads each datagram all the way to the socket and counts it there. It says "ready" first.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <linux/filter.h>
@@ -21,7 +23,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { kBatch = 32, kMostFrame = 2048 };
+enum { kBatch = 32, kMostFrame = 2048, kMostFrames = 1 << 17 };
 
 static double Now(void) {
   struct timespec t;
@@ -35,10 +37,33 @@ static int Must(int result, const char* what) {
   exit(1);
 }
 
-static void Send(const char* interface, const char* hex, double rate, double seconds) {
+static struct iovec frames[kMostFrames];
+static unsigned frame_count = 0;
+
+static void OneFrame(const char* hex) {
   static uint8_t frame[kMostFrame];
   const size_t size = strlen(hex) / 2;
   for (size_t i = 0; i < size && i < kMostFrame; ++i) sscanf(hex + 2 * i, "%2hhx", &frame[i]);
+  // As often as fills a batch.
+  while (frame_count < kBatch) frames[frame_count++] = (struct iovec){frame, size};
+}
+
+static void FramesOf(const char* path) {
+  FILE* file = fopen(path, "rb");
+  uint8_t length[2];
+  while (file != NULL && frame_count < kMostFrames && fread(length, 2, 1, file) == 1) {
+    const size_t size = (size_t)length[0] << 8 | length[1];
+    uint8_t* frame = malloc(size);
+    if (frame == NULL || fread(frame, size, 1, file) != 1) break;
+    frames[frame_count++] = (struct iovec){frame, size};
+  }
+  frame_count -= frame_count % kBatch;
+  if (frame_count > 0) return;
+  fprintf(stderr, "%s: not a batch of %d frames in it\n", path, kBatch);
+  exit(1);
+}
+
+static void Send(const char* interface, double rate, double seconds) {
   const int fd = Must(socket(AF_PACKET, SOCK_RAW, 0), "socket");  // 0: it receives nothing
   const int one = 1;
   Must(setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof(one)), "PACKET_QDISC_BYPASS");
@@ -46,16 +71,16 @@ static void Send(const char* interface, const char* hex, double rate, double sec
                                       .sll_ifindex = (int)if_nametoindex(interface)};
   Must(bind(fd, (const struct sockaddr*)&address, sizeof(address)), "bind");
 
-  struct iovec part = {frame, size};
-  struct mmsghdr messages[kBatch] = {0};
-  for (int i = 0; i < kBatch; ++i) {
-    messages[i].msg_hdr.msg_iov = &part;
+  static struct mmsghdr messages[kMostFrames];
+  for (unsigned i = 0; i < frame_count; ++i) {
+    messages[i].msg_hdr.msg_iov = &frames[i];
     messages[i].msg_hdr.msg_iovlen = 1;
   }
   const struct timespec nap = {0, 20000};
   const double start = Now();
   double offered = 0;
   uint64_t sent = 0;
+  unsigned next = 0;  // a multiple of kBatch, so that a batch never ends behind the last
   for (double now = start; now < start + seconds; now = Now()) {
     const double due = (now - start) * rate - offered;
     if (due < 1) {
@@ -63,9 +88,10 @@ static void Send(const char* interface, const char* hex, double rate, double sec
       continue;
     }
     const unsigned burst = due > kBatch ? kBatch : (unsigned)due;
-    const int done = sendmmsg(fd, messages, burst, MSG_DONTWAIT);
+    const int done = sendmmsg(fd, &messages[next], burst, MSG_DONTWAIT);
     sent += done > 0 ? (unsigned)done : 0;
     offered += burst;  // what found no room was offered all the same
+    next = (next + kBatch) % frame_count;
   }
   printf("%lu\n", (unsigned long)sent);
 }
@@ -101,11 +127,18 @@ static void Count(const char* address, int port, double seconds) {
 
 int main(int argc, char** argv) {
   if (argc == 6 && strcmp(argv[1], "send") == 0) {
-    Send(argv[2], argv[3], atof(argv[4]), atof(argv[5]) / 1e3);
+    OneFrame(argv[3]);
+    Send(argv[2], atof(argv[4]), atof(argv[5]) / 1e3);
+  } else if (argc == 6 && strcmp(argv[1], "flood") == 0) {
+    FramesOf(argv[3]);
+    Send(argv[2], atof(argv[4]), atof(argv[5]) / 1e3);
   } else if (argc == 5 && strcmp(argv[1], "count") == 0) {
     Count(argv[2], atoi(argv[3]), atof(argv[4]) / 1e3);
   } else {
-    fputs("load send INTERFACE FRAME RATE MS | load count ADDRESS PORT MS\n", stderr);
+    fputs(
+        "load send INTERFACE FRAME RATE MS | load flood INTERFACE FILE RATE MS | load count "
+        "ADDRESS PORT MS\n",
+        stderr);
     return 2;
   }
   return 0;
