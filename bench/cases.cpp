@@ -121,8 +121,9 @@ void AddRules(std::vector<Case>& cases) {
 
 void AddAttacks(std::vector<Case>& cases) {
   for (const Attack attack : {Attack::unknown_spi, Attack::replay, Attack::bad_icv,
-                              Attack::selector_miss, Attack::no_policy}) {
+                              Attack::selector_miss, Attack::no_policy, Attack::denied_source}) {
     Case accepted{.name = "accepted"};
+    accepted.layout.first_line = attack == Attack::denied_source;
     if (attack == Attack::no_policy) accepted.way = Way::outbound;
     // Of each SA as many packets as its window holds: they are replays, and not just stale.
     if (attack == Attack::replay) accepted.layout.sas = accepted.lap / accepted.layout.window;
@@ -132,6 +133,13 @@ void AddAttacks(std::vector<Case>& cases) {
     test.base = Shared(accepted);
     cases.push_back(std::move(test));
   }
+}
+
+// On ports that DPDK owns whole: a look-up of the source, and its bucket.
+void AddFirstLine(std::vector<Case>& cases) {
+  cases.push_back({.name = "first line",
+                   .layout = {.first_line = true},
+                   .base = Shared({.name = "no first line"})});
 }
 
 void AddWorkers(std::vector<Case>& cases) {
@@ -183,6 +191,7 @@ std::vector<Case> Cases() {
   AddSas(cases, false);
   AddRules(cases);
   AddAttacks(cases);
+  AddFirstLine(cases);
   AddWorkers(cases);
   AddSmallPages(cases);
   return cases;
@@ -211,6 +220,8 @@ const char* Name(Attack attack) {
       return "selector miss";
     case Attack::no_policy:
       return "no policy";
+    case Attack::denied_source:
+      return "denied source";
     default:
       return "";
   }

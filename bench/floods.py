@@ -2,13 +2,13 @@
 """What a flood of garbage takes away from those who are authenticated.
 
 Two gates with a tunnel between them, as in bench/veth.py; legitimate packets go from the client
-through both to the server, at nine tenths of what gets through beside a flood that costs the gate
+through both to the server, at a share of what gets through at most beside a flood that costs the gate
 nothing. Beside them somebody on the wire sends garbage to gate b, as fast as one core can (A); or
 exactly as much to a port that only drops: another veth with an XDP program of two instructions (B).
 Goodput in A over goodput in B is what the gate, and not the flood's own cost, takes away. A and B in
 turns, medians; all share all cores.
 
-    bench/floods.py [--quick] [--only NAME,...] [--repeats N] [--seconds S] [--json FILE]
+    bench/floods.py [--quick] [--only NAME,...] [--share X,...] [--repeats N] [--seconds S] [--json FILE]
 
 All load stays within namespaces that this program makes, is bounded in time and ends with it.
 """
@@ -126,9 +126,10 @@ class Scene:
         files = {}
         for interface, to in (('wire0', self.world.b.mac('wire0')), ('sink0', self.sink.mac('drop0'))):
             files[interface] = self.folder / f'{interface}-{name.replace(" ", "-")}'
+            own = self.world.a.mac(interface)
             with open(files[interface], 'wb') as file:
                 for packet in packets:
-                    data = scapy_esp.frame(packet, to, self.world.a.mac(interface))
+                    data = scapy_esp.frame(packet, to, own)
                     file.write(struct.pack('!H', len(data)) + data)
         return files
 
@@ -171,20 +172,26 @@ class Scene:
         return goodput, sent, {name: round(value) for name, value in grown.items() if value >= 1}
 
 
-def measure(scene, name, repeats, seconds, rate):
+def measure(scene, name, repeats, seconds, rates):
+    """A row for each of {share: packets a second}."""
     make, first_line, verdicts = FLOODS[name]
     scene.policy(first_line)
     files = scene.write_frames(name, make)
+    return [row(name, share, in_turns(scene, files, repeats, seconds, rate), verdicts, rate)
+            for share, rate in rates.items()]
+
+
+def in_turns(scene, files, repeats, seconds, rate):
     pairs = []
     for number in range(repeats + 1):
         against = scene.beside(files, 'wire0', FASTEST, rate, seconds)
         aside = scene.beside(files, 'sink0', against[1], rate, seconds)
         if number > 0:  # the first one warms up
             pairs.append((against, aside))
-    return row(name, pairs, verdicts, rate)
+    return pairs
 
 
-def row(name, pairs, verdicts, rate):
+def row(name, share, pairs, verdicts, rate):
     ratios = [against[0] / aside[0] for against, aside in pairs]
     against = [one for one, _ in pairs]
     flood = statistics.median(one[1] for one in against)
@@ -197,7 +204,8 @@ def row(name, pairs, verdicts, rate):
     crypto = [statistics.median(sum(one[2].get(v, 0) for v in CRYPTO) for one in side)
               for side in (against, [one for _, one in pairs])]
     ratio = statistics.median(ratios)
-    return {'name': f'flood: {name}', 'unit': 'of the goodput beside a port that drops',
+    return {'name': f'flood: {name}', 'share': share,
+            'unit': 'of the goodput beside a port that drops',
             'ratio': round(ratio, 3), 'aim': AIM, 'met': ratio >= AIM,
             'spread': round(max(ratios) - min(ratios), 3), 'repeats': len(ratios),
             'offered_pps': round(rate),
@@ -210,10 +218,10 @@ def row(name, pairs, verdicts, rate):
 
 def table(rows):
     print(f'\n{machine()}, medians of {rows[0]["repeats"]}, legitimate packets of 64 B\n'
-          f'\n{"":34}{"ratio":>7}{"spread":>8}{"goodput":>10}{"beside":>9}{"flood":>10}'
-          f'{"crypto":>9}{"beside":>9}\n{"":42}{"":7}{"kpps":>10}{"kpps":>9}{"kpps":>10}{"k/s":>9}{"k/s":>9}')
+          f'\n{"":32}{"share":>6}{"ratio":>7}{"spread":>8}{"goodput":>10}{"beside":>9}{"flood":>10}'
+          f'{"crypto":>9}{"beside":>9}\n{"":46}{"":7}{"kpps":>10}{"kpps":>9}{"kpps":>10}{"k/s":>9}{"k/s":>9}')
     for one in rows:
-        print(f'{one["name"][7:]:34}{one["ratio"]:>7.3f}{one["spread"]:>8.3f}'
+        print(f'{one["name"][7:]:32}{one["share"]:>6g}{one["ratio"]:>7.3f}{one["spread"]:>8.3f}'
               + ''.join(f'{one[k] / 1e3:>{w}.1f}' for k, w in (
                   ('goodput_pps', 10), ('goodput_beside_drop_pps', 9), ('flood_pps', 10),
                   ('crypto_per_second', 9), ('crypto_beside_drop_per_second', 9)))
@@ -226,6 +234,8 @@ def main():
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--seconds', type=float, default=2, help='of each measurement')
     parser.add_argument('--only', help='floods, with commas: ' + ', '.join(FLOODS))
+    parser.add_argument('--share', default='0.5,0.9', help='how much of what gets through at most '
+                        'is offered')
     parser.add_argument('--json', type=pathlib.Path)
     arguments = parser.parse_args()
     wanted = arguments.only.split(',') if arguments.only else list(FLOODS)
@@ -238,9 +248,14 @@ def main():
         load = folder / 'load'
         subprocess.run(['cc', '-O2', '-o', load, ROOT / 'bench' / 'gates' / 'load.c'], check=True)
         with Scene(folder, load) as scene:
-            rate = 0.9 * scene.calibrate(scene.write_frames('calibration', FLOODS[wanted[0]][0]),
-                                         seconds)
-            rows = [measure(scene, one, repeats, seconds, rate) for one in wanted]
+            most = scene.calibrate(scene.write_frames('calibration', FLOODS[wanted[0]][0]), seconds)
+            print(f'at most {most:.0f} legitimate packets a second get through', flush=True)
+            rates = {float(share): float(share) * most for share in arguments.share.split(',')}
+            rows = []
+            for one in wanted:
+                started = time.monotonic()
+                rows += measure(scene, one, repeats, seconds, rates)
+                print(f'{one}: {time.monotonic() - started:.0f} s', flush=True)
     table(rows)
     if arguments.json:
         # Beside what other parts of the benchmark have written there.

@@ -108,6 +108,9 @@ Rig::Rig(const Layout& layout, uint16_t wire, uint16_t core, uint16_t queues, rt
                              .resolved = true});
   }
   state_->Publish(std::move(*Fib::Build(std::move(fib))));
+  HostAddresses hosts(RTE_MAX_ETHPORTS);
+  hosts[wire] = {*Address::Parse(layout.client ? "192.0.2.2" : "192.0.2.1")};
+  state_->Publish(std::make_unique<const HostAddresses>(std::move(hosts)));
   ApplyPolicy();
 }
 
@@ -146,6 +149,11 @@ void Rig::ApplyPolicy() {
     if (layout_.client) peer.prefixes = {servers};
     peer.rate = kRate;
     update.peers.push_back(std::move(peer));
+  }
+  if (layout_.first_line) {
+    update.first_line = std::make_shared<const FirstLine>(
+        FirstLine{.sources = {{*Prefix::Parse("203.0.113.0/24"), false}},
+                  .packets = {.per_second = kRate.packets_per_second, .burst = 1U << 30U}});
   }
   if (auto applied = state_->Apply(std::move(update)); !applied) Die(applied.error().Text());
 }

@@ -35,6 +35,8 @@ Verdict Expected(Attack attack) {
       return Verdict::selector_mismatch;
     case Attack::no_policy:
       return Verdict::no_policy;
+    case Attack::denied_source:
+      return Verdict::source_denied;
   }
   return Verdict::accepted;
 }

@@ -59,8 +59,10 @@ class Sealer {
     const uint32_t length = EspLength(algorithm, size);
     constexpr size_t kOuter = sizeof(rte_ipv4_hdr);
     Frame packet(kOuter + length);
-    WriteIpv4(packet.data(), packet.size(), RTE_IPV4(192, 0, 2, 2), RTE_IPV4(192, 0, 2, 1),
-              IPPROTO_ESP);
+    const uint32_t source = attack == Attack::denied_source
+                                ? RTE_IPV4(203, 0, 113, sequences_[sa] & UINT8_MAX)
+                                : RTE_IPV4(192, 0, 2, 2);
+    WriteIpv4(packet.data(), packet.size(), source, RTE_IPV4(192, 0, 2, 1), IPPROTO_ESP);
     uint8_t* esp = packet.data() + kOuter;
     uint32_t spi = Value(layout_.SpiOf(sa));
     if (attack == Attack::unknown_spi) spi ^= 0x01000000;  // the slot is taken, by another

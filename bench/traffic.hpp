@@ -15,7 +15,15 @@ namespace portcullis::bench {
 using Frame = std::vector<uint8_t>;
 
 /// What is wrong with every packet of a lap.
-enum class Attack : uint8_t { none, unknown_spi, replay, bad_icv, selector_miss, no_policy };
+enum class Attack : uint8_t {
+  none,
+  unknown_spi,
+  replay,
+  bad_icv,
+  selector_miss,
+  no_policy,
+  denied_source
+};
 
 /// Who there is. One SA a peer; each peer has one address; flows differ by the server's port and,
 /// where there are more flows than rules, by the client's.
@@ -27,7 +35,8 @@ struct Layout {
   unsigned workers = 1;
   uint16_t window = 1024;
   bool esn = true;
-  bool client = false;  // the peer's own gate, for one SA: what is local there is remote here
+  bool first_line = false;  // with a denied source prefix, and a limit for each source
+  bool client = false;      // the peer's own gate, for one SA: what is local there is remote here
 
   [[nodiscard]] uint32_t capacity() const;  // of the SA table
   [[nodiscard]] Spi SpiOf(uint32_t sa) const;

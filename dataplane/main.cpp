@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 
 #include "bpf/loader.hpp"
@@ -110,6 +111,7 @@ int Run(const DataplaneConfig& config) {
   State state({.sa_capacity = config.sas.capacity,
                .workers = config.workers.count,
                .lab = config.lab,
+               .prefilter = std::ranges::any_of(ports->all(), &Port::NeedsPrefilter),
                .auth = {.failures_per_second = config.auth_failures.per_second,
                         .suspect_seconds = config.auth_failures.suspect_seconds,
                         .cpu_percent = config.auth_failures.cpu_percent},

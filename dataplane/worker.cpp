@@ -47,9 +47,13 @@ Result<std::unique_ptr<Worker>> Worker::Make(WorkerShared& shared, unsigned inde
   std::unique_ptr<Worker> worker;
   try {
     worker.reset(new Worker(shared, index, std::move(*engine)));
+    if (std::ranges::any_of(shared.ports, &Port::NeedsPrefilter)) {
+      worker->source_buckets_ = std::make_unique<SourceBuckets>();
+    }
   } catch (const std::bad_alloc&) {
     return Fail(ErrorKind::kExhausted,
-                "no memory for a worker's table of flows: raise memory.megabytes or use hugepages");
+                "no memory for a worker's tables of flows and sources: raise memory.megabytes or "
+                "use hugepages");
   }
   if (shared.config.fragments == FragmentMode::kReassemble) {
     auto reassembler = Reassembler::Make(index, shared.tsc_hz);
@@ -98,6 +102,7 @@ unsigned Worker::Round() noexcept {
   unsigned handled = 0;
   view_ = state().view();
   snapshot_ = state().snapshot();
+  sources_ = snapshot_ == nullptr ? nullptr : snapshot_->sources.get();
   fib_ = state().fib();
   now_ = rte_rdtsc();
 
@@ -105,7 +110,11 @@ unsigned Worker::Round() noexcept {
   if (!waiting_.empty()) waiting_.Review(*this);
   const unsigned handed = rte_ring_sc_dequeue_burst(
       shared_.handoff[index_], reinterpret_cast<void**>(frames), Burst::kMost, nullptr);
-  if (handed > 0) RunMixed(frames, handed);
+  if (handed > 0) {
+    handed_over_ = true;
+    RunMixed(frames, handed);
+    handed_over_ = false;
+  }
   handled += handed;
 
   for (const Port& port : shared_.ports) {

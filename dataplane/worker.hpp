@@ -20,6 +20,7 @@
 #include "dataplane/state/counters.hpp"
 #include "dataplane/state/flow_cache.hpp"
 #include "dataplane/state/policer.hpp"
+#include "dataplane/state/source_table.hpp"
 #include "dataplane/state/state.hpp"
 #include "dataplane/transmit.hpp"
 #include "dataplane/waiting.hpp"
@@ -81,6 +82,12 @@ class Worker {
   [[nodiscard]] rte_mempool* pool() const { return shared_.pool; }
   /// In force for the whole burst; null before the first policy.
   [[nodiscard]] const Snapshot* snapshot() const { return snapshot_; }
+  /// What the stage prefilter judges by; null: before the first policy, or XDP does it everywhere.
+  [[nodiscard]] const SourceTable* sources() const { return sources_; }
+  /// Only where sources() may be other than null.
+  [[nodiscard]] SourceBuckets& source_buckets() { return *source_buckets_; }
+  /// The burst comes from other workers, which have looked at it before.
+  [[nodiscard]] bool handed_over() const { return handed_over_; }
   [[nodiscard]] const Fib* fib() const { return fib_; }
   /// Of snapshot and fib: see State::view.
   [[nodiscard]] uint32_t view() const { return view_; }
@@ -170,6 +177,8 @@ class Worker {
   const unsigned index_;
   uint64_t now_ = 0;
   const Snapshot* snapshot_ = nullptr;
+  const SourceTable* sources_ = nullptr;
+  bool handed_over_ = false;
   const Fib* fib_ = nullptr;
   uint32_t view_ = 0;
   std::unique_ptr<Engine> engine_;
@@ -184,6 +193,7 @@ class Worker {
   Transmit transmit_;
   Waiting waiting_;
   std::unique_ptr<Reassembler> reassembler_;
+  std::unique_ptr<SourceBuckets> source_buckets_;
   unsigned idle_rounds_ = 0;
   uint64_t next_touch_ = 0;  // TSC
   Burst burst_;

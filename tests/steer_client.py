@@ -122,6 +122,25 @@ def selector(value):
         remote_ports=ports(value.get("remote_ports")))
 
 
+def first_line_of(value):
+    """As in REST: what is not said is open."""
+    _only(value, "first_line", "admit_strangers", "admit", "deny", "ipv4_length", "ipv6_length",
+          "packets", "handshakes", "strangers", "sessions", "host")
+
+    def services(name):
+        return [pb.Service(protocol=protocol(s["protocol"]), ports=ports(s.get("ports")))
+                for s in value.get(name) or ()]
+
+    return pb.FirstLine(
+        deny_strangers=not value.get("admit_strangers", True),
+        sources=[pb.SourceRule(prefix=prefix(p), deny=name == "deny")
+                 for name in ("admit", "deny") for p in value.get(name, ())],
+        ipv4_length=value.get("ipv4_length", 0), ipv6_length=value.get("ipv6_length", 0),
+        **{name: pb.SourceLimit(**value[name]) for name in ("packets", "handshakes", "strangers")
+           if name in value},
+        sessions=services("sessions"), some_of_host="host" in value, host=services("host"))
+
+
 def rate(value):
     return pb.Rate(**value) if value else None
 
@@ -266,14 +285,15 @@ class SteerClient:
         return self.call(hello=pb.Hello(protocol=1, client=client)).hello
 
     def apply(self, generation=None, peers=(), interfaces=(), bypasses=(), full=True,
-              base_generation=0, removed_peers=()):
+              base_generation=0, removed_peers=(), first_line=None):
         """Applies a snapshot; without `generation`, the one after that in force. Returns it."""
         if generation is None:
             generation = self.hello().generation + 1
         snapshot = pb.ApplySnapshot(
             generation=generation, full=full, base_generation=base_generation,
             peers=[peer(p) for p in peers], removed_peers=removed_peers,
-            interfaces=[interface(i) for i in interfaces], bypasses=[bypass(b) for b in bypasses])
+            interfaces=[interface(i) for i in interfaces], bypasses=[bypass(b) for b in bypasses],
+            first_line=None if first_line is None else first_line_of(first_line))
         return self.call(apply_snapshot=snapshot).apply_snapshot.generation
 
     def revoke(self, name, revoked=True):

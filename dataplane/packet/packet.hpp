@@ -22,6 +22,7 @@ enum class Kind : uint8_t {
   clear,       // an IP packet without protection
   esp,         // ESP, bare or in UDP
   icmp_error,  // an ICMP error about our own ESP
+  fragment,    // of ESP or UDP: nobody knows what of
   ike,         // UDP 4500 with the non-ESP marker (RFC 3948 2.2)
   keepalive,   // RFC 3948 2.3
   not_ip,      // ARP and other link-layer talk
@@ -75,9 +76,11 @@ struct Burst {
   static constexpr unsigned kMost = 64;
   std::array<Packet, kMost> packets;
   unsigned count = 0;
+  bool plain = true;  // inbound, from parse on: nothing but bare ESP as nearly all packets are
 
   void Begin(std::span<rte_mbuf* const> frames) noexcept {
     count = static_cast<unsigned>(frames.size());
+    plain = true;
     for (unsigned i = 0; i < count; ++i) packets[i].Begin(frames[i]);
   }
   [[nodiscard]] bool empty() const { return count == 0; }

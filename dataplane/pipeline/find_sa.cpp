@@ -8,14 +8,11 @@
 #include "dataplane/esp/header.hpp"
 #include "dataplane/pipeline/host.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
+#include "dataplane/pipeline/prefilter.hpp"
 #include "dataplane/worker.hpp"
 
 namespace portcullis {
 namespace {
-
-Spi SpiOf(const Packet& packet) noexcept {
-  return Spi{reinterpret_cast<const EspHeader*>(packet.At(packet.esp))->spi.host()};
-}
 
 // What the next stages read of an SA. With many SAs each line is a cache miss: they are asked for
 // together, for the whole burst.
@@ -39,7 +36,7 @@ Verdict FindEsp(Worker& worker, Packet& packet) noexcept {
   // The destination belongs to the SA's identity (RFC 4301 4.1).
   if (sa == nullptr || sa->spi != SpiOf(packet) || sa->local != DestinationOf(packet)) {
     packet.sa = nullptr;
-    return Verdict::unknown_spi;
+    return JudgeUnknownEsp(worker, packet);
   }
   // Its worker says when it is over, since only there the SA's own counters tell.
   return sa->usable() || sa->worker != worker.index() ? Verdict::accepted : Verdict::sa_expired;

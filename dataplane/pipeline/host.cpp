@@ -8,7 +8,6 @@
 #include "dataplane/worker.hpp"
 
 namespace portcullis {
-namespace {
 
 bool IsOwn(Worker& worker, uint16_t port, const Address& address) noexcept {
   const HostAddresses* hosts = worker.hosts();
@@ -16,18 +15,17 @@ bool IsOwn(Worker& worker, uint16_t port, const Address& address) noexcept {
          std::ranges::find((*hosts)[port], address) != (*hosts)[port].end();
 }
 
-// What the XDP program would be told (Supervisor::SteerXdp).
 bool IsProtected(const Snapshot& policy, const Address& address) noexcept {
   if (policy.PeerOf(address) != nullptr) return true;
   return std::ranges::any_of(policy.interfaces, [&](const ProtectedInterface& interface) {
-    return std::ranges::any_of(interface.prefixes,
-                               [&](const Prefix& prefix) { return prefix.Contains(address); });
+    return std::ranges::any_of(interface.prefixes, [&](const Prefix& prefix) {
+      // ::/0 is IPv6's, although both share the space.
+      return prefix.IsV4() == address.IsV4() && prefix.Contains(address);
+    });
   });
 }
 
-// RFC 4861's messages, from this link (hop limit 255), whole and without extension headers (RFC
-// 6980), to a destination that no router may lead further.
-bool IsNeighbourDiscovery(const Packet& packet) noexcept {
+bool IsNeighbourDiscovery(Worker& worker, const Packet& packet) noexcept {
   constexpr uint8_t kFirst = 133;
   constexpr uint8_t kLast = 137;
   constexpr uint8_t kFromThisLink = 255;
@@ -38,15 +36,14 @@ bool IsNeighbourDiscovery(const Packet& packet) noexcept {
   if (ip->proto != IPPROTO_ICMPV6 || ip->hop_limits != kFromThisLink) return false;
   if (type < kFirst || type > kLast) return false;
   const uint8_t* to = ip->dst_addr;
-  return (to[0] == 0xff && to[1] == 0x02) || (to[0] == 0xfe && (to[1] & 0xc0U) == 0x80);
+  return (to[0] == 0xff && to[1] == 0x02) || (to[0] == 0xfe && (to[1] & 0xc0U) == 0x80) ||
+         IsOwn(worker, packet.mbuf->port, DestinationOf(packet));
 }
-
-}  // namespace
 
 bool ToExceptionPort(Worker& worker, Packet& packet) noexcept {
   const auto judge = [&] {
     if (packet.kind == Kind::not_ip) return true;
-    if (IsNeighbourDiscovery(packet)) return true;
+    if (IsNeighbourDiscovery(worker, packet)) return true;
     const Port& port = worker.PortOf(packet);
     const Address to = DestinationOf(packet);
     if (!IsOwn(worker, port.id, to)) return false;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/ip.hpp"
+#include "dataplane/esp/header.hpp"
 #include "dataplane/packet/packet.hpp"
 #include "dataplane/worker.hpp"
 
@@ -15,6 +16,19 @@ inline Address SourceOf(const Packet& packet) noexcept {
 inline Address DestinationOf(const Packet& packet) noexcept {
   return DestinationAt(packet.At(packet.l3));
 }
+
+/// Of a packet of kind esp.
+inline Spi SpiOf(const Packet& packet) noexcept {
+  return Spi{reinterpret_cast<const EspHeader*>(packet.At(packet.esp))->spi.host()};
+}
+
+/// One of the host's own addresses on this port.
+bool IsOwn(Worker& worker, uint16_t port, const Address& address) noexcept;
+/// Behind the gate, or a peer's: what the XDP program would be told (Supervisor).
+bool IsProtected(const Snapshot& policy, const Address& address) noexcept;
+/// RFC 4861's messages, from this link (hop limit 255), whole and without extension headers (RFC
+/// 6980), to a destination that no router may lead further.
+bool IsNeighbourDiscovery(Worker& worker, const Packet& packet) noexcept;
 
 /// True when the packet was the host's and has been sent there: ARP, neighbour discovery, IKE
 /// beside ESP in UDP, and what is addressed to the port. Not for ESP or what was found to be about

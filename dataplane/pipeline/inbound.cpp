@@ -8,6 +8,7 @@ namespace portcullis {
 
 static constexpr std::array kInbound = {
     Stage{"parse", ParseInbound},          // what kind of packet is it
+    Stage{"prefilter", Prefilter},         // the first line, where no XDP program has been it
     Stage{"find_sa", FindSa},              // SPI → security association; cleartext ends here
     Stage{"handoff", Handoff},             // to the worker that owns the SA
     Stage{"replay_check", ReplayCheck},    // left of the window, or seen

@@ -8,10 +8,21 @@
 #include "dataplane/esp/sequence.hpp"
 #include "dataplane/pipeline/host.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
+#include "dataplane/pipeline/prefilter.hpp"
 #include "dataplane/worker.hpp"
 
 namespace portcullis {
 namespace {
+
+void ThrottleSource(Worker& worker, const Packet& packet) noexcept {
+  if (worker.PortOf(packet).NeedsPrefilter()) {
+    return ThrottleHere(worker, packet.sa->spi, SourceOf(packet));
+  }
+  worker.TellThrottle({.address = SourceOf(packet),
+                       .spi = packet.sa->spi,
+                       .port = packet.mbuf->port,
+                       .kind = MainMessage::Kind::throttle});
+}
 
 void Throttle(Worker& worker, Burst& burst) noexcept {
   const bool capped = !worker.failure_cycles().Admits(worker.now(), 0);
@@ -24,14 +35,9 @@ void Throttle(Worker& worker, Burst& burst) noexcept {
     const bool own = sa.endpoint.Is(SourceOf(packet), packet.outer_port);
     if (!suspect && own) return Verdict::accepted;
     if (sa.auth.Admits(worker.now(), own, capped)) return Verdict::accepted;
-    // XDP can drop a stranger before it costs anything. It knows addresses but no ports, and it
-    // must never drop the peer's own.
-    if (SourceOf(packet) != sa.endpoint.address()) {
-      worker.TellThrottle({.address = SourceOf(packet),
-                           .spi = sa.spi,
-                           .port = packet.mbuf->port,
-                           .kind = MainMessage::Kind::throttle});
-    }
+    // The first line can drop a stranger before it costs anything. It knows addresses but no
+    // ports, and it must never drop the peer's own.
+    if (SourceOf(packet) != sa.endpoint.address()) ThrottleSource(worker, packet);
     return Verdict::auth_throttled;
   });
 }

@@ -10,7 +10,9 @@
 
 #include "dataplane/esp/header.hpp"
 #include "dataplane/packet/ipv4.hpp"
+#include "dataplane/pipeline/outer.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
+#include "dataplane/pipeline/prefilter.hpp"
 #include "dataplane/pipeline/reassemble.hpp"
 #include "dataplane/worker.hpp"
 
@@ -58,12 +60,7 @@ bool HasVersion(std::span<const uint8_t> ip, uint8_t version) noexcept {
   return !ip.empty() && ip[0] >> 4U == version;
 }
 
-struct Outer {
-  std::span<const uint8_t> transport;  // behind the IP header, to the packet's stated end
-  uint8_t protocol = 0;
-  bool v4 = false;
-  bool fragment = false;
-};
+}  // namespace
 
 std::optional<Outer> ReadOuter(Packet& packet) noexcept {
   const auto bytes = packet.From(packet.l3);
@@ -76,6 +73,7 @@ std::optional<Outer> ReadOuter(Packet& packet) noexcept {
     const auto* ip = reinterpret_cast<const rte_ipv4_hdr*>(bytes.data());
     if (bytes.size() < sizeof(*ip)) return std::nullopt;
     header = rte_ipv4_hdr_len(ip);  // options are skipped, not interpreted
+    outer.options = header > sizeof(*ip);
     length = rte_be_to_cpu_16(ip->total_length);
     if (header < sizeof(*ip) || header > length || length > bytes.size()) return std::nullopt;
     if (!Ipv4ChecksumValid(bytes.data())) return std::nullopt;
@@ -99,6 +97,8 @@ std::optional<Outer> ReadOuter(Packet& packet) noexcept {
   outer.transport = bytes.subspan(header, length - header);
   return outer;
 }
+
+namespace {
 
 Verdict ReadEsp(Packet& packet, std::span<const uint8_t> esp) noexcept {
   if (esp.size() < sizeof(EspHeader)) return Verdict::malformed;
@@ -180,8 +180,8 @@ Verdict ClassifyInbound(Packet& packet) noexcept {
   }
 }
 
-// Nearly every packet: bare ESP, whole, right behind an IPv4 header without options or tags. False:
-// anything else, also wrong.
+// Nearly every packet: bare ESP, whole, right behind an IPv4 header without options or tags, to one
+// station. False: anything else, also wrong.
 bool ParsePlainEsp(Packet& packet) noexcept {
   constexpr uint16_t kIpAt = sizeof(rte_ether_hdr);
   constexpr uint16_t kEspAt = kIpAt + sizeof(rte_ipv4_hdr);
@@ -190,7 +190,8 @@ bool ParsePlainEsp(Packet& packet) noexcept {
   const auto* ether = reinterpret_cast<const rte_ether_hdr*>(packet.data);
   const PlainIpv4 ip(packet.At(kIpAt));
   const uint16_t length = ip.length();
-  if (ether->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV4) || !ip.IsPlain() ||
+  if (ether->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV4) ||
+      (ether->dst_addr.addr_bytes[0] & RTE_ETHER_GROUP_ADDR) != 0 || !ip.IsPlain() ||
       ip.protocol() != IPPROTO_ESP || length < sizeof(rte_ipv4_hdr) + sizeof(EspHeader) ||
       length > size - kIpAt || !ip.ChecksumValid()) {
     return false;
@@ -203,6 +204,21 @@ bool ParsePlainEsp(Packet& packet) noexcept {
   return true;
 }
 
+// A flood of fragments must cost no memory: the first line comes before reassembly.
+Verdict ParseFragment(Worker& worker, Packet& packet) noexcept {
+  packet.kind = Kind::fragment;
+  if (const Verdict first = PrefilterFragment(worker, packet); first != Verdict::accepted) {
+    return first;
+  }
+  if (worker.reassembler() == nullptr) return Verdict::fragment;
+  // One worker sees all fragments, whoever received them.
+  if (worker.index() != Reassembler::kWorker) {
+    return worker.HandOff(packet, Reassembler::kWorker) ? kTaken : Verdict::handoff_full;
+  }
+  packet.kind = Kind::clear;
+  return worker.reassembler()->Complete(packet, worker) ? ClassifyInbound(packet) : kTaken;
+}
+
 // All the others.
 __rte_noinline Verdict ParseAny(Worker& worker, Packet& packet) noexcept {
   if (rte_pktmbuf_linearize(packet.mbuf) != 0) return Verdict::no_buffer;
@@ -212,19 +228,16 @@ __rte_noinline Verdict ParseAny(Worker& worker, Packet& packet) noexcept {
   packet.kind = Kind::clear;
   if (!HasVersion(packet.From(packet.l3), version)) return Verdict::malformed;
   const Verdict verdict = ClassifyInbound(packet);
-  if (verdict != Verdict::fragment || worker.reassembler() == nullptr) return verdict;
-  // One worker sees all fragments, whoever received them.
-  if (worker.index() != Reassembler::kWorker) {
-    return worker.HandOff(packet, Reassembler::kWorker) ? kTaken : Verdict::handoff_full;
-  }
-  return worker.reassembler()->Complete(packet, worker) ? ClassifyInbound(packet) : kTaken;
+  return verdict == Verdict::fragment ? ParseFragment(worker, packet) : verdict;
 }
 
 }  // namespace
 
 void ParseInbound(Worker& worker, Burst& burst) noexcept {
   worker.Filter(burst, [&](Packet& packet) {
-    return ParsePlainEsp(packet) ? Verdict::accepted : ParseAny(worker, packet);
+    if (ParsePlainEsp(packet)) return Verdict::accepted;
+    burst.plain = false;
+    return ParseAny(worker, packet);
   });
 }
 

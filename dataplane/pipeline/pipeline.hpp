@@ -25,6 +25,7 @@ void Outbound(Worker& worker, Burst& burst) noexcept;
 
 // ---- inbound
 void ParseInbound(Worker& worker, Burst& burst) noexcept;
+void Prefilter(Worker& worker, Burst& burst) noexcept;
 void FindSa(Worker& worker, Burst& burst) noexcept;
 void ReplayCheck(Worker& worker, Burst& burst) noexcept;
 void Open(Worker& worker, Burst& burst) noexcept;

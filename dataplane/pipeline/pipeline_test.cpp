@@ -203,8 +203,9 @@ TEST(Pipeline, StagesAreInTheOrderOfTheDesign) {
       text += std::string(text.empty() ? "" : " ") + std::string(stage.name);
     return text;
   };
-  EXPECT_EQ(names(InboundStages()),
-            "parse find_sa handoff replay_check open replay_commit authorise police forward");
+  EXPECT_EQ(
+      names(InboundStages()),
+      "parse prefilter find_sa handoff replay_check open replay_commit authorise police forward");
   EXPECT_EQ(names(OutboundStages()), "parse select_sa handoff police seal forward");
 }
 

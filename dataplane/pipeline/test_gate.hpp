@@ -35,11 +35,13 @@ class TestGate {
   static constexpr uint16_t kCore = 1;
   static constexpr unsigned kRing = 2048;
 
-  explicit TestGate(unsigned workers = 1, const AuthFailureConfig& auth = {})
+  explicit TestGate(unsigned workers = 1, const AuthFailureConfig& auth = {},
+                    bool reassemble = false)
       : path_("/dev/shm/portcullis-test-" + std::to_string(getpid()) + ".state") {
     StartEalOnce();
     config_.workers.count = workers;
     config_.auth_failures = auth;
+    if (reassemble) config_.fragments = FragmentMode::kReassemble;
     config_.lab = true;
     config_.neighbours.queue = 16;
     for (uint16_t p : {kWire, kCore}) AddPort(p);
@@ -71,6 +73,9 @@ class TestGate {
     Route("192.0.2.0/24", kWire);
     Route("2001:db8::/48", kWire);
     state_->Publish(std::move(*Fib::Build(fib_)));
+    HostAddresses hosts(RTE_MAX_ETHPORTS);
+    hosts[kWire] = {*Address::Parse("192.0.2.1"), *Address::Parse("2001:db8::1")};
+    state_->Publish(std::make_unique<const HostAddresses>(std::move(hosts)));
   }
   ~TestGate() {
     Stop();

@@ -57,6 +57,8 @@ struct Port {
   Port& operator=(Port&&) noexcept;
   ~Port();
 
+  /// No XDP program has looked at what comes from here: the pipeline's own stage does.
+  [[nodiscard]] bool NeedsPrefilter() const { return role == PortRole::kUntrusted && !xdp; }
   /// The queue on which worker `w` receives, or kNone.
   [[nodiscard]] uint16_t RxQueueOf(unsigned w) const {
     return w < rx_queues ? static_cast<uint16_t>(w) : kNone;

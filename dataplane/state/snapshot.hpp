@@ -12,6 +12,7 @@
 #include "dataplane/state/peer.hpp"
 #include "dataplane/state/prefix_map.hpp"
 #include "dataplane/state/selector.hpp"
+#include "dataplane/state/source_table.hpp"
 
 namespace portcullis {
 
@@ -46,6 +47,7 @@ struct Snapshot {
   std::vector<ProtectedInterface> interfaces;
   std::vector<BypassRule> bypasses;
   std::shared_ptr<const FirstLine> first_line;  // never null
+  std::shared_ptr<const SourceTable> sources;   // null: no port needs it
 
   /// The peer that the remote address belongs to; null: nobody's.
   [[nodiscard]] PeerState* PeerOf(const Address& remote) const noexcept {

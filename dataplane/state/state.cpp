@@ -56,6 +56,13 @@ void State::ForgetPeersNotIn(const Snapshot* snapshot) {
   });
 }
 
+Result<std::shared_ptr<const SourceTable>> State::CompileSources(const FirstLine& line) const {
+  if (!config_.prefilter) return nullptr;
+  const Snapshot* now = snapshot();
+  if (now != nullptr && now->first_line.get() == &line) return now->sources;
+  return SourceTable::Make(line, config_.tsc_hz);
+}
+
 Result<std::unique_ptr<Snapshot>> State::Compile(PolicyUpdate& update) {
   const Snapshot* now = snapshot();
   const uint64_t in_force = now == nullptr ? 0 : now->generation;
@@ -90,6 +97,11 @@ Result<std::unique_ptr<Snapshot>> State::Compile(PolicyUpdate& update) {
   next->first_line = std::move(update.first_line);
   if (!next->first_line && !update.full && now != nullptr) next->first_line = now->first_line;
   if (!next->first_line) next->first_line = std::make_shared<const FirstLine>();
+  if (auto sources = CompileSources(*next->first_line); sources) {
+    next->sources = std::move(*sources);
+  } else {
+    return tl::unexpected(sources.error());
+  }
   size_t prefixes = 0;
   for (const auto& [name, policy] : wanted) prefixes += policy->prefixes.size();
   auto map = PrefixMap::Make(prefixes);

@@ -28,6 +28,7 @@ struct StateConfig {
   uint32_t sa_capacity = 16384;  // a power of two; inbound and outbound SAs together
   unsigned workers = 1;
   bool lab = false;
+  bool prefilter = true;  // some port has no XDP: the pipeline is its first line
   AuthLimits auth;
   uint64_t tsc_hz = 0;
 };
@@ -109,6 +110,7 @@ class State {
 
  private:
   Result<std::unique_ptr<Snapshot>> Compile(PolicyUpdate& update);
+  Result<std::shared_ptr<const SourceTable>> CompileSources(const FirstLine& line) const;
   struct Plan;
   Result<Sa*> FindReplaced(const SaSpec& spec, const Plan& plan) const;
   Result<void> CheckSlot(const SaSpec& spec, const Sa* replaced, const Plan& plan) const;

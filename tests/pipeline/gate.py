@@ -191,7 +191,7 @@ class Gate:
         self.links = {}
         self.fences = []
         self.bypasses = []
-        self.interfaces = []
+        self.interfaces = [{'name': 'servers', 'prefixes': ['10.2.0.0/16', '2001:db8:2::/48']}]
         self.process = None
         self.steer = None
         self._counted = None

@@ -79,10 +79,12 @@ def test_other_peers_are_not_concerned(strict):
     frames = [other.seal(other.request()) for _ in range(100)]
     for data in frames:
         strict.wires['wire'].send(data)
-    strict.judge(counted=3100)
+    verdicts = strict.judge(counted=3100).verdicts
+    assert verdicts['auth_throttled'] > 2000
     counters = strict.steer.counters(by='peer')
     assert counters[other.name]['accepted'] == 101
-    assert counters[link.name]['auth_throttled'] > 2000
+    # Most end in the first line, before anybody asks whose they are.
+    assert 0 < counters[link.name]['auth_throttled'] < 1000
 
 
 def test_spoofing_the_peers_own_endpoint_has_a_limit_too(strict):

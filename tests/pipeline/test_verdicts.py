@@ -8,15 +8,16 @@ import time
 import pytest
 
 from gate import GATE, PEER, ROOT, SERVER, SILENT, to_core, to_gate
-from scapy_esp import datagram, udp
+from scapy_esp import datagram, tcp, udp
 
-NAMES = re.findall(r'^\s*X\((\w+), "', (ROOT / 'dataplane/packet/verdict.hpp').read_text(), re.M)
+NAMES = re.findall(r'^\s*X\((\w+), "', (ROOT / 'dataplane/packet/verdicts.h').read_text(), re.M)
 
 # No packet can cause these; unit tests with a full ring, an empty pool, a refusing engine do.
 NOT_FROM_OUTSIDE = {
     'handoff_full': 'needs a worker that is slower than the port for 4096 packets',
     'no_buffer': 'needs a packet pool that is empty',
     'crypto_error': 'the engine refuses nothing that passed the checks before it',
+    'no_socket': 'XDP says so of a dataplane that is not there',
     'seq_exhausted': 'needs 2^32 packets or an edited record: test_restart.py',
 }
 
@@ -29,6 +30,23 @@ def small(make_gate):
         auth_failures={'per_second': 5, 'suspect_seconds': 1, 'cpu_percent': 10},
         extra_ports=[{'name': 'host', 'role': 'exception', 'exception': 'wire',
                       'mac': '02:00:00:00:00:01', 'mtu': 1500}])
+
+
+def first_line(line, make, beside=()):
+    """Provokes under this first line, which is gone afterwards. `beside`: verdicts of those that
+    used up the limit."""
+    def provoke(gate):
+        gate.push_policy(full=False, peers=[], first_line=line)
+        outcome = gate.judge(make(gate))
+        gate.push_policy(full=False, peers=[], first_line={})
+        for name in beside:
+            assert outcome.verdicts.pop(name) > 0
+        return outcome
+    return provoke
+
+
+def syn(source, port):
+    return to_gate(tcp(source, GATE[4], 40000, port, flags=2))
 
 
 def forged(data):
@@ -134,6 +152,18 @@ PROVOKE = {
     'inner_malformed': with_link(lambda link: link.seal(link.request(), next_header=41)),
     'frag_timeout': frag_timeout,
     'cleartext_denied': with_link(lambda link: to_gate(link.request())),
+    'not_for_us': lambda gate: gate.judge(to_gate(udp(PEER[4], '192.0.2.99', 1, 2))),
+    'source_denied': first_line({'deny': ['203.0.113.0/24']}, lambda _: syn('203.0.113.66', 22)),
+    'source_limited': first_line(
+        {'packets': {'per_second': 1, 'burst': 50}},
+        lambda _: [to_gate(udp('203.0.113.66', GATE[4], 4500, 4500, b'\xff'))] * 100,
+        beside=['keepalive']),
+    'handshake_limited': first_line(
+        {'handshakes': {'per_second': 1, 'burst': 1},
+         'sessions': [{'protocol': 'tcp', 'ports': 4433}]},
+        lambda _: [syn('203.0.113.66', 4433)] * 5, beside=['exception']),
+    'host_denied': first_line({'host': [{'protocol': 'tcp', 'ports': 22}]},
+                              lambda _: syn(PEER[4], 23)),
     'unknown_spi': lambda gate: gate.judge(to_gate(datagram(PEER[4], GATE[4], 50,
                                                             b'\x7e' * 64))),
     'sa_expired': sa_expired,
