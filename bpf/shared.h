@@ -36,7 +36,8 @@ enum portcullis_role {
 #define PORTCULLIS_SLOTS 2
 
 /* Maps `protected_nets` and `sources` (array of LPM tries, one for each slot). `protected_nets`:
- * the prefixes behind the gate; value: one byte, 1, or 0 for none of them. `sources`: value portcullis_source.
+ * the prefixes behind the gate; value: one byte, 1, or 0 for none of them. `sources`: value
+ * portcullis_source.
  */
 struct portcullis_prefix {
   __u32 length; /* 0..128, in the mapped space: 10.0.0.0/8 has 104 */
