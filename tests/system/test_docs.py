@@ -48,7 +48,7 @@ def tests_there_are():
         for function in re.findall(r'^def (test_\w+)', path.read_text(encoding='utf-8'), re.M):
             named.add(f'{path.name}::{function}')
     for path in itertools.chain(*((ROOT / part).rglob('*_test.cpp')
-                                  for part in ('base', 'control', 'dataplane'))):
+                                  for part in ('base', 'bpf', 'control', 'dataplane'))):
         for suite, name in re.findall(r'^(?:TYPED_)?TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\)',
                                       path.read_text(encoding='utf-8'), re.M):
             named.add(f'{suite}.{name}')
