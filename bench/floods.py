@@ -16,7 +16,6 @@ All load stays within namespaces that this program makes, is bounded in time and
 import argparse
 import contextlib
 import ipaddress
-import json
 import pathlib
 import random
 import socket
@@ -29,6 +28,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / 'bench' / 'gates'), str(ROOT / 'tests'), str(ROOT / 'tests' / 'system')]
+import figures  # noqa: E402
 import scapy_esp  # noqa: E402
 from contenders import Portcullis  # noqa: E402
 from steer_client import SteerClient  # noqa: E402
@@ -257,11 +257,7 @@ def main():
                 rows += measure(scene, one, repeats, seconds, rates)
                 print(f'{one}: {time.monotonic() - started:.0f} s', flush=True)
     table(rows)
-    if arguments.json:
-        # Beside what other parts of the benchmark have written there.
-        figures = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
-        figures['floods'] = rows
-        arguments.json.write_text(json.dumps(figures, indent=2) + '\n', encoding='ascii')
+    figures.add(arguments.json, 'floods', rows)
 
 
 if __name__ == '__main__':

@@ -23,6 +23,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / folder) for folder in ('bench/sessions', 'tests', 'tests/system')]
+import figures  # noqa: E402
 from gate import ISSUER, Gate, cpu, server_core  # noqa: E402
 from processes import BIN  # noqa: E402
 from traffic import Traffic  # noqa: E402
@@ -324,11 +325,7 @@ def main():
             found = PARTS[part](pathlib.Path(name), arguments.quick)
             table(found)
             rows += found
-    if arguments.json:
-        # Beside what other parts of the benchmark have written there.
-        figures = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
-        figures['sessions'] = rows
-        arguments.json.write_text(json.dumps(figures, indent=2) + '\n', encoding='ascii')
+    figures.add(arguments.json, 'sessions', rows)
 
 
 if __name__ == '__main__':

@@ -17,7 +17,6 @@ turn, round after round, so that what else happens on the machine meets all of t
 """
 
 import argparse
-import json
 import os
 import pathlib
 import platform
@@ -29,6 +28,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / 'bench' / 'gates'), str(ROOT / 'tests'), str(ROOT / 'tests' / 'system')]
+import figures  # noqa: E402
 from contenders import CONTENDERS  # noqa: E402
 from world import World  # noqa: E402
 
@@ -135,11 +135,7 @@ def main():
                   f'{time.monotonic() - started:.0f} s', flush=True)
     result = rows(rounds, contenders)
     table(result)
-    if arguments.json:
-        # Beside what other parts of the benchmark have written there.
-        figures = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
-        figures['veth'] = result
-        arguments.json.write_text(json.dumps(figures, indent=2) + '\n', encoding='ascii')
+    figures.add(arguments.json, 'veth', result)
 
 
 if __name__ == '__main__':

@@ -23,14 +23,6 @@ namespace {
 
 class Loader : public PortTest {
  protected:
-  static uint32_t LinkId(const std::string& pin) {
-    const int fd = bpf_obj_get(pin.c_str());
-    bpf_link_info info{};
-    uint32_t length = sizeof(info);
-    const bool ok = fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &length) == 0;
-    if (fd >= 0) close(fd);
-    return ok ? info.id : 0;
-  }
   [[nodiscard]] size_t Entries(const std::string& map, size_t key_size) const {
     const int fd = bpf_obj_get(Pin(map).c_str());
     std::vector<uint8_t> key(key_size), before(key_size);

@@ -16,14 +16,6 @@ namespace {
 /// The program's object with one byte changed: still a program, but not ours.
 class WrongObject : public PortTest {
  protected:
-  static uint32_t LinkId(const std::string& pin) {
-    const int fd = bpf_obj_get(pin.c_str());
-    bpf_link_info info{};
-    uint32_t length = sizeof(info);
-    const bool ok = fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &length) == 0;
-    if (fd >= 0) close(fd);
-    return ok ? info.id : 0;
-  }
   void SetUp() override {
     PortTest::SetUp();
     auto bytes = ReadObject(ObjectPath());

@@ -223,4 +223,13 @@ uint32_t PortTest::ProgramOnWire() {
   return id;
 }
 
+uint32_t PortTest::LinkId(const std::string& pin) {
+  const int fd = bpf_obj_get(pin.c_str());
+  bpf_link_info info{};
+  uint32_t length = sizeof(info);
+  const bool ok = fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &length) == 0;
+  if (fd >= 0) close(fd);
+  return ok ? info.id : 0;
+}
+
 }  // namespace portcullis

@@ -84,6 +84,8 @@ class PortTest : public ::testing::Test {
   [[nodiscard]] std::string Pin(const std::string& object) const;
   /// Id of the XDP program on wire0; 0 when there is none.
   static uint32_t ProgramOnWire();
+  /// Of the link that is pinned there; 0 when there is none.
+  static uint32_t LinkId(const std::string& pin);
 
   std::string instance_;
   uint64_t generation_ = 0;

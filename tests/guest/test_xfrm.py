@@ -4,7 +4,6 @@ that the kernel ends what the agent no longer can."""
 import re
 import signal
 import socket
-import threading
 import time
 
 import pytest
@@ -84,30 +83,10 @@ def test_udp_encapsulation_needs_its_port(world):
 
 
 def test_renewals_under_traffic_lose_nothing(world):
-    world.write_token(exp=int(time.time()) + 12)
-    world.start()
-    assert world.passes()
-    stop = threading.Event()
-
-    def keep_fresh():
-        while not stop.wait(0.5):
-            world.write_token(exp=int(time.time()) + 12)
-
-    keeper = threading.Thread(target=keep_fresh)
-    keeper.start()
-    try:
-        with world.client() as sock:
-            sock.settimeout(5)
-            count = 0
-            while world.sessions()[0]['generation'] < 4:
-                for _ in range(50):
-                    assert world.answered(sock), f'number {count} was lost'
-                    count += 1
-                    time.sleep(0.002)
-                assert count < 50_000
-    finally:
-        stop.set()
-        keeper.join()
+    with world.short_tokens(seconds=12):
+        world.start()
+        assert world.passes()
+        world.renews_under_traffic()
     assert len(world.sessions()) == 1 and len(world.peer_sas()) >= 4  # the old pair still receives
     assert not world.in_clear()
 

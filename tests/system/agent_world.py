@@ -18,6 +18,7 @@ import re
 import socket
 import struct
 import threading
+import time
 
 import yaml
 from cryptography.hazmat.primitives import serialization
@@ -269,6 +270,36 @@ class World(Lab):
     def passes(self, timeout=PATIENCE):
         with self.client() as sock:
             return wait_until(lambda: self.answered(sock), timeout)
+
+    @contextlib.contextmanager
+    def short_tokens(self, seconds):
+        """Each token lasts so long, and there always is a fresh one."""
+        stop = threading.Event()
+
+        def keep_fresh():
+            while not stop.wait(0.5):
+                self.write_token(exp=int(time.time()) + seconds)
+
+        self.write_token(exp=int(time.time()) + seconds)
+        keeper = threading.Thread(target=keep_fresh)
+        keeper.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            keeper.join()
+
+    def renews_under_traffic(self):
+        """Until the session is of the fourth generation, every datagram is answered."""
+        with self.client() as sock:
+            sock.settimeout(5)
+            count = 0
+            while self.sessions()[0]['generation'] < 4:
+                for _ in range(50):
+                    assert self.answered(sock), f'number {count} was lost'
+                    count += 1
+                    time.sleep(0.002)
+                assert count < 50_000
 
     def peer_sas(self):
         with SteerClient(str(self.peer_dataplane.socket)) as steer:
