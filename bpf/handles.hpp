@@ -5,6 +5,7 @@
 #include <bpf/libbpf.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdarg>
 #include <cstdint>
 #include <cstdio>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "bpf/loader.hpp"
+#include "bpf/shared.h"
 
 namespace portcullis {
 
@@ -63,6 +65,17 @@ class LibbpfMessages {
   libbpf_print_fn_t before_;
 };
 
+/// Prefixes in a kernel's table, and the SHA-256 of what was put in.
+struct PrefixTable {
+  std::array<uint8_t, 32> digest;
+  Descriptor map;
+};
+
+/// The tables of a generation. Null: nothing is in it, and there is no table.
+struct PrefixTables {
+  std::shared_ptr<const PrefixTable> nets, sources;
+};
+
 struct FreeRing {
   void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
 };
@@ -74,6 +87,9 @@ struct XdpPort::Handles {
       first_addresses, spis, throttled, counters, watching, drops;
   uint32_t spi_mask = 0;
   std::optional<uint32_t> prepared;  // the slot that Commit() will put in force
+  // What this process knows to be in each slot.
+  std::array<std::optional<PrefixTables>, PORTCULLIS_SLOTS> slots;
+  bool idle = false;  // no packet reads the slot that is not in force
   // Who watches drops has these.
   std::unique_ptr<ring_buffer, FreeRing> ring;
   std::vector<XdpDrop> taken;

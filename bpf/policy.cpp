@@ -3,11 +3,13 @@
 // or filled again, every packet that may have begun with it has ended.
 #include <bpf/bpf.h>
 #include <linux/in.h>
+#include <openssl/evp.h>
 #include <time.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <set>
 
 #include "bpf/handles.hpp"
@@ -41,10 +43,14 @@ portcullis_prefix KeyOf(const Prefix& prefix) {
   return key;
 }
 
-/// A table of prefixes, complete. No descriptor when there is nothing to put in.
-Result<Descriptor> MakeTable(const char* name, std::span<const portcullis_prefix> keys,
-                             std::span<const uint8_t> values) {
-  if (keys.empty()) return Descriptor();
+struct Prefixes {
+  std::vector<portcullis_prefix> keys;
+  std::vector<uint8_t> values;
+};
+
+/// A table of prefixes, complete.
+Result<Descriptor> MakeTable(const char* name, const Prefixes& prefixes) {
+  const auto& [keys, values] = prefixes;
   LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_NO_PREALLOC);
   Descriptor table(bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, name, sizeof(portcullis_prefix), 1,
                                   static_cast<uint32_t>(keys.size()), &options));
@@ -68,9 +74,37 @@ Result<Descriptor> MakeTable(const char* name, std::span<const portcullis_prefix
   return table;
 }
 
+Result<std::array<uint8_t, 32>> DigestOf(const Prefixes& prefixes) {
+  std::array<uint8_t, 32> digest;
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
+                                                                        &EVP_MD_CTX_free);
+  const size_t key_bytes = prefixes.keys.size() * sizeof(portcullis_prefix);
+  if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1 ||
+      EVP_DigestUpdate(context.get(), prefixes.keys.data(), key_bytes) != 1 ||
+      EVP_DigestUpdate(context.get(), prefixes.values.data(), prefixes.values.size()) != 1 ||
+      EVP_DigestFinal_ex(context.get(), digest.data(), nullptr) != 1) {
+    return tl::unexpected(Error{ErrorKind::kInternal, "no SHA-256 from OpenSSL", {}, {}, {}});
+  }
+  return digest;
+}
+
+/// The table of these prefixes: `present` when it is that, since filling one takes seconds per
+/// million.
+Result<std::shared_ptr<const PrefixTable>> TableOf(
+    const char* name, const Prefixes& prefixes, const std::shared_ptr<const PrefixTable>& present) {
+  if (prefixes.keys.empty()) return nullptr;
+  const auto digest = DigestOf(prefixes);
+  if (!digest) return tl::unexpected(digest.error());
+  if (present != nullptr && present->digest == *digest) return present;
+  auto made = MakeTable(name, prefixes);
+  if (!made) return tl::unexpected(made.error());
+  return std::make_shared<const PrefixTable>(PrefixTable{*digest, *std::move(made)});
+}
+
 /// In the space that both families share ::/0 and whatever else lies above ::ffff:0:0/96 contain
 /// all of IPv4. Nobody who writes them means that: an entry of value 0 for IPv4 keeps it out.
-void KeepIpv4Out(std::vector<portcullis_prefix>& keys, std::vector<uint8_t>& values) {
+void KeepIpv4Out(Prefixes& prefixes) {
+  auto& [keys, values] = prefixes;
   constexpr unsigned kMapped = 96;
   const std::array<uint8_t, 4> zeros{};
   const Prefix ipv4(Address::V4(zeros.data()), kMapped);
@@ -86,11 +120,17 @@ void KeepIpv4Out(std::vector<portcullis_prefix>& keys, std::vector<uint8_t>& val
 }
 
 /// Puts `table`, or nothing, into a slot of a map of tables.
-Result<void> PutTable(int tables, uint32_t slot, const Descriptor& table) {
-  const int fd = table.get();
-  const int rc =
-      table ? bpf_map_update_elem(tables, &slot, &fd, BPF_ANY) : bpf_map_delete_elem(tables, &slot);
-  if (rc != 0 && (table || errno != ENOENT)) return SystemError("cannot write XDP policy", errno);
+Result<void> PutTable(int tables, uint32_t slot, const PrefixTable* table) {
+  int rc = 0;
+  if (table == nullptr) {
+    rc = bpf_map_delete_elem(tables, &slot);
+  } else {
+    const int fd = table->map.get();
+    rc = bpf_map_update_elem(tables, &slot, &fd, BPF_ANY);
+  }
+  if (rc != 0 && (table != nullptr || errno != ENOENT)) {
+    return SystemError("cannot write XDP policy", errno);
+  }
   return {};
 }
 
@@ -153,11 +193,8 @@ Result<void> CheckRoom(const char* what, size_t wanted, size_t most) {
                               std::to_string(wanted)});
 }
 
-struct Tables {
-  Descriptor nets, sources;
-};
-
-Result<Tables> MakeTables(const XdpPolicy& policy) {
+/// The tables that the policy asks for; those of `present` that it asks for again are the same.
+Result<PrefixTables> MakeTables(const XdpPolicy& policy, const PrefixTables& present) {
   const std::vector<SourceRule>& rules = policy.first_line.sources;
   if (auto room =
           CheckRoom("protected prefixes", policy.protected_nets.size(), PORTCULLIS_MAX_PREFIXES);
@@ -167,25 +204,23 @@ Result<Tables> MakeTables(const XdpPolicy& policy) {
   if (auto room = CheckRoom("source prefixes", rules.size(), PORTCULLIS_MAX_SOURCES); !room) {
     return tl::unexpected(room.error());
   }
-  std::vector<portcullis_prefix> keys;
-  std::vector<uint8_t> values;
-  for (const Prefix& prefix : policy.protected_nets) keys.push_back(KeyOf(prefix));
-  values.assign(keys.size(), 1);
-  KeepIpv4Out(keys, values);
-  auto nets = MakeTable("protected", keys, values);
-  if (!nets) return tl::unexpected(nets.error());
-  keys.clear();
-  values.clear();
-  keys.reserve(rules.size());
-  values.reserve(rules.size());
+  Prefixes nets;
+  for (const Prefix& prefix : policy.protected_nets) nets.keys.push_back(KeyOf(prefix));
+  nets.values.assign(nets.keys.size(), 1);
+  KeepIpv4Out(nets);
+  auto nets_table = TableOf("protected", nets, present.nets);
+  if (!nets_table) return tl::unexpected(nets_table.error());
+  Prefixes sources;
+  sources.keys.reserve(rules.size());
+  sources.values.reserve(rules.size());
   for (const SourceRule& rule : rules) {
-    keys.push_back(KeyOf(rule.prefix));
-    values.push_back(rule.admit ? PORTCULLIS_ADMITTED : PORTCULLIS_DENIED);
+    sources.keys.push_back(KeyOf(rule.prefix));
+    sources.values.push_back(rule.admit ? PORTCULLIS_ADMITTED : PORTCULLIS_DENIED);
   }
-  KeepIpv4Out(keys, values);
-  auto sources = MakeTable("sources", keys, values);
-  if (!sources) return tl::unexpected(sources.error());
-  return Tables{*std::move(nets), *std::move(sources)};
+  KeepIpv4Out(sources);
+  auto sources_table = TableOf("sources", sources, present.sources);
+  if (!sources_table) return tl::unexpected(sources_table.error());
+  return PrefixTables{*std::move(nets_table), *std::move(sources_table)};
 }
 
 uint32_t CurrentSlot(int current) {
@@ -236,20 +271,34 @@ uint32_t Wire(Spi spi) {
 
 }  // namespace
 
+// The kernel waits for every reader at each change to a map of tables, ten milliseconds or more, so
+// what is where it belongs already is left there.
 Result<void> XdpPort::Prepare(const XdpPolicy& policy) {
   handles_->prepared.reset();
   const auto settings = Compile(policy);
   if (!settings) return tl::unexpected(settings.error());
-  const auto tables = MakeTables(policy);
+  const uint32_t current = CurrentSlot(handles_->current.get());
+  auto tables = MakeTables(policy, handles_->slots[current].value_or(PrefixTables()));
   if (!tables) return tl::unexpected(tables.error());
   // A process that died between Commit()'s store and its end may have left readers.
-  if (auto waited = WaitForPackets(); !waited) return waited;
-  const uint32_t slot = 1 - CurrentSlot(handles_->current.get());
+  if (!handles_->idle) {
+    if (auto waited = WaitForPackets(); !waited) return waited;
+    handles_->idle = true;
+  }
+  const uint32_t slot = 1 - current;
+  const auto held = std::exchange(handles_->slots[slot], std::nullopt);
   if (bpf_map_update_elem(handles_->settings.get(), &slot, &*settings, BPF_ANY) != 0) {
     return SystemError("cannot write XDP policy", errno);
   }
-  if (auto put = PutTable(handles_->protected_nets.get(), slot, tables->nets); !put) return put;
-  if (auto put = PutTable(handles_->sources.get(), slot, tables->sources); !put) return put;
+  if (!held || held->nets != tables->nets) {
+    auto put = PutTable(handles_->protected_nets.get(), slot, tables->nets.get());
+    if (!put) return put;
+  }
+  if (!held || held->sources != tables->sources) {
+    auto put = PutTable(handles_->sources.get(), slot, tables->sources.get());
+    if (!put) return put;
+  }
+  handles_->slots[slot] = *std::move(tables);
   handles_->prepared = slot;
   return {};
 }
@@ -261,12 +310,23 @@ Result<void> XdpPort::Commit() {
     return SystemError("cannot put XDP policy in force", errno);
   }
   handles_->prepared.reset();
+  handles_->idle = false;
   // What is in force from here on cannot fail any more. The old tables' memory goes now, or, when
   // the kernel does not let us wait, with the next Prepare().
   if (!WaitForPackets()) return {};
+  handles_->idle = true;
   const uint32_t old = 1 - slot;
-  (void)PutTable(handles_->protected_nets.get(), old, Descriptor());
-  (void)PutTable(handles_->sources.get(), old, Descriptor());
+  const auto held = std::exchange(handles_->slots[old], std::nullopt);
+  PrefixTables kept = *handles_->slots[slot];
+  if (!held || held->nets != kept.nets) {
+    if (!PutTable(handles_->protected_nets.get(), old, nullptr)) return {};
+    kept.nets = nullptr;
+  }
+  if (!held || held->sources != kept.sources) {
+    if (!PutTable(handles_->sources.get(), old, nullptr)) return {};
+    kept.sources = nullptr;
+  }
+  handles_->slots[old] = std::move(kept);
   return {};
 }
 
