@@ -1,21 +1,24 @@
-// Beast's timeouts work with asynchronous calls only, so each step is one of those and a run of the
+// Timeouts work with asynchronous calls only, so each step is one of those and a run of the
 // io_context until it is done.
 #include "control/cli/control_client.hpp"
 
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/error.hpp>
 #include <boost/asio/ssl/host_name_verification.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
-#include <boost/beast/http.hpp>
-#include <boost/beast/ssl.hpp>
+#include <boost/beast/core/error.hpp>
+#include <boost/beast/http/buffer_body.hpp>
+#include <boost/beast/http/parser.hpp>
 #include <fstream>
 #include <optional>
 #include <utility>
 
 #include "base/secret.hpp"
 #include "control/cli/sse.hpp"
+#include "control/coroutines.hpp"
+#include "control/http/stream.hpp"
 
 namespace portcullis::cli {
 namespace {
@@ -25,7 +28,6 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 using boost::system::error_code;
 using nlohmann::json;
-using Stream = beast::ssl_stream<beast::tcp_stream>;
 
 constexpr uint64_t kMaxAnswerBytes = 256U << 20U;
 
@@ -45,19 +47,22 @@ struct ControlClient::Impl {
   std::string server_name;
   std::string authorization;  // empty: the certificate alone
   std::chrono::milliseconds timeout{};
-  std::optional<Stream> stream;
-  beast::flat_buffer buffer;
+  std::optional<web::TlsStream> stream;
+  web::Buffer buffer;
 
-  template <class Start>
-  error_code Wait(const Start& start) {
-    error_code result = asio::error::would_block;
-    start([&result](error_code error, auto&&...) { result = error; });
+  error_code Wait(web::Awaitable<error_code> step) {
+    error_code result;
+    asio::co_spawn(io, std::move(step),
+                   [&result](const std::exception_ptr& failure, error_code error) {
+                     Rethrow(failure);
+                     result = error;
+                   });
     io.restart();
     io.run();
     return result;
   }
 
-  void Deadline() { beast::get_lowest_layer(*stream).expires_after(timeout); }
+  void Deadline() { stream->next_layer().expires_after(timeout); }
 
   Failure Explain(const error_code& error, std::string_view during) {
     const std::string where = fmt::format("https://{}:{}", url.host, url.port);
@@ -100,19 +105,18 @@ struct ControlClient::Impl {
     const auto endpoints = resolver.resolve(url.host, url.port, error);
     if (error) return tl::unexpected(Explain(error, "resolving the name"));
     Deadline();
-    auto& tcp = beast::get_lowest_layer(*stream);
-    error = Wait([&](auto done) { tcp.async_connect(endpoints, done); });
+    auto& tcp = stream->next_layer();
+    error = Wait(web::Connect(tcp, endpoints));
     if (error) return tl::unexpected(Explain(error, "connecting"));
     tcp.socket().set_option(asio::socket_base::keep_alive(true), error);
     Deadline();
-    error = Wait([&](auto done) { stream->async_handshake(asio::ssl::stream_base::client, done); });
+    error = Wait(web::Handshake(*stream, asio::ssl::stream_base::client));
     if (error) return tl::unexpected(Explain(error, "TLS handshake"));
     return {};
   }
 
-  http::request<http::string_body> Request(Verb verb, const std::string& target) const {
-    constexpr unsigned kHttp11 = 11;
-    http::request<http::string_body> request(verb, target, kHttp11);
+  web::Request Request(Verb verb, const std::string& target) const {
+    web::Request request(verb, target, web::kHttp11);
     const bool v6 = url.host.find(':') != std::string::npos;
     request.set(http::field::host,
                 fmt::format("{}{}{}:{}", v6 ? "[" : "", url.host, v6 ? "]" : "", url.port));
@@ -123,18 +127,18 @@ struct ControlClient::Impl {
 
   // Sends and reads the header of the answer. In TLS 1.3 a client learns only now that the server
   // did not like its certificate.
-  template <class Parser>
-  Outcome<void> Exchange(http::request<http::string_body>& request, Parser& parser) {
+  Outcome<void> Exchange(const web::Request& request, web::ResponseReader& parser) {
     const bool reused = stream.has_value();
     if (!reused) {
       if (auto connected = Connect(); !connected) return connected;
     }
     Deadline();
-    error_code error = Wait([&](auto done) { http::async_write(*stream, request, done); });
+    std::string text = web::ToText(request);
+    error_code error = Wait(web::Write(*stream, text));
+    Wipe(text);
     // The answer or alert may be there although writing failed.
     Deadline();
-    const error_code read_error =
-        Wait([&](auto done) { http::async_read_header(*stream, buffer, parser, done); });
+    const error_code read_error = Wait(web::ReadHeader(*stream, buffer, parser));
     if (!read_error) return {};
     if (!error || IsTlsRefusal(read_error)) error = read_error;
     // An idle connection that control closed meanwhile; a GET may be asked again (RFC 9110 9.2.2).
@@ -217,8 +221,7 @@ Outcome<json> ControlClient::Send(Verb verb, const std::string& target, const js
   Wipe(request.body());
   if (!sent) return tl::unexpected(sent.error());
   impl_->Deadline();
-  const error_code error = impl_->Wait(
-      [&](auto done) { http::async_read(*impl_->stream, impl_->buffer, parser, done); });
+  const error_code error = impl_->Wait(web::Read(*impl_->stream, impl_->buffer, parser));
   if (error) {
     Failure failure = impl_->Explain(error, "reading the answer");
     impl_->stream.reset();
@@ -258,9 +261,8 @@ Outcome<void> ControlClient::Events(const std::string& target, const std::string
       parser.get().body().data = chunk.data();
       parser.get().body().size = chunk.size();
       // Events may be hours apart; a dead host is found by TCP keep-alive.
-      beast::get_lowest_layer(*impl_->stream).expires_never();
-      const error_code error = impl_->Wait(
-          [&](auto done) { http::async_read_some(*impl_->stream, impl_->buffer, parser, done); });
+      impl_->stream->next_layer().expires_never();
+      const error_code error = impl_->Wait(web::ReadSome(*impl_->stream, impl_->buffer, parser));
       const std::string_view got(chunk.data(), chunk.size() - parser.get().body().size);
       if (status >= kFirstError) {
         problem += got;

@@ -3,18 +3,14 @@
 #include <openssl/http.h>
 
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
-#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/core/error.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/read.hpp>
-#include <boost/beast/http/string_body.hpp>
-#include <boost/beast/http/write.hpp>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 
 #include "control/coroutines.hpp"
+#include "control/http/stream.hpp"
 #include "control/identity/openssl_ptr.hpp"
 
 namespace portcullis::identity {
@@ -26,7 +22,6 @@ namespace http = beast::http;
 using tcp = asio::ip::tcp;
 
 constexpr uint32_t kMostHeaderBytes = 16U << 10U;
-constexpr unsigned kHttp11 = 11;
 
 // What OpenSSL allocated and leaves to us.
 class Text {
@@ -117,27 +112,28 @@ asio::awaitable<Result<std::string>> FetchHttp(const asio::any_io_executor& exec
                            ? fmt::format("not there within {} ms ({})", limits.time.count(), during)
                            : fmt::format("{} ({})", error.message(), during));
   };
-  beast::tcp_stream stream(executor);
+  web::TcpStream stream(executor);
   stream.expires_after(limits.time);  // one deadline for all steps: a server cannot dribble it away
   tcp::resolver resolver(executor);
   const auto [unresolved, endpoints] =
       co_await resolver.async_resolve(location.host(), location.port(), kAwait);
   if (unresolved) co_return failed(unresolved, "resolving the name");
-  const auto [unconnected, endpoint] = co_await stream.async_connect(endpoints, kAwait);
+  const auto unconnected = co_await web::Connect(stream, endpoints);
   if (unconnected) co_return failed(unconnected, "connecting");
 
-  http::request<http::empty_body> request(http::verb::get, location.target(), kHttp11);
+  web::Request request(http::verb::get, location.target(), web::kHttp11);
   request.set(http::field::host, location.Authority());
   request.set(http::field::user_agent, "portcullis");
   request.keep_alive(false);
-  const auto [unsent, sent] = co_await http::async_write(stream, request, kAwait);
+  const std::string text = web::ToText(request);
+  const auto unsent = co_await web::Write(stream, text);
   if (unsent) co_return failed(unsent, "asking");
 
   http::response_parser<http::string_body> parser;
   parser.header_limit(kMostHeaderBytes);
   parser.body_limit(limits.bytes);
-  beast::flat_buffer buffer;
-  const auto [unread, read] = co_await http::async_read(stream, buffer, parser, kAwait);
+  web::Buffer buffer;
+  const auto unread = co_await web::Read(stream, buffer, parser);
   if (unread == http::error::body_limit) co_return TooLarge(location, limits);
   if (unread) co_return failed(unread, "reading the answer");
   if (parser.get().result() != http::status::ok) {

@@ -2,16 +2,13 @@
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/error.hpp>
-#include <boost/asio/write.hpp>
-#include <boost/beast/http.hpp>
-#include <boost/beast/ssl.hpp>
+#include <boost/beast/core/error.hpp>
+#include <boost/beast/http/parser.hpp>
 #include <charconv>
 #include <new>
-#include <sstream>
 #include <utility>
 
 #include "base/secret.hpp"
-#include "control/coroutines.hpp"
 #include "control/guard/session/address.hpp"
 #include "control/identity/token/resolve.hpp"
 
@@ -26,7 +23,6 @@ namespace {
 
 constexpr uint32_t kMostHeaderBytes = 16U << 10U;
 constexpr uint64_t kMostBodyBytes = 256U << 10U;  // a thousand selectors
-constexpr unsigned kHttp11 = 11;
 
 // RFC 9110 10.2.3, as seconds; the gate gives no dates.
 std::chrono::seconds SecondsOf(std::string_view text) {
@@ -53,9 +49,9 @@ asio::awaitable<Result<std::unique_ptr<GateConnection>>> GateConnection::Open(
   const std::string host = gate.address ? gate.address->Text() : gate.parts.host;
   const auto looked_up = co_await identity::Resolve(executor, host, gate.parts.port, deadline);
   if (looked_up.error) co_return Unreachable(authority, "finding its address", looked_up.error);
-  beast::tcp_stream tcp(executor);
+  web::TcpStream tcp(executor);
   tcp.expires_at(deadline);  // for all that follows
-  const auto [unconnected, endpoint] = co_await tcp.async_connect(looked_up.found, kAwait);
+  const error_code unconnected = co_await web::Connect(tcp, looked_up.found);
   if (unconnected) co_return Unreachable(authority, "connecting", unconnected);
 
   auto ssl = tls->NewConnection(gate.parts.host);
@@ -76,7 +72,7 @@ asio::awaitable<Result<void>> GateConnection::Authenticate() {
   local_ = guard::ToAddress(local.address());
   remote_ = guard::ToAddress(remote.address());
 
-  const auto [failed] = co_await stream_.async_handshake(asio::ssl::stream_base::client, kAwait);
+  const error_code failed = co_await web::Handshake(stream_, asio::ssl::stream_base::client);
   if (failed) co_return Broken("TLS handshake", failed);
   auto gate = JudgeGate(ssl());
   if (!gate) {
@@ -98,8 +94,8 @@ tl::unexpected<Error> GateConnection::Broken(const char* during, const error_cod
 }
 
 asio::awaitable<Result<Reply>> GateConnection::Ask(Question question) {
-  http::request<http::string_body> request;
-  request.version(kHttp11);
+  web::Request request;
+  request.version(web::kHttp11);
   request.method_string(question.method);
   request.target(question.target);
   request.set(http::field::host, authority_);
@@ -107,17 +103,15 @@ asio::awaitable<Result<Reply>> GateConnection::Ask(Question question) {
   for (const auto& [name, value] : question.headers) request.set(name, value);
   request.body() = std::move(question.body);
   request.prepare_payload();
-  std::ostringstream text;
-  text << request;
-  std::string bytes = std::move(text).str();
-  const auto [unsent, sent] = co_await asio::async_write(stream_, asio::buffer(bytes), kAwait);
+  std::string bytes = web::ToText(request);
+  const error_code unsent = co_await web::Write(stream_, bytes);
   Wipe(bytes);  // the token
   if (unsent) co_return Broken("sending a request", unsent);
 
   http::response_parser<http::string_body> parser;
   parser.header_limit(kMostHeaderBytes);
   parser.body_limit(kMostBodyBytes);
-  const auto [unread, got] = co_await http::async_read(stream_, buffer_, parser, kAwait);
+  const error_code unread = co_await web::Read(stream_, buffer_, parser);
   if (unread) co_return Broken("reading the answer", unread);
   Reply reply;
   reply.status = parser.get().result_int();

@@ -4,9 +4,6 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/ssl/stream.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -15,6 +12,7 @@
 
 #include "base/ip.hpp"
 #include "base/result.hpp"
+#include "control/http/stream.hpp"
 #include "control/identity/token/url.hpp"
 #include "control/peer/tls_client.hpp"
 
@@ -59,19 +57,18 @@ class GateConnection {
   [[nodiscard]] Address remote() const { return remote_; }
 
  private:
-  using Stream = boost::asio::ssl::stream<boost::beast::tcp_stream>;
-  GateConnection(boost::beast::tcp_stream tcp, identity::SslHandle tls, std::string authority)
+  GateConnection(web::TcpStream tcp, identity::SslHandle tls, std::string authority)
       : stream_(std::move(tcp), tls.release()), authority_(std::move(authority)) {}
   boost::asio::awaitable<Result<void>> Authenticate();
   [[nodiscard]] tl::unexpected<Error> Broken(const char* during,
                                              const boost::system::error_code& error);
 
-  Stream stream_;
+  web::TlsStream stream_;
   std::string authority_;
   ProvenGate gate_;
   Address local_;
   Address remote_;
-  boost::beast::flat_buffer buffer_;
+  web::Buffer buffer_;
 };
 
 }  // namespace portcullis::peer

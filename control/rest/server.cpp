@@ -5,21 +5,16 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl/stream.hpp>
+#include <boost/asio/ssl/error.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/write.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
-#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/core/error.hpp>
+#include <boost/beast/core/string.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/read.hpp>
-#include <boost/beast/http/string_body.hpp>
-#include <boost/beast/http/write.hpp>
-#include <boost/beast/ssl/ssl_stream.hpp>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "control/coroutines.hpp"
+#include "control/http/stream.hpp"
 #include "control/rest/audited.hpp"
 #include "control/rest/observe.hpp"
 #include "control/rest/operators.hpp"
@@ -30,7 +25,6 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
 using tcp = asio::ip::tcp;
-using Stream = beast::ssl_stream<beast::tcp_stream>;
 using namespace std::chrono_literals;
 
 namespace {
@@ -92,7 +86,7 @@ struct ServerState {
   asio::ssl::context tls;
   ServerSettings settings;
   Context& context;
-  std::set<beast::tcp_stream*> connections{};
+  std::set<web::TcpStream*> connections{};
   size_t streams = 0;
 };
 
@@ -101,7 +95,7 @@ namespace {
 // While it lives, a connection is counted and can be closed by Stop().
 class Listed {
  public:
-  Listed(std::set<beast::tcp_stream*>& all, beast::tcp_stream* one) : all_(all), one_(one) {
+  Listed(std::set<web::TcpStream*>& all, web::TcpStream* one) : all_(all), one_(one) {
     all_.insert(one_);
   }
   ~Listed() { all_.erase(one_); }
@@ -109,8 +103,8 @@ class Listed {
   Listed& operator=(const Listed&) = delete;
 
  private:
-  std::set<beast::tcp_stream*>& all_;
-  beast::tcp_stream* one_;
+  std::set<web::TcpStream*>& all_;
+  web::TcpStream* one_;
 };
 
 class Counted {
@@ -130,11 +124,11 @@ class Session {
   Session(std::shared_ptr<ServerState> shared, tcp::socket socket)
       : shared_(std::move(shared)),
         stream_(std::move(socket), shared_->tls),
-        listed_(shared_->connections, &beast::get_lowest_layer(stream_)) {}
+        listed_(shared_->connections, &stream_.next_layer()) {}
 
   asio::awaitable<void> Run() {
-    beast::get_lowest_layer(stream_).expires_after(kHandshakeTime);
-    const auto [failed] = co_await stream_.async_handshake(asio::ssl::stream_base::server, kAwait);
+    stream_.next_layer().expires_after(kHandshakeTime);
+    const auto failed = co_await web::Handshake(stream_, asio::ssl::stream_base::server);
     if (failed) {
       spdlog::info("TLS handshake failed: {}", failed.message());
       co_return;
@@ -144,8 +138,8 @@ class Session {
     shown_.certificate_id = CertificateId(stream_.native_handle());
     while (co_await ServeOne()) {
     }
-    beast::get_lowest_layer(stream_).expires_after(kHandshakeTime);
-    co_await stream_.async_shutdown(kAwait);
+    stream_.next_layer().expires_after(kHandshakeTime);
+    co_await web::Shutdown(stream_);
   }
 
  private:
@@ -156,17 +150,15 @@ class Session {
     http::request_parser<http::string_body> parser;
     parser.header_limit(kMostHeaderBytes);
     parser.body_limit(kMostBodyBytes);
-    beast::get_lowest_layer(stream_).expires_after(kHeaderTime);
-    const auto [no_header, header_bytes] =
-        co_await http::async_read_header(stream_, buffer_, parser, kAwait);
+    stream_.next_layer().expires_after(kHeaderTime);
+    const auto no_header = co_await web::ReadHeader(stream_, buffer_, parser);
     if (no_header) co_return co_await Unreadable(no_header, parser.get());
     if (beast::iequals(parser.get()[http::field::expect], "100-continue")) {
-      http::response<http::empty_body> go_on(http::status::continue_, parser.get().version());
-      const auto [unsent, sent] = co_await http::async_write(stream_, go_on, kAwait);
+      const auto unsent = co_await web::Write(stream_, "HTTP/1.1 100 Continue\r\n\r\n");
       if (unsent) co_return false;
     }
-    beast::get_lowest_layer(stream_).expires_after(kBodyTime);
-    const auto [no_body, body_bytes] = co_await http::async_read(stream_, buffer_, parser, kAwait);
+    stream_.next_layer().expires_after(kBodyTime);
+    const auto no_body = co_await web::Read(stream_, buffer_, parser);
     if (no_body) co_return co_await Unreadable(no_body, parser.get());
 
     auto& message = parser.get();
@@ -248,12 +240,12 @@ class Session {
     // What the client still sends is read away for a while: closing at once would reset the
     // connection, and the answer would be lost with it.
     buffer_.clear();
-    beast::get_lowest_layer(stream_).expires_after(kHandshakeTime);
+    stream_.next_layer().expires_after(kHandshakeTime);
     std::array<char, 16384> away{};
     for (uint64_t total = 0; total < 4 * kMostBodyBytes;) {
-      const auto [ended, got] = co_await stream_.async_read_some(asio::buffer(away), kAwait);
-      if (ended) break;
-      total += got;
+      const auto got = co_await web::ReadSome(stream_, asio::buffer(away));
+      if (got.error) break;
+      total += got.bytes;
     }
     OPENSSL_cleanse(away.data(), away.size());
     co_return false;
@@ -270,7 +262,7 @@ class Session {
     Audited(shared_->context, request).End(response);
   }
 
-  static void Common(http::response<http::string_body>& message, const Response& response) {
+  static void Common(web::Response& message, const Response& response) {
     message.set(http::field::content_type, response.content_type);
     message.set(http::field::cache_control, "no-store");
     message.set("X-Content-Type-Options", "nosniff");
@@ -279,20 +271,20 @@ class Session {
 
   // True: the connection may carry another request.
   asio::awaitable<bool> Send(const Response& response, bool keep_alive) {
-    http::response<http::string_body> message(static_cast<http::status>(response.status),
-                                              kHttpVersion);
+    web::Response message(static_cast<http::status>(response.status), web::kHttp11);
     Common(message, response);
     message.keep_alive(keep_alive);
     message.body() = response.body;
     message.prepare_payload();
-    beast::get_lowest_layer(stream_).expires_after(kWriteTime);
-    const auto [failed, sent] = co_await http::async_write(stream_, message, kAwait);
+    stream_.next_layer().expires_after(kWriteTime);
+    std::string text = web::ToText(message);
+    const auto failed = co_await web::Write(stream_, text);
     co_return !failed && message.keep_alive();
   }
 
   asio::awaitable<bool> SendText(std::string text) {
-    beast::get_lowest_layer(stream_).expires_after(kWriteTime);
-    const auto [failed, sent] = co_await asio::async_write(stream_, asio::buffer(text), kAwait);
+    stream_.next_layer().expires_after(kWriteTime);
+    const auto failed = co_await web::Write(stream_, text);
     co_return !failed;
   }
 
@@ -340,7 +332,7 @@ class Session {
   asio::awaitable<void> Follow(asio::steady_timer& wake, std::string path, Source source) {
     bool gone = false;
     std::array<char, 64> ignored{};
-    beast::get_lowest_layer(stream_).expires_never();
+    stream_.next_layer().expires_never();
     stream_.async_read_some(asio::buffer(ignored), [&](beast::error_code, size_t) {
       gone = true;
       wake.cancel();
@@ -362,18 +354,17 @@ class Session {
       if (!woken) sound = co_await SendText(": still here\n\n");
     }
     // The read refers to this frame, so it ends first.
-    beast::get_lowest_layer(stream_).close();
+    stream_.next_layer().close();
     while (!gone) {
       wake.expires_at(asio::steady_timer::time_point::max());
       if (!gone) co_await wake.async_wait(kAwait);
     }
   }
 
-  static constexpr unsigned kHttpVersion = 11;
   std::shared_ptr<ServerState> shared_;
-  Stream stream_;
+  web::TlsStream stream_;
   Listed listed_;
-  beast::flat_buffer buffer_;
+  web::Buffer buffer_;
   Operators::Shown shown_;
   uint64_t seen_ = 0;  // number of the last event that was sent
 };
@@ -411,7 +402,7 @@ Result<Server> Server::Listen(const asio::any_io_executor& executor, ServerSetti
 void Server::Stop() {
   beast::error_code ignored;
   state_->acceptor.close(ignored);
-  for (beast::tcp_stream* stream : state_->connections) stream->close();
+  for (web::TcpStream* stream : state_->connections) stream->close();
 }
 
 std::vector<identity::Expiry> Server::endings() const {

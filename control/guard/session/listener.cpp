@@ -74,7 +74,7 @@ class Service {
     co_await listener_.handler(connection_);
     if (place.evicted()) co_return;
     Allow(kFarewellTime, kFarewellBytes);
-    co_await stream_.async_shutdown(kAwait);
+    co_await web::Shutdown(stream_);
   }
 
  private:
@@ -82,7 +82,7 @@ class Service {
   asio::awaitable<bool> Authenticate() {
     const Crowd::Place place(listener_.half_open, SourceOf(from_, listener_.limits), Closer());
     Allow(listener_.limits.handshake_time, listener_.limits.handshake_bytes);
-    const auto [failed] = co_await stream_.async_handshake(asio::ssl::stream_base::server, kAwait);
+    const auto failed = co_await web::Handshake(stream_, asio::ssl::stream_base::server);
     tl::expected<Authenticated, Refusal> who =
         failed ? tl::unexpected(Why(failed, place)) : Judge(stream_.native_handle());
     if (who) {
@@ -118,9 +118,8 @@ class Service {
     Allow(kFarewellTime, kFarewellBytes);
     std::array<char, 4096> away{};
     for (bool ended = false; !ended;) {
-      const auto [error, got] =
-          co_await stream_.next_layer().async_read_some(asio::buffer(away), kAwait);
-      ended = static_cast<bool>(error);
+      const auto got = co_await web::ReadSome(stream_.next_layer(), asio::buffer(away));
+      ended = got.error.failed();
     }
   }
 
@@ -135,7 +134,7 @@ class Service {
 
   ListenerState& listener_;
   tcp::endpoint from_;
-  TlsStream stream_;
+  web::TlsStream stream_;
   Connection connection_;
 };
 

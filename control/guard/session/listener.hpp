@@ -6,49 +6,24 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl/stream.hpp>
-#include <boost/beast/core/basic_stream.hpp>
-#include <boost/beast/core/rate_policy.hpp>
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <memory>
 #include <string>
 
 #include "base/result.hpp"
 #include "control/guard/session/handshake.hpp"
+#include "control/http/stream.hpp"
 #include "control/identity/refusal.hpp"
 
 namespace portcullis::guard {
-
-/// How many bytes may still be read. When none are left, reads wait, until the deadline ends them.
-/// In the words of Beast, whose streams ask such an object, a rate policy.
-class ByteBudget {
- public:
-  void Set(size_t bytes) { left_ = bytes; }
-
- private:
-  friend class boost::beast::rate_policy_access;
-  static constexpr size_t kAll = std::numeric_limits<size_t>::max();
-  [[nodiscard]] size_t available_read_bytes() const noexcept { return left_; }
-  [[nodiscard]] static size_t available_write_bytes() noexcept { return kAll; }
-  void transfer_read_bytes(size_t n) noexcept { left_ -= n < left_ ? n : left_; }
-  static void transfer_write_bytes(size_t /*n*/) noexcept {}
-  static void on_timer() noexcept {}
-
-  size_t left_ = kAll;
-};
-
-using TcpStream =
-    boost::beast::basic_stream<boost::asio::ip::tcp, boost::asio::any_io_executor, ByteBudget>;
-using TlsStream = boost::asio::ssl::stream<TcpStream>;
 
 /// An authenticated peer. The time and bytes left are those of one request (ListenerLimits); a
 /// handler that wants more sets them anew: stream.next_layer().expires_after(...),
 /// stream.next_layer().rate_policy().Set(...).
 struct Connection {
-  TlsStream& stream;
+  web::TlsStream& stream;
   Authenticated who;
   boost::asio::ip::tcp::endpoint from;
 };

@@ -1,15 +1,11 @@
 #include "control/guard/session/service.hpp"
-#include "control/coroutines.hpp"
 
 #include <spdlog/spdlog.h>
 
 #include <array>
 #include <boost/asio/buffer.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/error.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/read.hpp>
-#include <boost/beast/http/string_body.hpp>
-#include <boost/beast/http/write.hpp>
 #include <optional>
 #include <utility>
 
@@ -31,8 +27,8 @@ constexpr std::string_view kSessions = "/session/v1/sessions";
 constexpr std::string_view kConfirm = "/confirm";
 
 using RequestParser = http::request_parser<http::string_body>;
-using Message = http::request<http::string_body>;
-using Response = http::response<http::string_body>;
+using Message = web::Request;
+using web::Response;
 
 enum class Route : uint8_t { none, sessions, session, confirm };
 
@@ -91,8 +87,7 @@ class Conversation {
     RequestParser parser;
     parser.header_limit(kMostHeaderBytes);
     parser.body_limit(kMostBodyBytes);
-    const auto [unread, bytes] =
-        co_await http::async_read(connection_.stream, buffer_, parser, kAwait);
+    const auto unread = co_await web::Read(connection_.stream, buffer_, parser);
     if (unread) {
       co_await EndUnread(unread);
       co_return;
@@ -106,8 +101,8 @@ class Conversation {
     answer.keep_alive(!done_);
     answer.prepare_payload();
     connection_.stream.next_layer().expires_after(settings_.limits.request_time);
-    const auto [unsent, sent] = co_await http::async_write(connection_.stream, answer, kAwait);
-    if (unsent) done_ = true;
+    const std::string text = web::ToText(answer);
+    if (co_await web::Write(connection_.stream, text)) done_ = true;
   }
 
   // Something came that is no request, or nothing at all.
@@ -128,9 +123,8 @@ class Conversation {
     connection_.stream.next_layer().expires_after(kDrainTime);
     std::array<char, 4096> away{};
     for (bool ended = false; !ended;) {
-      const auto [over, got] =
-          co_await connection_.stream.async_read_some(asio::buffer(away), kAwait);
-      ended = static_cast<bool>(over);
+      const auto got = co_await web::ReadSome(connection_.stream, asio::buffer(away));
+      ended = got.error.failed();
     }
   }
 
@@ -185,7 +179,7 @@ class Conversation {
     spdlog::info("session {} generation {} of {} on {} is installed", opened->agreed.session_id,
                  opened->agreed.generation, opened->agreed.peer_identity, interface_);
     confirm_by_ = std::chrono::steady_clock::now() + settings_.confirm_time;
-    Response answer(http::status::created, kHttp11);
+    Response answer(http::status::created, web::kHttp11);
     Common(answer, "application/json");
     answer.set(http::field::location, std::string(kSessions) + "/" + opened->agreed.session_id);
     answer.body() = AnswerText(opened->agreed, opened->replay_window, opened->expires_in);
@@ -251,26 +245,24 @@ class Conversation {
   }
 
   static Response NoContent() {
-    Response answer(http::status::no_content, kHttp11);
+    Response answer(http::status::no_content, web::kHttp11);
     answer.set(http::field::cache_control, "no-store");
     return answer;
   }
 
   static Response Problem(const ProblemClass& kind, const std::string& reference,
                           const Error* form = nullptr) {
-    Response answer(static_cast<http::status>(kind.status), kHttp11);
+    Response answer(static_cast<http::status>(kind.status), web::kHttp11);
     Common(answer, "application/problem+json");
     answer.body() = ProblemText(kind, reference, form);
     return answer;
   }
 
-  static constexpr unsigned kHttp11 = 11;
-
   SessionContext& context_;
   const ServiceSettings& settings_;
   Connection& connection_;
   SessionDesk desk_;
-  beast::flat_buffer buffer_;
+  web::Buffer buffer_;
   std::string interface_;  // of the last request for a session
   std::optional<std::chrono::steady_clock::time_point> confirm_by_;
   bool done_ = false;

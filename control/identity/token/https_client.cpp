@@ -3,16 +3,12 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/ssl/host_name_verification.hpp>
-#include <boost/asio/write.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
-#include <boost/beast/http.hpp>
-#include <boost/beast/ssl.hpp>
-#include <sstream>
+#include <boost/beast/core/error.hpp>
+#include <boost/beast/http/parser.hpp>
 #include <utility>
 
 #include "base/secret.hpp"
-#include "control/coroutines.hpp"
+#include "control/http/stream.hpp"
 #include "control/identity/private_key.hpp"
 #include "control/identity/token/resolve.hpp"
 
@@ -26,8 +22,6 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-using TlsStream = beast::ssl_stream<beast::tcp_stream>;
-
 class Conversation {
  public:
   Conversation(asio::any_io_executor executor, const WebAddress& address,
@@ -37,19 +31,19 @@ class Conversation {
   asio::awaitable<Result<std::string>> Run() {
     const auto looked_up = co_await Resolve(executor_, address_.host, address_.port, deadline_);
     if (looked_up.error) co_return Failed("finding its address", looked_up.error);
-    beast::tcp_stream tcp(executor_);
+    web::TcpStream tcp(executor_);
     tcp.expires_at(deadline_);  // for all that follows
-    const auto [unconnected, endpoint] = co_await tcp.async_connect(looked_up.found, kAwait);
+    const error_code unconnected = co_await web::Connect(tcp, looked_up.found);
     if (unconnected) co_return Failed("connecting", unconnected);
     if (tls_ == nullptr) co_return co_await Exchange(tcp);
 
-    TlsStream stream(std::move(tcp), *tls_);
+    web::TlsStream stream(std::move(tcp), *tls_);
     stream.set_verify_callback(asio::ssl::host_name_verification(address_.host));
     error_code not_an_address;
     asio::ip::make_address(address_.host, not_an_address);
     // SNI carries names only (RFC 6066 3).
     if (not_an_address) SSL_set_tlsext_host_name(stream.native_handle(), address_.host.c_str());
-    const auto [refused] = co_await stream.async_handshake(asio::ssl::stream_base::client, kAwait);
+    const error_code refused = co_await web::Handshake(stream, asio::ssl::stream_base::client);
     if (refused) co_return Failed("TLS handshake", refused);
     co_return co_await Exchange(stream);
   }
@@ -64,9 +58,8 @@ class Conversation {
   }
 
   std::string Request() {
-    constexpr unsigned kHttp11 = 11;
     const auto verb = question_.form.empty() ? http::verb::get : http::verb::post;
-    http::request<http::string_body> request(verb, address_.target, kHttp11);
+    web::Request request(verb, address_.target, web::kHttp11);
     request.set(http::field::host, address_.Authority());
     request.set(http::field::user_agent, "portcullis");
     request.set(http::field::accept, "application/json, application/jwk-set+json");
@@ -77,24 +70,23 @@ class Conversation {
       request.body() = std::move(question_.form);
     }
     request.prepare_payload();
-    std::ostringstream text;
-    text << request;
+    std::string text = web::ToText(request);
     Wipe(request.body());
-    return std::move(text).str();
+    return text;
   }
 
   template <class Stream>
   asio::awaitable<Result<std::string>> Exchange(Stream& stream) {
     std::string request = Request();
-    const auto [sent, bytes] = co_await asio::async_write(stream, asio::buffer(request), kAwait);
+    const error_code unsent = co_await web::Write(stream, request);
     Wipe(request);
-    if (sent) co_return Failed("sending the request", sent);
+    if (unsent) co_return Failed("sending the request", unsent);
 
-    beast::flat_buffer buffer;
+    web::Buffer buffer;
     http::response_parser<http::string_body> parser;
     parser.body_limit(question_.most_bytes);
-    const auto [read, size] = co_await http::async_read(stream, buffer, parser, kAwait);
-    if (read) co_return Failed("reading the answer", read);
+    const error_code unread = co_await web::Read(stream, buffer, parser);
+    if (unread) co_return Failed("reading the answer", unread);
     if (parser.get().result() != http::status::ok) {
       co_return Fail(ErrorKind::kUnavailable,
                      fmt::format("{}: expected status 200; found {}", address_.Authority(),
