@@ -230,9 +230,9 @@ bool PublicKey::Verifies(Algorithm algorithm, std::string_view input,
   } else if (EVP_MD_CTX_copy_ex(context.get(), ready_.get()) != 1) {
     context.reset();
   }
-  const bool good = context && EVP_DigestVerify(context.get(), Bytes(signature).data(),
-                                                signature.size(), Bytes(input).data(),
-                                                input.size()) == 1;
+  const bool good =
+      context && EVP_DigestVerify(context.get(), Bytes(signature).data(), signature.size(),
+                                  Bytes(input).data(), input.size()) == 1;
   if (!good) ERR_clear_error();
   return good;
 }
