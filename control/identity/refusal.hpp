@@ -44,6 +44,13 @@
   X(dpop_fail, "the proof of possession is missing, wrong or without the gate's nonce")           \
   X(request_malformed, "a request that the session interface does not know or cannot read")       \
   X(policy_denied, "policy gives this peer nothing on this interface")                            \
+  X(request_unlisted, "a path or method that the interface's profile does not list")              \
+  X(operation_denied, "policy and token do not give the peer this operation")                     \
+  X(tenant_violation, "the resource is another tenant's, or nobody's, or the path names another") \
+  X(request_blocked, "an operator has blocked such requests for now")                             \
+  X(quota_exceeded, "the tenant has had what policy gives it of this operation for now")          \
+  X(approval_needed, "another person must approve this request before it is made")                \
+  X(server_unavailable, "the protected server cannot be reached, or is not the one expected")     \
   X(session_conflict, "the peer has a session already, or this one is none of its own")           \
   X(clock_wrong, "the gate's clock went back or far ahead, and its word on expiry counts little") \
   X(gate_unavailable, "control or the dataplane cannot take the session now")

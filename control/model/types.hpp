@@ -128,6 +128,8 @@ struct Peer {
   std::optional<TokenClient> token;  // absent: it cannot open sessions
   std::string role;
   std::string tenant;
+  std::string
+      caller_id;  // what {scsAsId}, {afId} must be in its paths; empty: its token's client_id
   std::optional<Address> endpoint;
   std::vector<Prefix> prefixes;
   Rate rate;
@@ -145,10 +147,19 @@ inline constexpr Choices<SecondPlace, 3> kSecondPlaces = {{{"replace", SecondPla
                                                            {"refuse", SecondPlace::refuse},
                                                            {"alarm", SecondPlace::alarm}}};
 
+/// At most so many of an operation, for each tenant, within any such time.
+struct Quota {
+  std::string operation;
+  uint32_t count = 0;
+  uint32_t seconds = 0;
+};
+
 struct Policy {
   std::string name;
   std::string role;
   std::string interface;
+  std::vector<std::string> operations;           // of the interface's profile; requests only
+  std::vector<Quota> quotas;                     // requests only
   std::vector<ServicePorts> callback_ports;      // of the clients, for connections from the servers
   std::vector<ServicePorts> registration_ports;  // open before registration; none: all is, always
   std::string scope;                             // of the token that opens it; empty: none does
@@ -201,12 +212,23 @@ struct FirstLine {
   std::optional<std::vector<ServicePorts>> host;  // open on the untrusted side; absent: all
 };
 
+/// Such requests are refused for now, whatever policies grant: a weakness became known
+/// (Runtime-16).
+struct RequestBlock {
+  std::string name;
+  std::string interface;
+  std::string peer;    // empty: everybody's
+  std::string method;  // empty: any
+  std::string path;    // as in the request; with a '*' at its end: whatever begins so
+};
+
 struct Document {
   std::vector<Interface> interfaces;
   std::vector<Peer> peers;
   std::vector<Policy> policies;
   std::vector<ApprovalRule> approval;
   std::optional<FirstLine> first_line;
+  std::vector<RequestBlock> blocks;
 };
 
 /// Something that is admitted, but that the operator should know.
