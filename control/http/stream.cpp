@@ -84,6 +84,11 @@ Awaitable<ErrorCode> Read(TcpStream& stream, Buffer& buffer, ResponseReader& rea
   co_return error;
 }
 
+Awaitable<ErrorCode> ReadSome(TlsStream& stream, Buffer& buffer, RequestReader& reader) {
+  const auto [error, bytes] = co_await http::async_read_some(stream, buffer, reader, kAwait);
+  co_return error;
+}
+
 Awaitable<ErrorCode> ReadSome(TlsStream& stream, Buffer& buffer, ResponseReader& reader) {
   const auto [error, bytes] = co_await http::async_read_some(stream, buffer, reader, kAwait);
   co_return error;

@@ -77,6 +77,7 @@ Awaitable<ErrorCode> Read(TlsStream& stream, Buffer& buffer, RequestReader& read
 Awaitable<ErrorCode> Read(TlsStream& stream, Buffer& buffer, ResponseReader& reader);
 Awaitable<ErrorCode> Read(TcpStream& stream, Buffer& buffer, ResponseReader& reader);
 /// Some of the body, for those who take it as it comes.
+Awaitable<ErrorCode> ReadSome(TlsStream& stream, Buffer& buffer, RequestReader& reader);
 Awaitable<ErrorCode> ReadSome(TlsStream& stream, Buffer& buffer, ResponseReader& reader);
 
 /// All of it.

@@ -1,17 +1,12 @@
 #include "control/guard/session/desk.hpp"
 
 #include <openssl/rand.h>
-#include <openssl/x509.h>
 
 #include <algorithm>
-#include <boost/beast/core/string.hpp>
-#include <new>
 #include <utility>
 
 #include "control/admission/refusal_message.hpp"
 #include "control/guard/session/address.hpp"
-#include "control/guard/session/peer_certificate.hpp"
-#include "control/identity/token/compact_jws.hpp"
 #include "dataplane/steer/messages.hpp"
 
 namespace portcullis::guard {
@@ -24,10 +19,6 @@ using identity::Refusal;
 
 namespace {
 
-tl::unexpected<Refusal> Refuse(Reason reason, std::string detail) {
-  return tl::unexpected(Refusal{reason, std::move(detail)});
-}
-
 tl::unexpected<Denied> Deny(Refusal why) {
   return tl::unexpected(Denied{std::move(why)});
 }
@@ -35,171 +26,18 @@ tl::unexpected<Denied> Deny(Reason reason, std::string detail) {
   return Deny(Refusal{reason, std::move(detail)});
 }
 
-uint64_t Seconds(std::chrono::system_clock::time_point time) {
-  return static_cast<uint64_t>(std::max<int64_t>(0, std::chrono::system_clock::to_time_t(time)));
-}
-
-std::string Der(X509* certificate) {
-  unsigned char* bytes = nullptr;
-  const int size = i2d_X509(certificate, &bytes);
-  if (size < 0) throw std::bad_alloc();
-  std::string der(reinterpret_cast<const char*>(bytes), static_cast<size_t>(size));
-  OPENSSL_free(bytes);
-  return der;
-}
-
-// RFC 9110 11.4: the scheme in any case, then one space. Nothing: another scheme.
-std::optional<std::string_view> TokenOf(std::string_view authorization, std::string_view scheme) {
-  if (authorization.size() <= scheme.size() || authorization[scheme.size()] != ' ' ||
-      !boost::beast::iequals(authorization.substr(0, scheme.size()), scheme)) {
-    return {};
-  }
-  return authorization.substr(scheme.size() + 1);
-}
-
-admission::Token TokenMessage(const AccessToken& token) {
-  admission::Token message;
-  message.set_issuer(token.issuer);
-  message.set_client_id(token.client_id);
-  message.set_subject(token.subject);
-  message.set_jti(token.jti);
-  message.set_kid(token.kid);
-  for (const auto& scope : token.scopes) message.add_scopes(scope);
-  message.set_expiry(Seconds(token.expiry));
-  if (token.binding.to == identity::Binding::To::proof_key) {
-    message.set_proof_key_thumbprint(identity::EncodeBase64Url(token.binding.thumbprint));
-  }
-  return message;
-}
-
 }  // namespace
 
 SessionDesk::SessionDesk(SessionContext& context, Connection& connection, std::string url)
-    : context_(context), connection_(connection), url_(std::move(url)) {
-  if (connection.who.mode == Mode::certificate) {
-    certificate_ = VerifiedIdentity(connection.who.certificate.get());
-    // The listener lets nobody through whom CertificateCheck() did not admit.
-    if (certificate_ == nullptr) throw std::logic_error("a certificate that nobody verified");
-  }
-}
+    : context_(context),
+      connection_(connection),
+      credentials_(context, connection, std::move(url)) {}
 
 const std::string* SessionDesk::session() const {
   return installed_ ? &session_ : nullptr;
 }
 
-std::string_view SessionDesk::scheme() const {
-  return certificate_ == nullptr ? "DPoP" : "Bearer";
-}
-
-std::string SessionDesk::NewNonce() {
-  nonce_given_ = true;
-  return nonces_.Issue(Moment::Now());
-}
-
-bool SessionDesk::wants_nonce() const {
-  return certificate_ == nullptr && !nonce_given_;
-}
-
-// ---- the right to it
-
-asio::awaitable<SessionDesk::Authorised> SessionDesk::Verify(std::string token,
-                                                             std::string interface) {
-  const auto asked = context_.introspectors.find(interface);
-  if (asked == context_.introspectors.end() || identity::ClaimsToBeJws(token)) {
-    auto verified = context_.tokens->Verify(token, interface, Moment::Now());
-    Wipe(token);
-    co_return verified;
-  }
-  // Kept alive here: a reload puts others in its place.
-  const std::shared_ptr<identity::Introspector> introspector = asked->second;
-  auto verified = co_await introspector->Verify(std::move(token), std::move(interface));
-  co_return verified;
-}
-
-asio::awaitable<SessionDesk::Authorised> SessionDesk::Authorise(Credentials credentials,
-                                                                std::string interface) {
-  const auto text = TokenOf(credentials.authorization, scheme());
-  if (!text) {
-    co_return Refuse(
-        Reason::token_missing,
-        fmt::format("Authorization: expected {} and a token; "
-                    "found {}",
-                    scheme(), credentials.authorization.empty() ? "nothing" : "something else"));
-  }
-  std::string shown(*text);
-  auto token = co_await Verify(std::move(shown), std::move(interface));
-  if (!token) co_return token;
-  if (auto bound = CheckBinding(*token, *text, credentials, Moment::Now()); !bound) {
-    co_return tl::unexpected(bound.error());
-  }
-  co_return token;
-}
-
-asio::awaitable<SessionDesk::Authorised> SessionDesk::AuthoriseAnywhere(Credentials credentials) {
-  const std::vector<std::string> interfaces = context_.interfaces;  // a reload may change them
-  for (const auto& interface : interfaces) {
-    std::string name = interface;
-    Credentials again = credentials;
-    auto token = co_await Authorise(std::move(again), std::move(name));
-    if (token || token.error().reason != Reason::token_aud_fail) co_return token;
-  }
-  co_return Refuse(Reason::token_aud_fail, "meant for none of this gate's interfaces");
-}
-
-tl::expected<void, Refusal> SessionDesk::CheckBinding(const AccessToken& token,
-                                                      std::string_view text,
-                                                      const Credentials& credentials,
-                                                      const Moment& now) {
-  if (certificate_ != nullptr) {
-    const std::string der = Der(connection_.who.certificate.get());
-    if (auto bound = identity::CheckCertificate(token, identity::Bytes(der)); !bound) return bound;
-    // It may have been revoked since the handshake.
-    return context_.revocations.Check(*certificate_, now.wall);
-  }
-  if (credentials.proof.empty()) return Refuse(Reason::dpop_fail, "no header DPoP");
-  const std::string url = url_ + credentials.path;
-  return identity::VerifyProof(credentials.proof, {credentials.method, url, text, token.binding},
-                               {}, nonces_, context_.proofs, now);
-}
-
-// What was valid when control was asked may not be any more; what ceases to be so after this, is
-// found among the sessions (control/guard/review.hpp).
-tl::expected<void, Refusal> SessionDesk::StillValid(const AccessToken& token) const {
-  const Moment now = Moment::Now();
-  if (token.kid.empty()) {  // an opaque one: is its issuer still believed?
-    const auto& asked = context_.introspectors;
-    const bool believed = std::ranges::any_of(
-        asked, [&](const auto& entry) { return entry.second->issuer() == token.issuer; });
-    if (!believed) return Refuse(Reason::token_issuer_unknown, "its issuer is believed no more");
-  } else if (!context_.tokens->KnowsKeyOf(token, now)) {
-    return Refuse(Reason::token_key_unknown, "the key that signed the token is gone");
-  }
-  if (certificate_ == nullptr) return {};
-  return context_.revocations.Check(*certificate_, now.wall);
-}
-
 // ---- what control is told and asked
-
-admission::Identity SessionDesk::IdentityMessage() const {
-  admission::Identity message;
-  message.set_source(steer::ToBytes(ToAddress(connection_.from.address())));
-  if (certificate_ == nullptr) {
-    message.set_mode(admission::PSK);
-    message.set_psk_peer(connection_.who.psk_peer);
-    return message;
-  }
-  message.set_mode(admission::CERTIFICATE);
-  for (const auto& name : certificate_->names) message.add_names(name.text);
-  for (const auto& link : certificate_->chain) {
-    admission::Certificate& certificate = *message.add_chain();
-    certificate.set_authority(link.authority);
-    certificate.set_issuer(link.id.issuer);
-    certificate.set_serial(link.id.serial);
-  }
-  message.set_spki_sha256(certificate_->spki_sha256);
-  message.set_certificate_not_after(Seconds(certificate_->chain_not_after));
-  return message;
-}
 
 Result<admission::Request> SessionDesk::AdmitMessage(const SessionRequest& request,
                                                      const AccessToken& token) const {
@@ -214,7 +52,7 @@ Result<admission::Request> SessionDesk::AdmitMessage(const SessionRequest& reque
   }
   admission::Request message;
   admission::Admit& admit = *message.mutable_admit();
-  *admit.mutable_identity() = IdentityMessage();
+  *admit.mutable_identity() = credentials_.IdentityMessage();
   *admit.mutable_token() = TokenMessage(token);
   admit.set_interface(request.interface);
   admit.set_session(request.session);
@@ -248,8 +86,9 @@ Result<KeyContext> SessionDesk::Agree(const SessionRequest& request,
   agreed.mode = connection_.who.mode;
   agreed.gate_identity = context_.gate_identity;
   // What the peer itself knows it is, and not what policy calls it: it has to compare.
+  const identity::CertificateIdentity* shown = credentials_.certificate();
   agreed.peer_identity =
-      certificate_ == nullptr ? connection_.who.psk_identity : certificate_->names.front().text;
+      shown == nullptr ? connection_.who.psk_identity : shown->names.front().text;
   agreed.interface = request.interface;
   agreed.to_peer = request.spi;
   agreed.peer_nonce = request.nonce;
@@ -286,7 +125,7 @@ asio::awaitable<Outcome<Opened>> SessionDesk::Open(SessionRequest request,
                    "this connection has given its keys; another session needs another handshake");
   }
   std::string interface = request.interface;
-  const auto token = co_await Authorise(std::move(credentials), std::move(interface));
+  const auto token = co_await credentials_.Authorise(std::move(credentials), std::move(interface));
   if (!token) co_return tl::unexpected(Denied{token.error()});
 
   auto admit = AdmitMessage(request, *token);
@@ -294,7 +133,8 @@ asio::awaitable<Outcome<Opened>> SessionDesk::Open(SessionRequest request,
   auto admitted = co_await Ask(std::move(*admit));
   if (!admitted) co_return tl::unexpected(std::move(admitted.error()));
 
-  if (auto valid = StillValid(*token); !valid) co_return Deny(std::move(valid.error()));
+  if (auto valid = credentials_.StillValid(*token); !valid)
+    co_return Deny(std::move(valid.error()));
   auto agreed = Agree(request, admitted->admitted());
   if (!agreed) co_return Deny(Reason::gate_unavailable, agreed.error().Text());
   exported_ = true;  // whatever comes of it
@@ -323,10 +163,10 @@ asio::awaitable<Outcome<void>> SessionDesk::Confirm(std::string session) {
 }
 
 asio::awaitable<Outcome<void>> SessionDesk::End(std::string session, Credentials credentials) {
-  const auto token = co_await AuthoriseAnywhere(std::move(credentials));
+  const auto token = co_await credentials_.AuthoriseAnywhere(std::move(credentials));
   if (!token) co_return tl::unexpected(Denied{token.error()});
   admission::Request message;
-  *message.mutable_end()->mutable_identity() = IdentityMessage();
+  *message.mutable_end()->mutable_identity() = credentials_.IdentityMessage();
   *message.mutable_end()->mutable_token() = TokenMessage(*token);
   message.mutable_end()->set_session(session);
   auto ended = co_await Ask(std::move(message));

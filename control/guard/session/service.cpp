@@ -201,14 +201,14 @@ class Conversation {
   }
 
   // RFC 9449 8: the first request cannot have a nonce of this connection. That is no refusal yet.
-  [[nodiscard]] bool NeedsNonce(const Credentials& credentials) const {
-    return desk_.wants_nonce() && !credentials.authorization.empty();
+  [[nodiscard]] bool NeedsNonce(const Credentials& credentials) {
+    return desk_.credentials().wants_nonce() && !credentials.authorization.empty();
   }
 
   Response UseNonce() {
     Response answer = Problem(kInvalidToken, "");
     answer.set(http::field::www_authenticate, "DPoP error=\"use_dpop_nonce\"");
-    answer.set("DPoP-Nonce", desk_.NewNonce());
+    answer.set("DPoP-Nonce", desk_.credentials().NewNonce());
     return answer;
   }
 
@@ -218,25 +218,14 @@ class Conversation {
     Response answer = Problem(kind, Note(why, denied.reference));
     if (why.reason == Reason::gate_unavailable) answer.set(http::field::retry_after, "1");
     if (kind.status != kInvalidToken.status && kind.slug != kInsufficientScope.slug) return answer;
-    answer.set(http::field::www_authenticate, Challenge(why.reason));
-    if (desk_.scheme() == "DPoP") answer.set("DPoP-Nonce", desk_.NewNonce());
+    answer.set(http::field::www_authenticate, desk_.credentials().Challenge(why.reason));
+    if (desk_.credentials().scheme() == "DPoP") answer.set("DPoP-Nonce", desk_.credentials().NewNonce());
     return answer;
-  }
-
-  // RFC 6750 3, RFC 9449 7.1.
-  [[nodiscard]] std::string Challenge(Reason reason) const {
-    std::string text(desk_.scheme());
-    if (reason == Reason::token_missing) return text;
-    const char* error = reason == Reason::token_scope_fail ? "insufficient_scope"
-                        : reason == Reason::dpop_fail || reason == Reason::token_replay
-                            ? "invalid_dpop_proof"
-                            : "invalid_token";
-    return fmt::format("{} error=\"{}\"", text, error);
   }
 
   std::string Note(const Refusal& why, const std::string& reference = {}) {
     return context_.refusals.Note(
-        why, {connection_.from, interface_, desk_.IdentityMessage(), reference});
+        why, {connection_.from, interface_, desk_.credentials().IdentityMessage(), reference});
   }
 
   static void Common(Response& answer, const char* type) {

@@ -22,6 +22,25 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
+tl::unexpected<Error> NoAnswer(const WebAddress& address, std::string_view during,
+                               const error_code& error) {
+  return Fail(ErrorKind::kUnavailable,
+              fmt::format("{}: {}: {}", address.Authority(), during,
+                          error == beast::error::timeout ? "no answer in time" : error.message()));
+}
+
+// `deadline` is for all that follows, too.
+asio::awaitable<Result<void>> Connect(web::TcpStream& tcp, const WebAddress& address,
+                                      Clock::time_point deadline) {
+  const auto looked_up =
+      co_await Resolve(tcp.get_executor(), address.host, address.port, deadline);
+  if (looked_up.error) co_return NoAnswer(address, "finding its address", looked_up.error);
+  tcp.expires_at(deadline);
+  const error_code unconnected = co_await web::Connect(tcp, looked_up.found);
+  if (unconnected) co_return NoAnswer(address, "connecting", unconnected);
+  co_return Result<void>{};
+}
+
 class Conversation {
  public:
   Conversation(asio::any_io_executor executor, const WebAddress& address,
@@ -29,32 +48,21 @@ class Conversation {
       : executor_(std::move(executor)), address_(address), question_(question), tls_(tls) {}
 
   asio::awaitable<Result<std::string>> Run() {
-    const auto looked_up = co_await Resolve(executor_, address_.host, address_.port, deadline_);
-    if (looked_up.error) co_return Failed("finding its address", looked_up.error);
+    if (tls_ != nullptr) {
+      const auto stream = co_await Dial(executor_, address_, *tls_, deadline_);
+      if (!stream) co_return tl::unexpected(stream.error());
+      co_return co_await Exchange(**stream);
+    }
     web::TcpStream tcp(executor_);
-    tcp.expires_at(deadline_);  // for all that follows
-    const error_code unconnected = co_await web::Connect(tcp, looked_up.found);
-    if (unconnected) co_return Failed("connecting", unconnected);
-    if (tls_ == nullptr) co_return co_await Exchange(tcp);
-
-    web::TlsStream stream(std::move(tcp), *tls_);
-    stream.set_verify_callback(asio::ssl::host_name_verification(address_.host));
-    error_code not_an_address;
-    asio::ip::make_address(address_.host, not_an_address);
-    // SNI carries names only (RFC 6066 3).
-    if (not_an_address) SSL_set_tlsext_host_name(stream.native_handle(), address_.host.c_str());
-    const error_code refused = co_await web::Handshake(stream, asio::ssl::stream_base::client);
-    if (refused) co_return Failed("TLS handshake", refused);
-    co_return co_await Exchange(stream);
+    const auto connected = co_await Connect(tcp, address_, deadline_);
+    if (!connected) co_return tl::unexpected(connected.error());
+    co_return co_await Exchange(tcp);
   }
 
  private:
   [[nodiscard]] tl::unexpected<Error> Failed(std::string_view during,
                                              const error_code& error) const {
-    return Fail(
-        ErrorKind::kUnavailable,
-        fmt::format("{}: {}: {}", address_.Authority(), during,
-                    error == beast::error::timeout ? "no answer in time" : error.message()));
+    return NoAnswer(address_, during, error);
   }
 
   std::string Request() {
@@ -123,17 +131,42 @@ Result<void> Load(asio::ssl::context& tls, const ClientTls& files, const std::st
 
 }  // namespace
 
-Result<HttpsClient> HttpsClient::Create(const std::string& url, const ClientTls& files,
-                                        const std::string& where) {
-  auto address = ParseWebAddress(url, where);
-  if (!address) return tl::unexpected(address.error());
-  if (!address->tls) return HttpsClient(std::move(*address), nullptr);
+Result<std::shared_ptr<asio::ssl::context>> MakeClientTls(const ClientTls& files,
+                                                          const std::string& where) {
   auto tls = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_client);
   SSL_CTX_set_min_proto_version(tls->native_handle(), TLS1_2_VERSION);
   SSL_CTX_set_cipher_list(tls->native_handle(), "ECDHE+AESGCM:ECDHE+CHACHA20");  // of TLS 1.2
   tls->set_verify_mode(asio::ssl::verify_peer);
   if (auto loaded = Load(*tls, files, where); !loaded) return tl::unexpected(loaded.error());
-  return HttpsClient(std::move(*address), std::move(tls));
+  return tls;
+}
+
+asio::awaitable<Result<std::unique_ptr<web::TlsStream>>> Dial(asio::any_io_executor executor,
+                                                              WebAddress address,
+                                                              asio::ssl::context& tls,
+                                                              Clock::time_point deadline) {
+  web::TcpStream tcp(executor);
+  const auto connected = co_await Connect(tcp, address, deadline);
+  if (!connected) co_return tl::unexpected(connected.error());
+  auto stream = std::make_unique<web::TlsStream>(std::move(tcp), tls);
+  stream->set_verify_callback(asio::ssl::host_name_verification(address.host));
+  error_code not_an_address;
+  asio::ip::make_address(address.host, not_an_address);
+  // SNI carries names only (RFC 6066 3).
+  if (not_an_address) SSL_set_tlsext_host_name(stream->native_handle(), address.host.c_str());
+  const error_code refused = co_await web::Handshake(*stream, asio::ssl::stream_base::client);
+  if (refused) co_return NoAnswer(address, "TLS handshake", refused);
+  co_return stream;
+}
+
+Result<HttpsClient> HttpsClient::Create(const std::string& url, const ClientTls& files,
+                                        const std::string& where) {
+  auto address = ParseWebAddress(url, where);
+  if (!address) return tl::unexpected(address.error());
+  if (!address->tls) return HttpsClient(std::move(*address), nullptr);
+  auto tls = MakeClientTls(files, where);
+  if (!tls) return tl::unexpected(tls.error());
+  return HttpsClient(std::move(*address), *std::move(tls));
 }
 
 asio::awaitable<Result<std::string>> HttpsClient::Ask(asio::any_io_executor executor,

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "control/http/stream.hpp"
 #include "control/identity/token/url.hpp"
 
 namespace portcullis::identity {
@@ -23,6 +24,16 @@ struct ClientTls {
   std::string certificate;
   std::string key;
 };
+
+/// For a client that believes `files.ca` alone. `where` names the configuration's section in errors.
+Result<std::shared_ptr<boost::asio::ssl::context>> MakeClientTls(const ClientTls& files,
+                                                                 const std::string& where);
+
+/// A connection to `address` whose server has proved that it is that host: before this nothing is
+/// said to it. kUnavailable. `tls` outlives the connection.
+boost::asio::awaitable<Result<std::unique_ptr<web::TlsStream>>> Dial(
+    boost::asio::any_io_executor executor, WebAddress address, boost::asio::ssl::context& tls,
+    std::chrono::steady_clock::time_point deadline);
 
 class HttpsClient {
  public:

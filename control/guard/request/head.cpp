@@ -1,0 +1,175 @@
+#include "control/guard/request/head.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/beast/core/string.hpp>
+#include <boost/beast/http/rfc7230.hpp>
+#include <iterator>
+#include <set>
+
+namespace portcullis::guard {
+
+namespace beast = boost::beast;
+namespace http = beast::http;
+
+namespace {
+
+constexpr std::string_view kEndOfHead = "\r\n\r\n";
+constexpr std::string_view kVersion = "HTTP/1.1";
+constexpr size_t kMostFields = 100;
+
+bool IsToken(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+  });
+}
+
+// A number as RFC 9112 6.2 has it, and not as strtoull() has it.
+bool IsLength(std::string_view text) {
+  constexpr size_t kMostDigits = 18;  // no overflow in anybody's 64 bits
+  return !text.empty() && text.size() <= kMostDigits &&
+         std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
+}
+
+std::string_view Trimmed(std::string_view text) {
+  const auto first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+std::optional<std::string> RequestLineFault(std::string_view line) {
+  const auto first = line.find(' ');
+  const auto last = line.rfind(' ');
+  if (first == std::string_view::npos || first == last) return "no request line";
+  if (!IsToken(line.substr(0, first))) return "a method that is no token";
+  const auto target = line.substr(first + 1, last - first - 1);
+  if (target.empty() || target.find_first_of(" \t") != std::string_view::npos) {
+    return "white space in the target";
+  }
+  if (line.substr(last + 1) != kVersion) return "another version than HTTP/1.1";
+  return {};
+}
+
+// The fields that say where a message ends, and for whom it is.
+class Framing {
+ public:
+  std::optional<std::string> Take(std::string_view name, std::string_view value) {
+    if (beast::iequals(name, "Content-Length")) {
+      if (++lengths_ > 1) return "Content-Length twice";
+      if (!IsLength(value)) return "a Content-Length that is no number";
+    } else if (beast::iequals(name, "Transfer-Encoding")) {
+      if (++encodings_ > 1) return "Transfer-Encoding twice";
+      if (!beast::iequals(value, "chunked")) return "a Transfer-Encoding other than chunked";
+    } else if (beast::iequals(name, "Host")) {
+      if (++hosts_ > 1) return "Host twice";
+      if (value.empty()) return "an empty Host";
+    }
+    return {};
+  }
+  [[nodiscard]] std::optional<std::string> End() const {
+    if (hosts_ == 0) return "no Host";
+    if (lengths_ > 0 && encodings_ > 0) return "both Content-Length and Transfer-Encoding";
+    return {};
+  }
+
+ private:
+  unsigned lengths_ = 0;
+  unsigned encodings_ = 0;
+  unsigned hosts_ = 0;
+};
+
+std::string Lower(std::string_view text) {
+  std::string lower(text);
+  std::ranges::transform(lower, lower.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return lower;
+}
+
+// Of one connection only, or this gate's own business. Lower case.
+constexpr auto kStaysHere = std::to_array<std::string_view>(
+    {"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization",
+     "te", "trailer", "transfer-encoding", "upgrade", "content-length", "host", "expect",
+     "authorization", "dpop", "dpop-nonce", "www-authenticate", "portcullis-client"});
+
+// The fields that go on; those that `Connection` names are of this connection only.
+void AppendFields(std::string& out, const Fields& fields) {
+  std::set<std::string> here(kStaysHere.begin(), kStaysHere.end());
+  const auto [first, last] = fields.equal_range(http::field::connection);
+  for (auto field = first; field != last; ++field) {
+    for (const auto& option : http::token_list(field->value())) here.insert(Lower(option));
+  }
+  for (const auto& field : fields) {
+    if (here.contains(Lower(field.name_string()))) continue;
+    fmt::format_to(std::back_inserter(out), "{}: {}\r\n", std::string_view(field.name_string()),
+                   std::string_view(field.value()));
+  }
+}
+
+void AppendLength(std::string& out, const BodyLength& body) {
+  if (body.bytes) fmt::format_to(std::back_inserter(out), "Content-Length: {}\r\n", *body.bytes);
+  if (body.chunked) out += "Transfer-Encoding: chunked\r\n";
+}
+
+}  // namespace
+
+size_t HeadLength(std::string_view bytes) {
+  const auto end = bytes.find(kEndOfHead);
+  return end == std::string_view::npos ? 0 : end + kEndOfHead.size();
+}
+
+std::optional<std::string> FramingFault(std::string_view head) {
+  head.remove_suffix(std::string_view("\r\n").size());  // of the empty line
+  Framing framing;
+  for (size_t number = 0; !head.empty(); ++number) {
+    const auto end = head.find("\r\n");
+    const std::string_view line = head.substr(0, end);
+    head.remove_prefix(line.size() + 2);
+    for (const char c : line) {
+      if (c == '\r' || c == '\n') return "a line that does not end in CR LF";
+      if ((static_cast<unsigned char>(c) < ' ' && c != '\t') || c == '\x7f') {
+        return "a control character";
+      }
+    }
+    if (number == 0) {
+      if (auto fault = RequestLineFault(line)) return fault;
+      continue;
+    }
+    if (number > kMostFields) return fmt::format("more than {} fields", kMostFields);
+    if (line.starts_with(' ') || line.starts_with('\t')) return "a folded line (RFC 9112 5.2)";
+    const auto colon = line.find(':');
+    if (colon == std::string_view::npos) return "a field without a colon";
+    const auto name = line.substr(0, colon);
+    if (!IsToken(name)) return "a field name that is no token";
+    if (auto fault = framing.Take(name, Trimmed(line.substr(colon + 1)))) return fault;
+  }
+  return framing.End();
+}
+
+std::string RequestHead(std::string_view method, std::string_view target, const Fields& fields,
+                        std::string_view authority, std::string_view client,
+                        const BodyLength& body) {
+  std::string out = fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\n{}: {}\r\n", method, target,
+                                authority, kClientField, client);
+  AppendLength(out, body);
+  AppendFields(out, fields);
+  return out + "\r\n";
+}
+
+std::string ResponseHead(unsigned status, std::string_view reason, const Fields& fields,
+                         const BodyLength& body, bool close) {
+  std::string out = fmt::format("HTTP/1.1 {} {}\r\n", status, reason);
+  AppendLength(out, body);
+  if (close) out += "Connection: close\r\n";
+  AppendFields(out, fields);
+  return out + "\r\n";
+}
+
+std::string Chunk(std::string_view bytes) {
+  return fmt::format("{:x}\r\n{}\r\n", bytes.size(), bytes);
+}
+
+}  // namespace portcullis::guard

@@ -1,0 +1,46 @@
+// The heads of HTTP/1.1 messages: how one is read so strictly that nobody behind the gate can read
+// another message out of the same bytes, and how it is written anew for the other side. Nothing is
+// passed on as it came but the target and the fields that are end to end (RFC 9110 7.6.1).
+#pragma once
+
+#include <boost/beast/http/fields.hpp>
+#include <boost/beast/http/message.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace portcullis::guard {
+
+/// Length of the head at the front of `bytes`, its empty line included; 0: it has not ended yet.
+size_t HeadLength(std::string_view bytes);
+
+/// What in a request's whole head could be read in two ways, or is not HTTP/1.1 (RFC 9112): for
+/// people. Parsers are lenient where standards let them be; this is where ours is not.
+std::optional<std::string> FramingFault(std::string_view head);
+
+/// How long a body is.
+struct BodyLength {
+  std::optional<uint64_t> bytes;  // known beforehand
+  bool chunked = false;           // else; neither: there is none
+};
+
+using Fields = boost::beast::http::fields;
+
+/// Who asks, as the protected server is told: in one field, which no client can write.
+inline constexpr const char* kClientField = "Portcullis-Client";
+
+/// For the protected server. `authority` is its own; `client` the value of kClientField. Tokens and
+/// proofs stay here: they are bound to the client's key and of no use to anybody else.
+std::string RequestHead(std::string_view method, std::string_view target, const Fields& fields,
+                        std::string_view authority, std::string_view client,
+                        const BodyLength& body);
+
+/// For the client. `close`: the connection ends after it.
+std::string ResponseHead(unsigned status, std::string_view reason, const Fields& fields,
+                         const BodyLength& body, bool close);
+
+/// An element of a chunked body (RFC 9112 7.1). Empty `bytes` end the body.
+std::string Chunk(std::string_view bytes);
+
+}  // namespace portcullis::guard

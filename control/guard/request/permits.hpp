@@ -1,0 +1,69 @@
+// What peers may ask for, as control decided it (grant = token and policy), kept for as long as
+// nothing has changed: control tells at once when policy or revocations have, and without control
+// nobody may do anything, since nobody would know. Resources' owners are kept alike.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+
+#include "control/admission/admission.pb.h"
+#include "control/guard/control_link.hpp"
+#include "control/guard/session/desk.hpp"
+
+namespace portcullis::guard {
+
+/// One thread.
+class Permits {
+ public:
+  static constexpr size_t kMost = 10'000;  // kept, of either kind
+
+  /// `control` outlives this.
+  Permits(const boost::asio::any_io_executor& executor, ControlLink& control)
+      : control_(control), pause_(executor) {}
+
+  using Permit = std::shared_ptr<const admission::Permitted>;
+  /// The identity of the connection and the token that was shown on it, both verified.
+  boost::asio::awaitable<Outcome<Permit>> Of(admission::Identity identity, admission::Token token,
+                                             std::string interface);
+  /// The tenant; empty: nobody was seen to create it.
+  boost::asio::awaitable<Outcome<std::string>> OwnerOf(std::string interface, std::string kind,
+                                                       std::string resource);
+  /// It was created, or is gone: what is known of its owner no longer holds.
+  void Forget(const std::string& interface, const std::string& kind, const std::string& resource);
+
+  /// Nothing has changed since this was decided, and control is there to say so.
+  [[nodiscard]] bool Current(const admission::Permitted& permit) const {
+    return control_.ready() && connection_ == control_.connections() &&
+           permit.version() == version_;
+  }
+
+  /// Hears of changes, until Stop(), which comes before this goes.
+  boost::asio::awaitable<void> Run();
+  void Stop();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Kept {
+    Permit permit;
+    Clock::time_point until;
+  };
+  using Place = std::tuple<std::string, std::string, std::string>;  // interface, kind, resource
+
+  void Learn(uint64_t version);
+
+  ControlLink& control_;
+  uint64_t version_ = 0;     // of policy and revocations; 0: none yet
+  uint64_t connection_ = 0;  // to control, on which that was said
+  std::map<std::string, Kept> permits_;
+  std::map<Place, std::string> owners_;
+  boost::asio::steady_timer pause_;
+  bool stopping_ = false;
+};
+
+}  // namespace portcullis::guard

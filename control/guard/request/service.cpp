@@ -1,0 +1,512 @@
+#include "control/guard/request/service.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <boost/beast/core/error.hpp>
+#include <boost/beast/core/string.hpp>
+#include <optional>
+#include <utility>
+
+#include "control/admission/reference.hpp"
+#include "control/admission/refusal_message.hpp"
+#include "control/guard/request/head.hpp"
+#include "control/guard/request/judge.hpp"
+#include "control/guard/request/relay.hpp"
+#include "control/guard/session/address.hpp"
+#include "control/guard/session/messages.hpp"
+#include "dataplane/steer/messages.hpp"
+
+namespace portcullis::guard {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+using identity::Reason;
+using identity::Refusal;
+using profiles::Fault;
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr size_t kMostHeadBytes = 32U << 10U;
+constexpr size_t kMostAnswerBytes = 64U << 10U;  // that is read for what was created
+constexpr size_t kMostPathInRecords = 1024;
+constexpr auto kIdleTime = 60s;
+constexpr auto kDrainTime = 2s;
+constexpr unsigned kFirstSuccess = 200;
+constexpr unsigned kFirstRedirect = 300;
+
+// A refusal, and what the client may know of its own mistake.
+struct Stopped {
+  Refusal why;
+  std::string reference = {};        // control's
+  std::optional<Error> form = {};  // of the request, when that is what is wrong
+};
+template <class T>
+using Step = tl::expected<T, Stopped>;
+
+tl::unexpected<Stopped> Stop(Reason reason, std::string detail) {
+  return tl::unexpected(Stopped{{reason, std::move(detail)}});
+}
+tl::unexpected<Stopped> Stop(Refusal why) {
+  return tl::unexpected(Stopped{std::move(why)});
+}
+tl::unexpected<Stopped> Stop(Denied denied) {
+  return tl::unexpected(Stopped{std::move(denied.why), std::move(denied.reference)});
+}
+tl::unexpected<Stopped> StopFor(Error form) {
+  Refusal why{Reason::request_malformed, form.Text()};
+  return tl::unexpected(Stopped{std::move(why), {}, std::move(form)});
+}
+
+// Whether the request is hostile or wrong in form, or only one that is not served.
+bool IsUnlisted(Fault fault) {
+  return fault == Fault::outside_root || fault == Fault::path_unlisted ||
+         fault == Fault::method_unlisted;
+}
+
+tl::unexpected<Stopped> StopFor(Fault fault) {
+  const auto& info = profiles::Info(fault);
+  if (IsUnlisted(fault)) {
+    return Stop(Reason::request_unlisted, fmt::format("{}: {}", info.name, info.text));
+  }
+  return StopFor(Error{ErrorKind::kInvalid, std::string(info.text), std::string(info.name), {}, {}});
+}
+
+// Names of policy, for a field of RFC 8941: nothing that would end a string is in them.
+std::string ClientText(const admission::Permitted& permit, const std::string& reference) {
+  return fmt::format(R"(peer="{}", tenant="{}", role="{}", request="{}")", permit.peer(),
+                     permit.tenant(), permit.role(), reference);
+}
+
+// One connection.
+class Conversation {
+ public:
+  Conversation(RequestContext& context, RequestInterface& interface, const ListenerLimits& limits,
+               Connection& connection)
+      : context_(context),
+        interface_(interface),
+        limits_(limits),
+        connection_(connection),
+        credentials_(context.shared, connection, "") {}
+
+  asio::awaitable<void> Run() {
+    while (!done_) co_await ServeOne();
+  }
+
+ private:
+  // What a connection's token was last found to be worth.
+  struct Proven {
+    identity::Sha256 digest;  // of the header's value
+    identity::AccessToken token;
+    Permits::Permit permit;
+    Clock::time_point until;
+  };
+  // A request that may go on.
+  struct Decided {
+    std::string reference;
+    std::shared_ptr<const profiles::Profile> profile;  // that `match` is of
+    profiles::Match match;
+    Permits::Permit permit;
+    std::optional<profiles::Resource> about;
+    bool change = false;
+  };
+
+  asio::awaitable<void> ServeOne() {
+    const size_t length = co_await ReadHead();
+    if (length == 0) co_return;
+    const auto front = buffer_.data();
+    const std::string_view head(static_cast<const char*>(front.data()), length);
+    if (auto fault = FramingFault(head)) {
+      Stopped stopped = StopFor(Error{ErrorKind::kInvalid, "not an HTTP/1.1 request: " + *fault,
+                                      {}, {}, {}}).value();
+      co_await Refuse(std::move(stopped), true);
+      co_return;
+    }
+    RequestParser parser;
+    parser.header_limit(static_cast<uint32_t>(kMostHeadBytes));
+    parser.body_limit(boost::none);
+    web::ErrorCode error;
+    buffer_.consume(parser.put(front, error));
+    if (error || !parser.is_header_done()) {
+      Stopped stopped = StopFor(Error{ErrorKind::kInvalid, "not an HTTP/1.1 request: " +
+                                      error.message(), {}, {}, {}}).value();
+      co_await Refuse(std::move(stopped), true);
+      co_return;
+    }
+    if (!parser.get().keep_alive()) done_ = true;
+    Incoming incoming{connection_.stream, buffer_, parser, {}};
+    auto decided = co_await Decide(incoming);
+    if (!decided) {
+      const bool unread = !parser.is_done();
+      co_await Refuse(std::move(decided.error()), unread);
+      co_return;
+    }
+    co_await Forward(std::move(*decided), std::move(incoming));
+  }
+
+  // ---- reading
+
+  // Its length, once it stands whole at the buffer's front. 0: the connection is over.
+  asio::awaitable<size_t> ReadHead() {
+    auto& tcp = connection_.stream.next_layer();
+    bool begun = buffer_.size() != 0;
+    tcp.expires_after(begun ? std::chrono::milliseconds(limits_.request_time) : kIdleTime);
+    tcp.rate_policy().Set(kMostHeadBytes);
+    for (;;) {
+      const std::string_view bytes(static_cast<const char*>(buffer_.data().data()), buffer_.size());
+      if (const size_t length = HeadLength(bytes); length != 0) co_return length;
+      if (bytes.size() >= kMostHeadBytes) {
+        Stopped stopped =
+            StopFor(Error{ErrorKind::kInvalid, "the head is too large", {},
+                          fmt::format("at most {} bytes", kMostHeadBytes), "more"}).value();
+        co_await Refuse(std::move(stopped), true);
+        co_return 0;
+      }
+      constexpr size_t kAtOnce = 4096;
+      const auto got = co_await web::ReadSome(connection_.stream, buffer_.prepare(kAtOnce));
+      if (got.error) {
+        if (got.error == beast::error::timeout && begun) {
+          Note({Reason::handshake_timeout, "a request's head did not come in time"}, {});
+        }
+        done_ = true;
+        co_return 0;
+      }
+      buffer_.commit(got.bytes);
+      if (!begun) tcp.expires_after(limits_.request_time);
+      begun = true;
+    }
+  }
+
+  // The body, where it decides.
+  asio::awaitable<Step<std::string>> ReadBody(Incoming& incoming, size_t most) {
+    RequestParser& parser = incoming.parser;
+    const auto too_large = [&] {
+      return StopFor(Error{ErrorKind::kInvalid, "the body is too large", {},
+                           fmt::format("at most {} bytes, since it is read to decide", most),
+                           "more"});
+    };
+    if (parser.content_length() && *parser.content_length() > most) co_return too_large();
+    if (auto going = co_await GoOn(parser); !going) co_return tl::unexpected(going.error());
+    std::string all;
+    std::array<char, 4096> piece{};
+    connection_.stream.next_layer().expires_after(limits_.request_time);
+    connection_.stream.next_layer().rate_policy().Set(2 * most + kMostHeadBytes);
+    while (!parser.is_done()) {
+      auto& body = parser.get().body();
+      body.data = piece.data();
+      body.size = piece.size();
+      const auto error = co_await web::ReadSome(connection_.stream, buffer_, parser);
+      if (error && error != http::error::need_buffer) {
+        co_return StopFor(Error{ErrorKind::kInvalid, "the body breaks off or is none: " +
+                                error.message(), {}, {}, {}});
+      }
+      all.append(piece.data(), piece.size() - body.size);
+      if (all.size() > most) co_return too_large();
+    }
+    co_return all;
+  }
+
+  // Whoever waits for it sends the body now (RFC 9110 10.1.1).
+  asio::awaitable<Step<void>> GoOn(const RequestParser& parser) {
+    const auto expect = parser.get()[http::field::expect];
+    if (expect.empty() || parser.is_done()) co_return Step<void>{};
+    if (!beast::iequals(expect, "100-continue")) {
+      co_return StopFor(Error{ErrorKind::kInvalid, "an expectation that nobody meets", "Expect",
+                              "100-continue", std::string(expect)});
+    }
+    const auto failed = co_await web::Write(connection_.stream, "HTTP/1.1 100 Continue\r\n\r\n");
+    if (failed) co_return Stop(Reason::request_malformed, "the connection broke");
+    co_return Step<void>{};
+  }
+
+  // ---- deciding
+
+  asio::awaitable<Step<Decided>> Decide(Incoming& incoming) {
+    const auto& request = incoming.parser.get();
+    auto proven = co_await Prove(request);
+    if (!proven) co_return tl::unexpected(std::move(proven.error()));
+    Decided decided;
+    decided.permit = *std::move(proven);
+    decided.profile = interface_.profile;  // a reload may change it
+    const std::string_view target(request.target());
+    const std::string_view path = target.substr(0, target.find('?'));
+    const std::string_view method(request.method_string());
+    // An operator's word against a weakness goes before everything that looks closer.
+    if (auto open = CheckBlocks(*decided.permit, method, path); !open) {
+      co_return Stop(std::move(open.error()));
+    }
+    auto match = decided.profile->Find(method, target, interface_.root);
+    if (!match) co_return StopFor(match.error());
+    decided.match = *match;
+    auto reading = co_await Read(incoming, *decided.profile, method, path, decided.match);
+    if (!reading) co_return tl::unexpected(std::move(reading.error()));
+    decided.about = decided.match.About();
+    auto owner = co_await OwnerOf(decided.about);
+    if (!owner) co_return Stop(std::move(owner.error()));
+    const profiles::Rule& rule = *decided.match.rule;
+    if (!rule.replaces.empty() && *owner && !(*owner)->empty()) {
+      std::erase(reading->operations, rule.operation);
+      for (const auto* operation : rule.replaces) reading->operations.push_back(operation);
+    }
+    if (auto may = Judge(*decided.permit, *reading, *owner); !may) {
+      co_return Stop(std::move(may.error()));
+    }
+    decided.reference = admission::NewReference();
+    auto accounted = co_await Account(decided, *reading);
+    if (!accounted) co_return Stop(std::move(accounted.error()));
+    if (auto going = co_await GoOnUnlessRead(incoming); !going) {
+      co_return tl::unexpected(going.error());
+    }
+    co_return decided;
+  }
+
+  asio::awaitable<Step<void>> GoOnUnlessRead(Incoming& incoming) {
+    if (incoming.body) co_return Step<void>{};
+    auto going = co_await GoOn(incoming.parser);
+    co_return going;
+  }
+
+  // Token and permit, unless the connection has shown this token before and nothing has changed.
+  template <class Message>
+  asio::awaitable<Step<Permits::Permit>> Prove(const Message& request) {
+    for (const char* once : {"Authorization", "DPoP"}) {
+      if (request.count(once) < 2) continue;
+      co_return StopFor(Error{ErrorKind::kInvalid, "a header appears twice", once, "once", "more"});
+    }
+    const std::string_view authorization(request[http::field::authorization]);
+    const auto digest = identity::DigestOf(identity::Bytes(authorization));
+    if (proven_ && proven_->digest == digest && Clock::now() < proven_->until &&
+        context_.permits.Current(*proven_->permit) && credentials_.StillValid(proven_->token)) {
+      co_return proven_->permit;
+    }
+    proven_.reset();
+    Credentials shown{std::string(authorization), std::string(request["DPoP"]),
+                      std::string(request.method_string()), std::string(request.target())};
+    std::string name = interface_.name;
+    auto token = co_await credentials_.Authorise(std::move(shown), name);
+    if (!token) co_return Stop(std::move(token.error()));
+    admission::Identity identity = credentials_.IdentityMessage();
+    admission::Token message = TokenMessage(*token);
+    auto permit =
+        co_await context_.permits.Of(std::move(identity), std::move(message), std::move(name));
+    if (!permit) co_return Stop(std::move(permit.error()));
+    // It may have been revoked while control was asked.
+    if (auto valid = credentials_.StillValid(*token); !valid) co_return Stop(std::move(valid.error()));
+    const auto until = Clock::now() + std::chrono::seconds((*permit)->seconds());
+    proven_ = Proven{digest, *std::move(token), *permit, until};
+    co_return *permit;
+  }
+
+  asio::awaitable<Step<Reading>> Read(Incoming& incoming, const profiles::Profile& profile,
+                                      std::string_view method, std::string_view path,
+                                      const profiles::Match& match) {
+    Reading reading{method, path, match, {match.rule->operation}, {}};
+    const std::string_view type(incoming.parser.get()[http::field::content_type]);
+    const bool has_body = !incoming.parser.is_done();
+    if (has_body && !profiles::Accepts(*match.rule, type)) co_return StopFor(Fault::body_media_type);
+    if (!match.NeedsBody()) co_return reading;
+    if (incoming.parser.get().count(http::field::content_encoding) > 0) {
+      co_return StopFor(Fault::body_media_type);  // nobody looks into what is compressed
+    }
+    auto body = co_await ReadBody(incoming, profile.body_limit);
+    if (!body) co_return tl::unexpected(std::move(body.error()));
+    auto classified = profiles::Classify(profile, match, type, *body);
+    if (!classified) co_return StopFor(std::move(classified.error().error));
+    reading.operations = std::move(classified->operations);
+    reading.callers = std::move(classified->callers);
+    incoming.body = *std::move(body);
+    co_return reading;
+  }
+
+  asio::awaitable<Outcome<std::optional<std::string>>> OwnerOf(
+      std::optional<profiles::Resource> about) {
+    std::optional<std::string> owner;
+    if (!about) co_return owner;
+    std::string name = interface_.name;
+    std::string kind(about->kind);
+    auto found = co_await context_.permits.OwnerOf(std::move(name), std::move(kind), about->id);
+    if (!found) co_return tl::unexpected(std::move(found.error()));
+    owner = *std::move(found);
+    co_return owner;
+  }
+
+  // ---- keeping books
+
+  asio::awaitable<Outcome<void>> Account(Decided& decided, const Reading& reading) {
+    admission::Request message;
+    admission::Operate& operate = *message.mutable_operate();
+    operate.set_id(decided.reference);
+    operate.set_peer(decided.permit->peer());
+    operate.set_tenant(decided.permit->tenant());
+    operate.set_interface(interface_.name);
+    operate.set_method(std::string(reading.method));
+    operate.set_path(std::string(reading.path.substr(0, kMostPathInRecords)));
+    for (const auto* operation : reading.operations) {
+      operate.add_operations(operation->name);
+      decided.change = decided.change || operation->effect == profiles::Effect::change;
+    }
+    if (decided.about) {
+      operate.set_kind(std::string(decided.about->kind));
+      operate.set_resource(decided.about->id);
+    }
+    operate.set_change(decided.change);
+    operate.set_source(steer::ToBytes(ToAddress(connection_.from.address())));
+    *operate.mutable_token() = TokenMessage(proven_->token);
+    auto response = co_await context_.shared.control.Call(std::move(message));
+    if (!response) {
+      co_return tl::unexpected(Denied{{Reason::gate_unavailable, response.error().Text()}});
+    }
+    if (response->has_refusal()) {
+      co_return tl::unexpected(Denied{admission::FromMessage(response->refusal()),
+                                      response->refusal().reference()});
+    }
+    co_return Outcome<void>{};
+  }
+
+  static admission::Request OutcomeOf(const Decided& decided, const Relay& relay, unsigned status) {
+    admission::Request message;
+    admission::Outcome& outcome = *message.mutable_outcome();
+    outcome.set_id(decided.reference);
+    outcome.set_status(status);
+    outcome.set_request_bytes(relay.request_bytes());
+    outcome.set_response_bytes(relay.response_bytes());
+    outcome.set_deleted(decided.match.rule->deletes && status >= kFirstSuccess &&
+                        status < kFirstRedirect);
+    return message;
+  }
+
+  // ---- forwarding
+
+  asio::awaitable<void> Forward(Decided decided, Incoming incoming) {
+    const std::shared_ptr<Upstream> server = interface_.server;  // a reload may change it
+    Relay relay(*server, std::move(incoming));
+    std::string client = ClientText(*decided.permit, decided.reference);
+    auto sent = co_await relay.Send(std::move(client));
+    if (sent) sent = co_await relay.ReadAnswer();
+    if (!sent) {
+      auto outcome = OutcomeOf(decided, relay, 0);
+      context_.shared.control.Tell(std::move(outcome));
+      const bool own = sent.error().kind == ErrorKind::kInvalid;
+      Stopped stopped = own ? StopFor(sent.error()).value()
+                            : Stop(Reason::server_unavailable, sent.error().Text()).value();
+      stopped.reference = decided.reference;
+      co_await Refuse(std::move(stopped), true);
+      co_return;
+    }
+    const unsigned status = relay.status();
+    const bool created = co_await Learn(decided, relay, status);
+    if (!created) co_return;
+    const bool good = co_await relay.Stream(done_);
+    if (!good) done_ = true;
+    if (learned_) {
+      learned_ = false;
+      co_return;
+    }
+    auto outcome = OutcomeOf(decided, relay, status);
+    if (outcome.outcome().deleted()) {
+      context_.permits.Forget(interface_.name, std::string(decided.about->kind), decided.about->id);
+    }
+    context_.shared.control.Tell(std::move(outcome));
+  }
+
+  // What was created is its tenant's before the client hears of it, so that nobody is refused what
+  // it has just been given. False: the connection is over.
+  asio::awaitable<bool> Learn(const Decided& decided, Relay& relay, unsigned status) {
+    const auto from = decided.match.rule->creates.from;
+    const bool success = status >= kFirstSuccess && status < kFirstRedirect;
+    if (from == profiles::Creates::From::nothing || !success) co_return true;
+    std::string answer;
+    if (from == profiles::Creates::From::member) {
+      auto body = co_await relay.Body(kMostAnswerBytes);
+      if (body) answer = *std::move(body);
+    }
+    const auto created = decided.match.Created(relay.location(), answer);
+    if (!created) {
+      spdlog::warn("{}: {} created something, but its answer does not say what: it is nobody's",
+                   interface_.name, decided.reference);
+      co_return true;
+    }
+    auto message = OutcomeOf(decided, relay, status);
+    message.mutable_outcome()->set_created(created->id);
+    const auto response = co_await context_.shared.control.Call(std::move(message));
+    learned_ = true;
+    if (response && !response->has_refusal()) co_return true;
+    // The server has made it; whose it is, an operator must say now.
+    spdlog::error("{}: what {} created is not recorded as its tenant's: {}", interface_.name,
+                  decided.reference,
+                  response ? response->refusal().detail() : response.error().Text());
+    co_return true;
+  }
+
+  // ---- refusing
+
+  std::string Note(const Refusal& why, const std::string& reference) {
+    return context_.shared.refusals.Note(
+        why, {connection_.from, interface_.name, credentials_.IdentityMessage(), reference});
+  }
+
+  // `unread`: where the next request would begin is not known.
+  asio::awaitable<void> Refuse(Stopped stopped, bool unread) {
+    if (unread) done_ = true;
+    const Refusal& why = stopped.why;
+    const ProblemClass& kind = ClassOf(why.reason);
+    web::Response answer(static_cast<http::status>(kind.status), web::kHttp11);
+    answer.set(http::field::content_type, "application/problem+json");
+    answer.set(http::field::cache_control, "no-store");
+    if (kind.status == kInvalidToken.status || kind.slug == kInsufficientScope.slug) {
+      answer.set(http::field::www_authenticate, credentials_.Challenge(why.reason));
+    }
+    if (why.reason == Reason::gate_unavailable || why.reason == Reason::quota_exceeded) {
+      answer.set(http::field::retry_after, "1");
+    }
+    const std::string reference = Note(why, stopped.reference);
+    answer.body() = ProblemText(kind, reference, stopped.form ? &*stopped.form : nullptr);
+    answer.keep_alive(!done_);
+    answer.prepare_payload();
+    connection_.stream.next_layer().expires_after(limits_.request_time);
+    const std::string text = web::ToText(answer);
+    if (co_await web::Write(connection_.stream, text)) done_ = true;
+    if (unread) co_await Drain();
+  }
+
+  // What the client still sends is read away for a while: closing at once would reset the
+  // connection, and the answer would be lost with it.
+  asio::awaitable<void> Drain() {
+    connection_.stream.next_layer().expires_after(kDrainTime);
+    connection_.stream.next_layer().rate_policy().Set(kMostHeadBytes * 8);
+    std::array<char, 4096> away{};
+    for (bool ended = false; !ended;) {
+      const auto got = co_await web::ReadSome(connection_.stream, asio::buffer(away));
+      ended = got.error.failed();
+    }
+  }
+
+  RequestContext& context_;
+  RequestInterface& interface_;
+  const ListenerLimits& limits_;
+  Connection& connection_;
+  CredentialCheck credentials_;
+  web::Buffer buffer_;
+  std::optional<Proven> proven_;
+  bool learned_ = false;  // the outcome of the request at hand is with control already
+  bool done_ = false;
+};
+
+}  // namespace
+
+ConnectionHandler ServeRequests(RequestContext& context,
+                                std::shared_ptr<RequestInterface> interface,
+                                ListenerLimits limits) {
+  // The listener keeps the lambda, and with it what it captured, for as long as it has connections.
+  return [&context, interface = std::move(interface),
+          limits](Connection& connection) -> asio::awaitable<void> {
+    Conversation conversation(context, *interface, limits, connection);
+    co_await conversation.Run();
+  };
+}
+
+}  // namespace portcullis::guard

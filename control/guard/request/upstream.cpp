@@ -1,0 +1,69 @@
+#include "control/guard/request/upstream.hpp"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace portcullis::guard {
+
+namespace asio = boost::asio;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+// A server that closes an idle connection does so unasked. Looking first spares most requests that
+// may not be sent twice from meeting that.
+bool IsOpen(const Upstream::Connection& connection) {
+  char ahead = 0;
+  const auto socket = connection.stream->next_layer().socket().native_handle();
+  return recv(socket, &ahead, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Upstream>> Upstream::Create(asio::any_io_executor executor,
+                                                   UpstreamSettings settings,
+                                                   const std::string& where) {
+  auto address = identity::ParseWebAddress(settings.url, where + ".url");
+  if (!address) return tl::unexpected(address.error());
+  if (!address->tls || address->target != "/" || settings.url.ends_with('/')) {
+    return Invalid(where + ".url", "not the beginning of a protected server's URLs",
+                   "https://host:port, without a path", settings.url);
+  }
+  if (settings.tls.certificate.empty()) {
+    return Invalid(where + ".certificate", "missing",
+                   "the certificate that the gate shows to the server", "nothing");
+  }
+  auto tls = identity::MakeClientTls(settings.tls, where);
+  if (!tls) return tl::unexpected(tls.error());
+  return std::shared_ptr<Upstream>(new Upstream(std::move(executor), std::move(settings),
+                                                *std::move(address), *std::move(tls)));
+}
+
+asio::awaitable<Result<Upstream::Connection>> Upstream::Take(bool fresh) {
+  const auto too_old = Clock::now() - settings_.idle_time;
+  std::erase_if(idle_, [&](const Connection& one) { return one.since < too_old; });
+  while (!fresh && !idle_.empty()) {
+    Connection connection = std::move(idle_.back());
+    idle_.pop_back();
+    if (IsOpen(connection)) co_return connection;
+  }
+  auto stream =
+      co_await identity::Dial(executor_, address_, *tls_, Clock::now() + settings_.connect_time);
+  if (!stream) co_return tl::unexpected(stream.error());
+  Connection connection;
+  connection.stream = *std::move(stream);
+  co_return connection;
+}
+
+void Upstream::GiveBack(Connection connection) {
+  // What the server says unasked is no answer to anybody.
+  if (connection.buffer.size() != 0) return;
+  if (idle_.size() >= settings_.most_idle) idle_.erase(idle_.begin());
+  connection.used = true;
+  connection.since = Clock::now();
+  idle_.push_back(std::move(connection));
+}
+
+}  // namespace portcullis::guard
