@@ -103,6 +103,20 @@ ListenerSettings ReadAddress(const Section& s, const ListenerLimits& limits) {
   return at;
 }
 
+CertificateListener ReadCertificateListener(const Reader& in, const Section& s,
+                                            const ListenerLimits& limits) {
+  CertificateListener listener;
+  listener.at = ReadAddress(s, limits);
+  s.Read("tls_1_2", listener.tls.tls_1_2);
+  for (const Section& own :
+       RequiredItems(s, "certificates", "a list of {chain, key}", {"chain", "key"})) {
+    listener.tls.own.push_back(
+        {in.FromHere(Required(own, "chain", "a PEM file")),
+         in.KeyFromHere(Required(own, "key", "a PEM file or a PKCS#11 URI"))});
+  }
+  return listener;
+}
+
 constexpr auto kHashes = {std::pair{"sha256", identity::PskHash::sha256},
                           std::pair{"sha384", identity::PskHash::sha384}};
 
@@ -114,16 +128,7 @@ void ReadListeners(Reader& in, const Section& root) {
   const Section s = root.Sub("listeners", {"certificate", "psk"});
   for (const Section& one :
        s.Items("certificate", {"address", "port", "tls_1_2", "certificates"})) {
-    CertificateListener listener;
-    listener.at = ReadAddress(one, limits);
-    one.Read("tls_1_2", listener.tls.tls_1_2);
-    for (const Section& own :
-         RequiredItems(one, "certificates", "a list of {chain, key}", {"chain", "key"})) {
-      listener.tls.own.push_back(
-          {in.FromHere(Required(own, "chain", "a PEM file")),
-           in.KeyFromHere(Required(own, "key", "a PEM file or a PKCS#11 URI"))});
-    }
-    in.config.certificate_listeners.push_back(std::move(listener));
+    in.config.certificate_listeners.push_back(ReadCertificateListener(in, one, limits));
   }
   for (const Section& one : s.Items("psk", {"address", "port", "url", "hash", "tls_1_2"})) {
     PskListener listener;
@@ -141,6 +146,33 @@ void ReadListeners(Reader& in, const Section& root) {
   }
   if (in.config.certificate_listeners.empty() && in.config.psk_listeners.empty()) {
     root.Refuse("listeners", "nobody could come in", "at least one of certificate and psk", "none");
+  }
+}
+
+void ReadRequests(Reader& in, const Section& root) {
+  const ListenerLimits limits = ReadLimits(root);
+  for (const Section& one : root.Items("requests", {"interface", "profile", "root", "address",
+                                                    "port", "tls_1_2", "certificates", "server"})) {
+    RequestSetting setting;
+    setting.interface = Required(one, "interface", "the interface's name in policy");
+    const auto& known = in.config.interfaces;
+    if (std::ranges::find(known, setting.interface) == known.end()) {
+      one.Refuse("interface", "has no audience: no token would be good for it",
+                 "one of `interfaces`");
+    }
+    setting.profile = in.FromHere(Required(one, "profile", "the file of its profile"));
+    one.Read("root", setting.root);
+    if (!setting.root.empty() && (!setting.root.starts_with('/') || setting.root.ends_with('/'))) {
+      one.Refuse("root", "not the beginning of a path", "such as /nsmf");
+    }
+    setting.listener = ReadCertificateListener(in, one, limits);
+    if (!one.Has("server")) one.Refuse("server", "missing", "url, ca, certificate, key", "nothing");
+    const Section server = one.Sub("server", {"url", "ca", "certificate", "key"});
+    setting.server.url = Required(server, "url", "the protected server: https://host:port");
+    setting.server.tls.ca = in.FromHere(Required(server, "ca", "a PEM file: who it must be of"));
+    setting.server.tls.certificate = in.FromHere(Required(server, "certificate", "a PEM file"));
+    setting.server.tls.key = in.KeyFromHere(Required(server, "key", "a PEM file or a PKCS#11 URI"));
+    in.config.requests.push_back(std::move(setting));
   }
 }
 
@@ -169,7 +201,7 @@ void ReadKeys(Reader& in, const Section& root) {
 }
 
 void ReadAuthorities(Reader& in, const Section& root) {
-  const bool needed = !in.config.certificate_listeners.empty();
+  const bool needed = !in.config.certificate_listeners.empty() || !in.config.requests.empty();
   auto trust = identity::ReadTrust(root, in.folder, needed, "peers' certificates");
   in.config.authorities = std::move(trust.authorities);
   in.config.crls = std::move(trust.crls);
@@ -197,7 +229,7 @@ GuardConfig Read(const std::string& path) {
   Reader in{std::filesystem::absolute(path).parent_path()};
   const Section root(YAML::LoadFile(path), path, "",
                      {"identity", "control", "listeners", "limits", "keys", "anchors",
-                      "intermediates", "crls", "profile", "interfaces", "issuers"});
+                      "intermediates", "crls", "profile", "interfaces", "issuers", "requests"});
   in.config.identity = Required(root, "identity", "by which name peers know this gate");
   if (in.config.identity.size() > kLongestIdentity) {
     root.Refuse("identity", "too long", fmt::format("at most {} bytes", kLongestIdentity));
@@ -205,8 +237,9 @@ GuardConfig Read(const std::string& path) {
   ReadControl(in, root);
   ReadListeners(in, root);
   ReadKeys(in, root);
-  ReadAuthorities(in, root);
   ReadIssuers(in, root);
+  ReadRequests(in, root);
+  ReadAuthorities(in, root);
   return std::move(in.config);
 }
 

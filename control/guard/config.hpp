@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "control/guard/request/upstream.hpp"
 #include "control/guard/session/handshake.hpp"
 #include "control/guard/session/listener.hpp"
 #include "control/identity/authorities.hpp"
@@ -33,12 +34,22 @@ struct PskListener {
   std::string url;
 };
 
+/// An interface whose requests are judged one by one, on a listener of its own.
+struct RequestSetting {
+  std::string interface;  // its name in policy
+  std::string profile;    // a file
+  std::string root;       // before every path of the profile; empty: none
+  CertificateListener listener;
+  UpstreamSettings server;
+};
+
 struct GuardConfig {
   std::string identity;  // by which peers know this gate; goes into the key context
   std::string control_socket;
   uid_t control_user = 0;
   std::vector<CertificateListener> certificate_listeners;
   std::vector<PskListener> psk_listeners;
+  std::vector<RequestSetting> requests;
   std::vector<identity::PskSetting> keys;  // of all PSK listeners
   identity::AuthorityFiles authorities;
   std::vector<identity::CrlLocation> crls;

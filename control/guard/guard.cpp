@@ -8,6 +8,7 @@
 
 #include "control/coroutines.hpp"
 #include "control/guard/session/peer_certificate.hpp"
+#include "control/profiles/load.hpp"
 
 namespace portcullis::guard {
 
@@ -31,8 +32,14 @@ bool SamePlace(const ListenerSettings& a, const ListenerSettings& b) {
 bool SamePlaces(const GuardConfig& a, const GuardConfig& b) {
   if (a.control_socket != b.control_socket || a.control_user != b.control_user ||
       a.certificate_listeners.size() != b.certificate_listeners.size() ||
-      a.psk_listeners.size() != b.psk_listeners.size()) {
+      a.psk_listeners.size() != b.psk_listeners.size() || a.requests.size() != b.requests.size()) {
     return false;
+  }
+  for (size_t i = 0; i < a.requests.size(); ++i) {
+    if (!SamePlace(a.requests[i].listener.at, b.requests[i].listener.at) ||
+        a.requests[i].interface != b.requests[i].interface) {
+      return false;
+    }
   }
   for (size_t i = 0; i < a.certificate_listeners.size(); ++i) {
     if (!SamePlace(a.certificate_listeners[i].at, b.certificate_listeners[i].at)) return false;
@@ -57,6 +64,7 @@ Guard::Guard(asio::io_context& io, GuardConfig config)
       refusals_(control_),
       context_{control_,         revocations_,       proofs_, refusals_,
                config_.identity, config_.interfaces, nullptr, {}},
+      permits_(io.get_executor(), control_),
       review_(io.get_executor(), control_, revocations_),
       background_(revocations_, [this](const std::string& issuer,
                                        const auto& kids) { review_.Vanished(issuer, kids); }),
@@ -78,7 +86,7 @@ Result<std::unique_ptr<Guard>> Guard::Create(asio::io_context& io, GuardConfig c
 Result<Guard::Loaded> Guard::Load(const GuardConfig& config) {
   Loaded loaded;
   std::shared_ptr<const identity::CertificateVerifier> verifier;
-  if (!config.certificate_listeners.empty()) {
+  if (!config.certificate_listeners.empty() || !config.requests.empty()) {
     auto authorities = identity::Authorities::Load(config.authorities);
     if (!authorities) return tl::unexpected(authorities.error());
     loaded.authorities = *std::move(authorities);
@@ -86,23 +94,46 @@ Result<Guard::Loaded> Guard::Load(const GuardConfig& config) {
     if (!made) return tl::unexpected(At(made.error(), "profile"));
     verifier = std::make_shared<identity::CertificateVerifier>(*std::move(made));
   }
+  const auto load = [&](const CertificateListener& listener, std::string where) -> Result<void> {
+    auto tls = TlsServer::ForCertificates(listener.tls, CertificateCheck(verifier, revocations_),
+                                          std::move(where));
+    if (!tls) return tl::unexpected(tls.error());
+    loaded.tls.push_back(*std::move(tls));
+    return {};
+  };
   for (size_t i = 0; i < config.certificate_listeners.size(); ++i) {
-    auto tls = TlsServer::ForCertificates(config.certificate_listeners[i].tls,
-                                          CertificateCheck(verifier, revocations_),
-                                          fmt::format("listeners.certificate[{}]", i));
-    if (!tls) return tl::unexpected(tls.error());
-    loaded.tls.push_back(*std::move(tls));
+    const auto where = fmt::format("listeners.certificate[{}]", i);
+    if (auto r = load(config.certificate_listeners[i], where); !r) return tl::unexpected(r.error());
   }
-  if (config.psk_listeners.empty()) return loaded;
-  auto keys = identity::PskStore::Load(config.keys, "keys");
-  if (!keys) return tl::unexpected(keys.error());
-  const auto shared = std::make_shared<const identity::PskStore>(*std::move(keys));
-  for (const auto& listener : config.psk_listeners) {
-    auto tls = TlsServer::ForPsk(listener.tls, shared);
-    if (!tls) return tl::unexpected(tls.error());
-    loaded.tls.push_back(*std::move(tls));
+  if (!config.psk_listeners.empty()) {
+    auto keys = identity::PskStore::Load(config.keys, "keys");
+    if (!keys) return tl::unexpected(keys.error());
+    const auto shared = std::make_shared<const identity::PskStore>(*std::move(keys));
+    for (const auto& listener : config.psk_listeners) {
+      auto tls = TlsServer::ForPsk(listener.tls, shared);
+      if (!tls) return tl::unexpected(tls.error());
+      loaded.tls.push_back(*std::move(tls));
+    }
+  }
+  for (size_t i = 0; i < config.requests.size(); ++i) {
+    const auto where = fmt::format("requests[{}]", i);
+    if (auto r = load(config.requests[i].listener, where); !r) return tl::unexpected(r.error());
+    auto interface = LoadInterface(config.requests[i], where);
+    if (!interface) return tl::unexpected(interface.error());
+    loaded.interfaces.push_back(*std::move(interface));
   }
   return loaded;
+}
+
+Result<RequestInterface> Guard::LoadInterface(const RequestSetting& setting,
+                                              const std::string& where) {
+  auto profile = profiles::LoadProfile(setting.profile);
+  if (!profile) return tl::unexpected(profile.error());
+  auto server = Upstream::Create(io_.get_executor(), setting.server, where + ".server");
+  if (!server) return tl::unexpected(server.error());
+  return RequestInterface{setting.interface, setting.root,
+                          std::make_shared<const profiles::Profile>(*std::move(profile)),
+                          *std::move(server)};
 }
 
 // Made anew by a reload, for the files behind it may be others; what is cached goes with the old
@@ -132,12 +163,10 @@ Result<void> Guard::UseIssuers(const GuardConfig& config) {
 
 Result<void> Guard::Listen(const Loaded& loaded) {
   size_t next = 0;
-  const auto listen = [&](const ListenerSettings& at, const std::string& url,
+  const auto listen = [&](const ListenerSettings& at, ConnectionHandler serve,
                           const std::string& where) -> Result<void> {
     auto listener = Listener::Listen(
-        io_.get_executor(), at, loaded.tls[next++],
-        ServeSessions(context_, {url, at.limits, ServiceSettings().confirm_time}),
-        refusals_.counters(),
+        io_.get_executor(), at, loaded.tls[next++], std::move(serve), refusals_.counters(),
         [this](const identity::Refusal& refusal, const auto& from) {
           refusals_.NoteCounted(refusal, {from});
         },
@@ -146,13 +175,24 @@ Result<void> Guard::Listen(const Loaded& loaded) {
     listeners_.push_back(*std::move(listener));
     return {};
   };
+  const auto sessions = [&](const ListenerSettings& at, const std::string& url) {
+    return ServeSessions(context_, {url, at.limits, ServiceSettings().confirm_time});
+  };
   for (size_t i = 0; i < config_.certificate_listeners.size(); ++i) {
+    const auto& at = config_.certificate_listeners[i].at;
     const auto where = fmt::format("listeners.certificate[{}]", i);
-    if (auto r = listen(config_.certificate_listeners[i].at, "", where); !r) return r;
+    if (auto r = listen(at, sessions(at, ""), where); !r) return r;
   }
   for (size_t i = 0; i < config_.psk_listeners.size(); ++i) {
     const auto& one = config_.psk_listeners[i];
-    if (auto r = listen(one.at, one.url, fmt::format("listeners.psk[{}]", i)); !r) return r;
+    const auto where = fmt::format("listeners.psk[{}]", i);
+    if (auto r = listen(one.at, sessions(one.at, one.url), where); !r) return r;
+  }
+  for (size_t i = 0; i < config_.requests.size(); ++i) {
+    const auto& at = config_.requests[i].listener.at;
+    interfaces_.push_back(std::make_shared<RequestInterface>(loaded.interfaces[i]));
+    auto serve = ServeRequests(requests_, interfaces_.back(), at.limits);
+    if (auto r = listen(at, std::move(serve), fmt::format("requests[{}]", i)); !r) return r;
   }
   return {};
 }
@@ -160,6 +200,7 @@ Result<void> Guard::Listen(const Loaded& loaded) {
 void Guard::Start() {
   asio::co_spawn(io_, control_.Run(), Rethrow);
   asio::co_spawn(io_, review_.Run(), Rethrow);
+  if (!interfaces_.empty()) asio::co_spawn(io_, permits_.Run(), Rethrow);
   for (Listener& listener : listeners_) asio::co_spawn(io_, listener.Run(), Rethrow);
   asio::co_spawn(io_, KeepReporting(), Rethrow);
 }
@@ -167,6 +208,7 @@ void Guard::Start() {
 void Guard::Stop() {
   for (Listener& listener : listeners_) listener.Stop();
   review_.Stop();
+  permits_.Stop();
   stopping_ = true;
   until_report_.cancel();
   control_.Stop();
@@ -183,6 +225,7 @@ Result<void> Guard::Reload(GuardConfig config) {
   for (size_t i = 0; i < listeners_.size(); ++i) {
     if (auto replaced = listeners_[i].Replace(loaded->tls[i]); !replaced) return replaced;
   }
+  for (size_t i = 0; i < interfaces_.size(); ++i) *interfaces_[i] = loaded->interfaces[i];
   context_.gate_identity = config.identity;
   context_.interfaces = config.interfaces;
   background_.FollowLists(config.crls, loaded->authorities);

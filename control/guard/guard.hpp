@@ -14,6 +14,7 @@
 #include "control/guard/config.hpp"
 #include "control/guard/control_link.hpp"
 #include "control/guard/refusals.hpp"
+#include "control/guard/request/service.hpp"
 #include "control/guard/review.hpp"
 #include "control/guard/session/listener.hpp"
 #include "control/guard/session/service.hpp"
@@ -36,19 +37,21 @@ class Guard {
   /// another change would need a restart (kConflict), all stays as it was.
   Result<void> Reload(GuardConfig config);
 
-  /// Ports in the configuration's order: first those for certificates.
+  /// Ports in the configuration's order: first those for certificates, last those for requests.
   [[nodiscard]] std::vector<uint16_t> ports() const;
 
  private:
   /// What comes from files and may be replaced.
   struct Loaded {
     std::vector<std::shared_ptr<const TlsServer>> tls;         // one for each listener
+    std::vector<RequestInterface> interfaces;                  // one for each of `requests`
     std::shared_ptr<const identity::Authorities> authorities;  // null without anchors
   };
 
   Guard(boost::asio::io_context& io, GuardConfig config);
   Result<Loaded> Load(const GuardConfig& config);
   Result<void> Listen(const Loaded& loaded);
+  Result<RequestInterface> LoadInterface(const RequestSetting& setting, const std::string& where);
   [[nodiscard]] admission::Status Report() const;
   boost::asio::awaitable<void> KeepReporting();
   Result<void> UseIssuers(const GuardConfig& config);
@@ -62,6 +65,9 @@ class Guard {
   identity::ReplayCache proofs_;
   Refusals refusals_;
   SessionContext context_;
+  Permits permits_;
+  RequestContext requests_{context_, permits_};
+  std::vector<std::shared_ptr<RequestInterface>> interfaces_;  // one for each of `requests`
   std::vector<Listener> listeners_;
   Review review_;
   std::shared_ptr<const identity::Authorities> authorities_;  // null without anchors

@@ -26,7 +26,8 @@ bool Fits(const admission::Block& block, std::string_view method, std::string_vi
 // {scsAsId}, {afId}, a message's originator: the peer itself, and nobody else.
 tl::expected<void, Refusal> CheckCallers(const admission::Permitted& permit,
                                          const Reading& request) {
-  const auto check = [&](const std::string& named, const char* where) -> tl::expected<void, Refusal> {
+  const auto check = [&](const std::string& named,
+                         const char* where) -> tl::expected<void, Refusal> {
     if (named == permit.self()) return {};
     return Refuse(Reason::tenant_violation,
                   fmt::format("peer '{}' is '{}'; {} names '{}'", permit.peer(), permit.self(),
@@ -59,9 +60,8 @@ tl::expected<void, Refusal> CheckBlocks(const admission::Permitted& permit, std:
                                         std::string_view path) {
   for (const admission::Block& block : permit.blocks()) {
     if (!Fits(block, method, path)) continue;
-    return Refuse(Reason::request_blocked,
-                  fmt::format("peer '{}': {} {} is blocked by '{}'", permit.peer(), method, path,
-                              block.name()));
+    return Refuse(Reason::request_blocked, fmt::format("peer '{}': {} {} is blocked by '{}'",
+                                                       permit.peer(), method, path, block.name()));
   }
   return {};
 }

@@ -53,7 +53,8 @@ asio::awaitable<Outcome<Permits::Permit>> Permits::Of(admission::Identity identi
   auto response = co_await control_.Call(std::move(request));
   if (auto checked = Check(response); !checked) co_return tl::unexpected(checked.error());
   if (!response->has_permitted()) co_return Unavailable("control answers with something else");
-  auto permit = std::make_shared<const admission::Permitted>(std::move(*response->mutable_permitted()));
+  auto permit =
+      std::make_shared<const admission::Permitted>(std::move(*response->mutable_permitted()));
   if (permits_.size() >= kMost) permits_.clear();
   permits_[key] = {permit, Clock::now() + std::chrono::seconds(permit->seconds())};
   co_return permit;

@@ -16,7 +16,7 @@ namespace {
 
 constexpr auto kPieceTime = 30s;   // for each piece, on either side
 constexpr auto kAnswerTime = 60s;  // until the server begins to answer
-constexpr uint32_t kMostHeadBytes = 32U << 10U;
+constexpr uint32_t kMostAnswerHead = 32U << 10U;
 constexpr size_t kPieceBytes = 16U << 10U;  // a TLS record
 constexpr unsigned kFirstFinal = 200;
 
@@ -129,7 +129,7 @@ asio::awaitable<Result<void>> Relay::ReadAnswer() {
     web::ErrorCode error;
     do {  // interim answers are between this gate and the server
       answer_.emplace();
-      answer_->header_limit(kMostHeadBytes);
+      answer_->header_limit(kMostAnswerHead);
       answer_->body_limit(boost::none);
       if (incoming_.parser.get().method() == http::verb::head) answer_->skip(true);
       error = co_await web::ReadHeader(*connection_->stream, connection_->buffer, *answer_);

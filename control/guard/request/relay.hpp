@@ -30,8 +30,7 @@ struct Incoming {
 /// Stream().
 class Relay {
  public:
-  Relay(Upstream& server, Incoming incoming)
-      : server_(server), incoming_(std::move(incoming)) {}
+  Relay(Upstream& server, Incoming incoming) : server_(server), incoming_(std::move(incoming)) {}
 
   /// Head and body. kUnavailable: the server cannot be reached, or has not taken all; it may have
   /// answered all the same. kInvalid: the client's body broke off or is no body.

@@ -42,7 +42,7 @@ constexpr unsigned kFirstRedirect = 300;
 // A refusal, and what the client may know of its own mistake.
 struct Stopped {
   Refusal why;
-  std::string reference = {};        // control's
+  std::string reference = {};      // control's
   std::optional<Error> form = {};  // of the request, when that is what is wrong
 };
 template <class T>
@@ -73,7 +73,8 @@ tl::unexpected<Stopped> StopFor(Fault fault) {
   if (IsUnlisted(fault)) {
     return Stop(Reason::request_unlisted, fmt::format("{}: {}", info.name, info.text));
   }
-  return StopFor(Error{ErrorKind::kInvalid, std::string(info.text), std::string(info.name), {}, {}});
+  return StopFor(
+      Error{ErrorKind::kInvalid, std::string(info.text), std::string(info.name), {}, {}});
 }
 
 // Names of policy, for a field of RFC 8941: nothing that would end a string is in them.
@@ -121,8 +122,9 @@ class Conversation {
     const auto front = buffer_.data();
     const std::string_view head(static_cast<const char*>(front.data()), length);
     if (auto fault = FramingFault(head)) {
-      Stopped stopped = StopFor(Error{ErrorKind::kInvalid, "not an HTTP/1.1 request: " + *fault,
-                                      {}, {}, {}}).value();
+      Stopped stopped =
+          StopFor(Error{ErrorKind::kInvalid, "not an HTTP/1.1 request: " + *fault, {}, {}, {}})
+              .value();
       co_await Refuse(std::move(stopped), true);
       co_return;
     }
@@ -132,8 +134,10 @@ class Conversation {
     web::ErrorCode error;
     buffer_.consume(parser.put(front, error));
     if (error || !parser.is_header_done()) {
-      Stopped stopped = StopFor(Error{ErrorKind::kInvalid, "not an HTTP/1.1 request: " +
-                                      error.message(), {}, {}, {}}).value();
+      Stopped stopped =
+          StopFor(
+              Error{ErrorKind::kInvalid, "not an HTTP/1.1 request: " + error.message(), {}, {}, {}})
+              .value();
       co_await Refuse(std::move(stopped), true);
       co_return;
     }
@@ -160,9 +164,12 @@ class Conversation {
       const std::string_view bytes(static_cast<const char*>(buffer_.data().data()), buffer_.size());
       if (const size_t length = HeadLength(bytes); length != 0) co_return length;
       if (bytes.size() >= kMostHeadBytes) {
-        Stopped stopped =
-            StopFor(Error{ErrorKind::kInvalid, "the head is too large", {},
-                          fmt::format("at most {} bytes", kMostHeadBytes), "more"}).value();
+        Stopped stopped = StopFor(Error{ErrorKind::kInvalid,
+                                        "the head is too large",
+                                        {},
+                                        fmt::format("at most {} bytes", kMostHeadBytes),
+                                        "more"})
+                              .value();
         co_await Refuse(std::move(stopped), true);
         co_return 0;
       }
@@ -185,7 +192,9 @@ class Conversation {
   asio::awaitable<Step<std::string>> ReadBody(Incoming& incoming, size_t most) {
     RequestParser& parser = incoming.parser;
     const auto too_large = [&] {
-      return StopFor(Error{ErrorKind::kInvalid, "the body is too large", {},
+      return StopFor(Error{ErrorKind::kInvalid,
+                           "the body is too large",
+                           {},
                            fmt::format("at most {} bytes, since it is read to decide", most),
                            "more"});
     };
@@ -201,8 +210,8 @@ class Conversation {
       body.size = piece.size();
       const auto error = co_await web::ReadSome(connection_.stream, buffer_, parser);
       if (error && error != http::error::need_buffer) {
-        co_return StopFor(Error{ErrorKind::kInvalid, "the body breaks off or is none: " +
-                                error.message(), {}, {}, {}});
+        co_return StopFor(Error{
+            ErrorKind::kInvalid, "the body breaks off or is none: " + error.message(), {}, {}, {}});
       }
       all.append(piece.data(), piece.size() - body.size);
       if (all.size() > most) co_return too_large();
@@ -278,7 +287,7 @@ class Conversation {
       co_return StopFor(Error{ErrorKind::kInvalid, "a header appears twice", once, "once", "more"});
     }
     const std::string_view authorization(request[http::field::authorization]);
-    const auto digest = identity::DigestOf(identity::Bytes(authorization));
+    const auto digest = identity::DigestOf(authorization);
     if (proven_ && proven_->digest == digest && Clock::now() < proven_->until &&
         context_.permits.Current(*proven_->permit) && credentials_.StillValid(proven_->token)) {
       co_return proven_->permit;
@@ -295,7 +304,8 @@ class Conversation {
         co_await context_.permits.Of(std::move(identity), std::move(message), std::move(name));
     if (!permit) co_return Stop(std::move(permit.error()));
     // It may have been revoked while control was asked.
-    if (auto valid = credentials_.StillValid(*token); !valid) co_return Stop(std::move(valid.error()));
+    if (auto valid = credentials_.StillValid(*token); !valid)
+      co_return Stop(std::move(valid.error()));
     const auto until = Clock::now() + std::chrono::seconds((*permit)->seconds());
     proven_ = Proven{digest, *std::move(token), *permit, until};
     co_return *permit;
@@ -307,7 +317,8 @@ class Conversation {
     Reading reading{method, path, match, {match.rule->operation}, {}};
     const std::string_view type(incoming.parser.get()[http::field::content_type]);
     const bool has_body = !incoming.parser.is_done();
-    if (has_body && !profiles::Accepts(*match.rule, type)) co_return StopFor(Fault::body_media_type);
+    if (has_body && !profiles::Accepts(*match.rule, type))
+      co_return StopFor(Fault::body_media_type);
     if (!match.NeedsBody()) co_return reading;
     if (incoming.parser.get().count(http::field::content_encoding) > 0) {
       co_return StopFor(Fault::body_media_type);  // nobody looks into what is compressed
@@ -361,8 +372,8 @@ class Conversation {
       co_return tl::unexpected(Denied{{Reason::gate_unavailable, response.error().Text()}});
     }
     if (response->has_refusal()) {
-      co_return tl::unexpected(Denied{admission::FromMessage(response->refusal()),
-                                      response->refusal().reference()});
+      co_return tl::unexpected(
+          Denied{admission::FromMessage(response->refusal()), response->refusal().reference()});
     }
     co_return Outcome<void>{};
   }

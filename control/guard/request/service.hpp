@@ -32,7 +32,7 @@ struct RequestContext {
 };
 
 /// `context` outlives the listener's last connection.
-ConnectionHandler ServeRequests(RequestContext& context, std::shared_ptr<RequestInterface> interface,
-                                ListenerLimits limits);
+ConnectionHandler ServeRequests(RequestContext& context,
+                                std::shared_ptr<RequestInterface> interface, ListenerLimits limits);
 
 }  // namespace portcullis::guard

@@ -37,8 +37,8 @@ Result<std::shared_ptr<Upstream>> Upstream::Create(asio::any_io_executor executo
   }
   auto tls = identity::MakeClientTls(settings.tls, where);
   if (!tls) return tl::unexpected(tls.error());
-  return std::shared_ptr<Upstream>(new Upstream(std::move(executor), std::move(settings),
-                                                *std::move(address), *std::move(tls)));
+  return std::shared_ptr<Upstream>(
+      new Upstream(std::move(executor), std::move(settings), *std::move(address), *std::move(tls)));
 }
 
 asio::awaitable<Result<Upstream::Connection>> Upstream::Take(bool fresh) {

@@ -177,6 +177,14 @@ const ProblemClass& ClassOf(Reason reason) {
       return kInsufficientScope;
     case Reason::request_malformed:
       return kMalformed;
+    case Reason::request_unlisted:
+      return kNotFound;
+    case Reason::quota_exceeded:
+      return kTooMany;
+    case Reason::approval_needed:
+      return kApprovalNeeded;
+    case Reason::server_unavailable:
+      return kBadGateway;
     case Reason::session_conflict:
       return kConflict;
     case Reason::gate_unavailable:
@@ -188,7 +196,7 @@ const ProblemClass& ClassOf(Reason reason) {
 
 std::string ProblemText(const ProblemClass& kind, const std::string& reference,
                         const Error* error) {
-  json body = {{"type", std::string("urn:portcullis:problem:session:") + kind.slug},
+  json body = {{"type", std::string("urn:portcullis:problem:guard:") + kind.slug},
                {"title", kind.title},
                {"status", kind.status},
                {"reference", reference}};

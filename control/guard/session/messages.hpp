@@ -53,6 +53,10 @@ inline constexpr ProblemClass kDenied{"denied", "Not permitted", 403};
 inline constexpr ProblemClass kNotFound{"not_found", "It does not exist", 404};
 inline constexpr ProblemClass kMethodNotAllowed{"method_not_allowed", "Method not allowed", 405};
 inline constexpr ProblemClass kConflict{"conflict", "It contradicts what is there", 409};
+inline constexpr ProblemClass kTooMany{"quota_exceeded", "Too many of these for now", 429};
+inline constexpr ProblemClass kApprovalNeeded{"approval_needed",
+                                              "Another person must approve it first", 403};
+inline constexpr ProblemClass kBadGateway{"server_unavailable", "The server cannot be reached", 502};
 inline constexpr ProblemClass kTooLarge{"too_large", "The request is too large", 413};
 inline constexpr ProblemClass kUnavailable{"unavailable", "Not available now", 503};
 

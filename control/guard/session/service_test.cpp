@@ -26,7 +26,7 @@ class SessionTest : public ServiceTest {
     EXPECT_EQ(reply.status, status) << reply.body;
     EXPECT_EQ(reply.Header("Content-Type"), "application/problem+json");
     if (!reply.body.is_object()) return;
-    EXPECT_EQ(reply.body.value("type", ""), "urn:portcullis:problem:session:" + slug);
+    EXPECT_EQ(reply.body.value("type", ""), "urn:portcullis:problem:guard:" + slug);
     EXPECT_EQ(reply.body.value("status", 0U), status);
     EXPECT_EQ(reply.body.value("reference", "").size(), 16U);
     if (status != 400 && status != 413) {
