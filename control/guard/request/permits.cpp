@@ -88,12 +88,14 @@ void Permits::Forget(const std::string& interface, const std::string& kind,
   owners_.erase({interface, kind, resource});
 }
 
-void Permits::Learn(uint64_t version) {
-  if (version == version_ && connection_ == control_.connections()) return;
+// False: that was known.
+bool Permits::Learn(uint64_t version) {
+  if (version == version_ && connection_ == control_.connections()) return false;
   version_ = version;
   connection_ = control_.connections();
   permits_.clear();
   owners_.clear();
+  return true;
 }
 
 asio::awaitable<void> Permits::Run() {
@@ -102,8 +104,8 @@ asio::awaitable<void> Permits::Run() {
     admission::Request request;
     request.mutable_watch()->set_version(connection == connection_ ? version_ : 0);
     auto response = co_await control_.Call(std::move(request), kLongestWatch);
-    if (response && response->has_changed() && connection == control_.connections()) {
-      Learn(response->changed().version());
+    if (response && response->has_changed() && connection == control_.connections() &&
+        Learn(response->changed().version())) {
       continue;
     }
     if (stopping_) co_return;

@@ -55,7 +55,7 @@ class Permits {
   };
   using Place = std::tuple<std::string, std::string, std::string>;  // interface, kind, resource
 
-  void Learn(uint64_t version);
+  bool Learn(uint64_t version);
 
   ControlLink& control_;
   uint64_t version_ = 0;     // of policy and revocations; 0: none yet

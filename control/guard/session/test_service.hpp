@@ -315,6 +315,12 @@ class ServiceTest : public testing::Test {
     secrets_.push_back(install.outbound_key());
   }
 
+  /// Another one for certificates, that serves what `make(limits)` handles.
+  template <class MakeHandler>
+  Listener ListenFor(const MakeHandler& make) {
+    return Listen(CertificateServer(), make);
+  }
+
   // ---- what there is
 
   std::chrono::milliseconds confirm_time_;
@@ -385,11 +391,17 @@ class ServiceTest : public testing::Test {
 
   Listener Listen(std::shared_ptr<TlsServer> tls) {
     const bool psk = tls->mode() == Mode::psk;
+    return Listen(std::move(tls), [&](const ListenerLimits& limits) {
+      return ServeSessions(context_, {psk ? kUrl : "", limits, confirm_time_});
+    });
+  }
+  template <class MakeHandler>
+  Listener Listen(std::shared_ptr<TlsServer> tls, const MakeHandler& make) {
     ListenerLimits limits;
     limits.handshake_time = limits.request_time = kLongest;
     return Sound(Listener::Listen(
-        io_.get_executor(), {"127.0.0.1", 0, limits}, std::move(tls),
-        ServeSessions(context_, {psk ? kUrl : "", limits, confirm_time_}), notes_.counters(),
+        io_.get_executor(), {"127.0.0.1", 0, limits}, std::move(tls), make(limits),
+        notes_.counters(),
         [this](const identity::Refusal& refusal, const auto& from) {
           notes_.NoteCounted(refusal, {from});
         },

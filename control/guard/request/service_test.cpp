@@ -1,0 +1,338 @@
+// Requests as a client meets them, over real TLS on both sides; only control is a stand-in.
+#include "control/guard/request/service.hpp"
+
+#include "control/guard/session/test_service.hpp"
+#include "control/identity/token/test_server.hpp"
+#include "control/profiles/load.hpp"
+
+namespace portcullis::guard {
+namespace {
+
+using identity::test::TestServer;
+
+constexpr const char* kProfile = R"(
+name: slices
+title: Slices
+source: none, for tests
+operations: { read: [monitor], change: [create, modify, activate, delete] }
+apis:
+  - name: slice
+    title: Slices
+    resource: [id]
+    paths:
+      - path: /slices
+        POST: { operation: create, creates: location }
+      - path: /slices/{id}
+        GET: monitor
+        PUT: modify
+        DELETE: delete
+        PATCH:
+          operation: modify
+          media_types: [application/merge-patch+json]
+          states:
+            - { member: /state, value: UNLOCKED, operation: activate }
+)";
+const std::string kClose = "Connection: close\r\n";
+
+class RequestServiceTest : public ServiceTest {
+ protected:
+  RequestServiceTest() {
+    control_.OnRequest([this](const auto& request) { return Answer(request); });
+    auto profile = profiles::ParseProfile(kProfile, "slices.yaml");
+    EXPECT_TRUE(profile) << profile.error().Text();
+    interface_->name = pki::kInterface;
+    interface_->profile = std::make_shared<const profiles::Profile>(*std::move(profile));
+    UseServer(certificate_);
+    boost::asio::post(io_, [this] {
+      boost::asio::co_spawn(io_, permits_.Run(), boost::asio::detached);
+      boost::asio::co_spawn(io_, listener_.Run(), boost::asio::detached);
+    });
+  }
+  ~RequestServiceTest() override {
+    On([this] {
+      permits_.Stop();
+      listener_.Stop();
+      interface_->server.reset();
+      return 0;
+    });
+  }
+
+  /// The one that the gate trusts has the certificate of this name.
+  void UseServer(const std::string& trusted) {
+    UpstreamSettings settings;
+    std::string url = server_->Url();
+    settings.url = url.substr(0, url.rfind('/'));
+    settings.tls = {trusted + ".pem", gate_ + ".pem", gate_ + ".key"};
+    auto upstream = Upstream::Create(io_.get_executor(), settings, "/server");
+    ASSERT_TRUE(upstream) << upstream.error().Text();
+    On([&] {
+      interface_->server = *upstream;
+      return 0;
+    });
+  }
+
+  std::optional<admission::Response> Answer(const admission::Request& request) {
+    const std::lock_guard lock(deciding_);
+    admission::Response response;
+    if (request.has_hello()) return TestControl::Agree(request);
+    if (refusals_.contains(request.kind_case())) {
+      *response.mutable_refusal() = refusals_.at(request.kind_case());
+    } else if (request.has_watch()) {
+      response.mutable_changed()->set_version(version_);
+    } else if (request.has_permit()) {
+      admission::Permitted& permitted = *response.mutable_permitted();
+      permitted.set_peer("csmf-1");
+      permitted.set_tenant("operator-a");
+      permitted.set_role("csmf");
+      for (const auto& operation : operations_) permitted.add_operations(operation);
+      permitted.set_seconds(900);
+      permitted.set_version(version_);
+    } else if (request.has_find_owner()) {
+      const auto owner = owners_.find(request.find_owner().resource());
+      response.mutable_owner()->set_tenant(owner == owners_.end() ? "" : owner->second);
+    } else if (request.has_outcome() && !request.outcome().created().empty()) {
+      owners_[request.outcome().created()] = "operator-a";
+    }
+    return response;
+  }
+  /// As an operator who changes policy.
+  void Permit(std::set<std::string> operations) {
+    {
+      const std::lock_guard lock(deciding_);
+      operations_ = std::move(operations);
+      ++version_;
+    }
+    const uint64_t wanted = version_;
+    admission::Permitted permit;
+    permit.set_version(wanted);
+    const auto end = std::chrono::steady_clock::now() + kLongest;
+    while (!On([&] { return permits_.Current(permit); })) {
+      ASSERT_LT(std::chrono::steady_clock::now(), end) << "the guard has not heard of it";
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+
+  std::unique_ptr<Client> ConnectedTo() {
+    const CtxPtr context = AnyClient(TLS1_3_VERSION, TLS1_3_VERSION);
+    SSL_CTX_use_certificate(context.get(), peer_.certificate.get());
+    SSL_CTX_use_PrivateKey(context.get(), peer_.key.get());
+    auto client = std::make_unique<Client>(listener_.port(), context.get());
+    EXPECT_TRUE(client->Connect()) << ErrorsOfClient();
+    return client;
+  }
+  Headers Shown(const Headers& more = {}) {
+    Headers headers = Bearer(peer_);
+    headers.insert(headers.end(), more.begin(), more.end());
+    return headers;
+  }
+  /// What reached the server.
+  size_t Reached() { return server_->Requests().size(); }
+
+  std::set<std::string> operations_ = {"monitor", "create", "modify", "delete"};
+  std::map<std::string, std::string> owners_ = {{"1", "operator-a"}, {"2", "operator-b"}};
+  uint64_t version_ = 1;
+  std::string certificate_ = [this] {
+    std::string name = folder_.Write("server", "");
+    identity::test::MakeCertificate(name);
+    return name;
+  }();
+  std::string gate_ = [this] {
+    std::string name = folder_.Write("gate-client", "");
+    identity::test::MakeCertificate(name);
+    return name;
+  }();
+  std::unique_ptr<TestServer> server_ = std::make_unique<TestServer>(certificate_, gate_);
+  std::shared_ptr<RequestInterface> interface_ = std::make_shared<RequestInterface>();
+  Permits permits_{io_.get_executor(), link_};
+  RequestContext requests_{context_, permits_};
+  Listener listener_ = ListenFor([this](const ListenerLimits& limits) {
+    return ServeRequests(requests_, interface_, limits);
+  });
+};
+
+TEST_F(RequestServiceTest, WhatIsPermittedGoesOnAndComesBack) {
+  server_->Then(TestServer::Http("200 OK", R"({"id": 1})", kClose + "X-Own: yes\r\n"));
+  const auto client = ConnectedTo();
+  const Reply reply = Ask(*client, "GET", "/slices/1", Shown({{"Accept", "application/json"}}));
+  EXPECT_EQ(reply.status, 200U);
+  EXPECT_EQ(reply.body, json({{"id", 1}}));
+  EXPECT_EQ(reply.Header("X-Own"), "yes");
+  ASSERT_EQ(Reached(), 1U);
+  const std::string request = server_->Requests()[0];
+  EXPECT_TRUE(request.starts_with("GET /slices/1 HTTP/1.1\r\nHost: 127.0.0.1:")) << request;
+  EXPECT_NE(request.find(R"(Portcullis-Client: peer="csmf-1", tenant="operator-a")"),
+            std::string::npos);
+  EXPECT_NE(request.find("Accept: application/json\r\n"), std::string::npos);
+  EXPECT_EQ(request.find("Bearer"), std::string::npos);
+
+  const admission::Operate operate = control_.Wait(admission::Request::kOperate).operate();
+  EXPECT_EQ(operate.peer(), "csmf-1");
+  EXPECT_EQ(operate.operations(0), "monitor");
+  EXPECT_EQ(operate.resource(), "1");
+  EXPECT_FALSE(operate.change());
+  const admission::Outcome outcome = control_.Wait(admission::Request::kOutcome).outcome();
+  EXPECT_EQ(outcome.id(), operate.id());
+  EXPECT_EQ(outcome.status(), 200U);
+  EXPECT_EQ(outcome.response_bytes(), 9U);
+}
+
+TEST_F(RequestServiceTest, NothingGoesOnThatIsNotPermitted) {
+  server_->Then(TestServer::Http("200 OK", "{}", kClose));
+  struct Case {
+    const char* method;
+    const char* target;
+    bool token;
+    unsigned status;
+    Reason reason;
+  };
+  for (const Case& c : {Case{"GET", "/slices/1", false, 401, Reason::token_missing},
+                        Case{"GET", "/slices/2", true, 403, Reason::tenant_violation},
+                        Case{"GET", "/slices/3", true, 403, Reason::tenant_violation},
+                        Case{"GET", "/nodes/1", true, 404, Reason::request_unlisted},
+                        Case{"POST", "/slices/1", true, 404, Reason::request_unlisted},
+                        Case{"GET", "/slices/../1", true, 400, Reason::request_malformed},
+                        Case{"GET", "/slices//1", true, 400, Reason::request_malformed},
+                        Case{"GET", "/slices/%31", true, 400, Reason::request_malformed}}) {
+    const uint64_t before = Refused(c.reason);
+    const auto client = ConnectedTo();
+    const Reply reply = Ask(*client, c.method, c.target, c.token ? Shown() : Headers());
+    EXPECT_EQ(reply.status, c.status) << c.method << " " << c.target;
+    EXPECT_EQ(Refused(c.reason), before + 1) << c.target;
+    EXPECT_EQ(reply.Header("WWW-Authenticate").empty(), c.status != 401);
+    EXPECT_EQ(reply.body.value("reference", "").size(), 16U);
+    // The connection is good for what is permitted.
+    EXPECT_EQ(Ask(*client, "GET", "/slices/1", Shown()).status, 200U);
+  }
+  EXPECT_EQ(Reached(), 8U);
+  Permit({"modify"});
+  const auto client = ConnectedTo();
+  EXPECT_EQ(Ask(*client, "GET", "/slices/1", Shown()).status, 403U);
+  EXPECT_EQ(Refused(Reason::operation_denied), 1U);
+  Permit({"monitor"});
+  EXPECT_EQ(Ask(*client, "GET", "/slices/1", Shown()).status, 200U);
+  EXPECT_EQ(Reached(), 9U);
+}
+
+TEST_F(RequestServiceTest, TheBodySaysWhatAPatchIs) {
+  server_->Then(TestServer::Http("200 OK", "{}", kClose));
+  const auto client = ConnectedTo();
+  const Headers patch = Shown({{"Content-Type", "application/merge-patch+json"}});
+  EXPECT_EQ(Ask(*client, "PATCH", "/slices/1", patch, R"({"name": "a"})").status, 200U);
+  EXPECT_EQ(Ask(*client, "PATCH", "/slices/1", patch, R"({"state": "UNLOCKED"})").status, 403U);
+  EXPECT_EQ(Reached(), 1U);
+  EXPECT_TRUE(server_->Requests()[0].ends_with("\r\n\r\n{\"name\": \"a\"}"));
+  Permit({"activate"});
+  EXPECT_EQ(Ask(*client, "PATCH", "/slices/1", patch, R"({"state": "UNLOCKED"})").status, 200U);
+  EXPECT_EQ(Ask(*client, "PATCH", "/slices/1", patch, R"({"name": "a"})").status, 403U);
+  EXPECT_EQ(
+      Ask(*client, "PATCH", "/slices/1", patch, R"({"state": "UNLOCKED", "name": "a"})").status,
+      403U);
+  Permit({"activate", "modify"});
+  EXPECT_EQ(
+      Ask(*client, "PATCH", "/slices/1", patch, R"({"state": "UNLOCKED", "name": "a"})").status,
+      200U);
+  EXPECT_EQ(Ask(*client, "PATCH", "/slices/1", patch, "{").status, 400U);
+  EXPECT_EQ(
+      Ask(*client, "PATCH", "/slices/1", Shown({{"Content-Type", "text/plain"}}), "{}").status,
+      400U);
+  EXPECT_EQ(Reached(), 3U);
+}
+
+TEST_F(RequestServiceTest, WhoCreatesASliceOwnsIt) {
+  server_->Then(TestServer::Http("201 Created", "{}", kClose + "Location: /slices/77\r\n"));
+  server_->Then(TestServer::Http("200 OK", "{}", kClose));
+  const auto client = ConnectedTo();
+  EXPECT_EQ(Ask(*client, "GET", "/slices/77", Shown()).status, 403U);
+  EXPECT_EQ(Ask(*client, "POST", "/slices", Shown(), "{}").status, 201U);
+  const auto outcomes = Asked(admission::Request::kOutcome);
+  ASSERT_EQ(outcomes.size(), 1U);
+  EXPECT_EQ(outcomes[0].outcome().created(), "77");
+  EXPECT_TRUE(Asked(admission::Request::kOperate)[0].operate().change());
+  EXPECT_EQ(Ask(*client, "GET", "/slices/77", Shown()).status, 200U);
+  EXPECT_EQ(Ask(*client, "DELETE", "/slices/77", Shown()).status, 200U);
+  const auto end = std::chrono::steady_clock::now() + kLongest;
+  while (Asked(admission::Request::kOutcome).size() < 3) {
+    ASSERT_LT(std::chrono::steady_clock::now(), end);
+  }
+  EXPECT_TRUE(Asked(admission::Request::kOutcome)[2].outcome().deleted());
+}
+
+TEST_F(RequestServiceTest, NothingGoesOnThatIsNotWrittenDown) {
+  server_->Then(TestServer::Http("200 OK", "{}", kClose));
+  Refuse(admission::Request::kOperate, "quota_exceeded");
+  const auto client = ConnectedTo();
+  const Reply reply = Ask(*client, "DELETE", "/slices/1", Shown());
+  EXPECT_EQ(reply.status, 429U);
+  EXPECT_EQ(reply.Header("Retry-After"), "1");
+  EXPECT_EQ(reply.body.value("reference", ""), kReference);
+  EXPECT_EQ(Reached(), 0U);
+  Relent();
+  EXPECT_EQ(Ask(*client, "DELETE", "/slices/1", Shown()).status, 200U);
+  EXPECT_EQ(Reached(), 1U);
+}
+
+TEST_F(RequestServiceTest, AnotherServerIsToldNothing) {
+  server_->Then(TestServer::Http("200 OK", "{}", kClose));
+  const std::string another = folder_.Write("another", "");
+  identity::test::MakeCertificate(another);
+  UseServer(another);
+  const auto client = ConnectedTo();
+  EXPECT_EQ(Ask(*client, "GET", "/slices/1", Shown()).status, 502U);
+  EXPECT_EQ(Refused(Reason::server_unavailable), 1U);
+  EXPECT_EQ(Reached(), 0U);
+  UseServer(certificate_);
+  const auto again = ConnectedTo();
+  EXPECT_EQ(Ask(*again, "GET", "/slices/1", Shown()).status, 200U);
+}
+
+TEST_F(RequestServiceTest, AmbiguousFramingIsRefusedAndEndsTheConnection) {
+  server_->Then(TestServer::Http("200 OK", "{}", kClose));
+  const std::string token = "Authorization: " + Bearer(peer_)[0].second + "\r\n";
+  for (const std::string fields :
+       {"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: xchunked\r\n",
+        "Content-Length: 4\r\nContent-Length: 0\r\n", "X: a\r\n b\r\n"}) {
+    const auto client = ConnectedTo();
+    ASSERT_TRUE(Write(*client, "PUT /slices/1 HTTP/1.1\r\nHost: a\r\n" + token + fields +
+                                   "\r\n0\r\n\r\nGET /slices/1 HTTP/1.1\r\nHost: a\r\n" + token +
+                                   "\r\n"));
+    EXPECT_EQ(ReadReply(*client).status, 400U) << fields;
+    EXPECT_TRUE(Closed(*client));
+  }
+  EXPECT_EQ(Reached(), 0U);
+  const auto client = ConnectedTo();
+  ASSERT_TRUE(
+      Write(*client, "PUT /slices/1 HTTP/1.1\r\nHost: a\r\n" + token +
+                         "Content-Length: 4\r\n\r\nbodyGET /slices/1 HTTP/1.1\r\nHost: a\r\n" +
+                         token + "\r\n"));
+  EXPECT_EQ(ReadReply(*client).status, 200U);
+  EXPECT_EQ(ReadReply(*client).status, 200U);
+  ASSERT_EQ(Reached(), 2U);
+  EXPECT_TRUE(server_->Requests()[0].ends_with("\r\n\r\nbody"));
+}
+
+TEST_F(RequestServiceTest, LargeBodiesPassBothWays) {
+  const std::string large(3U << 20U, 'x');
+  server_->Then(TestServer::Http("200 OK", json(large).dump(), kClose));
+  const auto client = ConnectedTo();
+  const Reply reply = Ask(*client, "PUT", "/slices/1", Shown(), large);
+  EXPECT_EQ(reply.status, 200U);
+  EXPECT_EQ(reply.body, json(large));
+  ASSERT_EQ(Reached(), 1U);
+  EXPECT_TRUE(server_->Requests()[0].ends_with("\r\n\r\n" + large));
+}
+
+TEST_F(RequestServiceTest, WithoutControlNobodyMayDoAnything) {
+  server_->Then(TestServer::Http("200 OK", "{}", kClose));
+  const auto client = ConnectedTo();
+  EXPECT_EQ(Ask(*client, "GET", "/slices/1", Shown()).status, 200U);
+  On([this] {
+    link_.Stop();
+    return 0;
+  });
+  WaitForControl(false);
+  EXPECT_EQ(Ask(*client, "GET", "/slices/1", Shown()).status, 503U);
+  EXPECT_EQ(Reached(), 1U);
+}
+
+}  // namespace
+}  // namespace portcullis::guard
