@@ -13,9 +13,10 @@ paths of the standards:
     PATCH   /ProvMnS/v1/{LDN}/NetworkSlice={id}         merge patch or JSON patch, by content type
     DELETE  /ProvMnS/v1/{LDN}/NetworkSlice={id}
 
-There is no authentication here: that only authenticated peers get this far is the gate's work.
+There is no authentication here: that only authenticated peers get this far is the gate's work. With
+--tls the gate itself must show a certificate, and --seen writes down each request as it came.
 
-    nsmf.py --address 10.2.0.10 --port 8080
+    nsmf.py --address 10.2.0.10 --port 8080 [--tls CERTIFICATE KEY CA] [--seen FILE]
 """
 
 import argparse
@@ -24,6 +25,7 @@ import http.server
 import itertools
 import json
 import re
+import ssl
 import sys
 import threading
 import urllib.parse
@@ -204,6 +206,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _dispatch(self):
         slices = self.server.slices
+        if self.server.seen:
+            line = {'method': self.command, 'target': self.path, 'headers': self.headers.items()}
+            with self.server.lock, open(self.server.seen, 'a', encoding='utf-8') as file:
+                print(json.dumps(line), file=file)
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
         body = self._body()
         try:
@@ -268,17 +274,36 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address):
+    def __init__(self, address, tls=None, seen=None):
         super().__init__(address, Handler)
         self.slices = Slices()
+        self.seen, self.lock = seen, threading.Lock()
+        self.tls = None
+        if tls:
+            certificate, key, authority = tls
+            self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority)
+            self.tls.verify_mode = ssl.CERT_REQUIRED
+            self.tls.load_cert_chain(certificate, key)
+
+    def finish_request(self, request, client_address):
+        """In the connection's own thread."""
+        if self.tls:
+            request.settimeout(Handler.timeout)
+            try:
+                request = self.tls.wrap_socket(request, server_side=True)
+            except (OSError, ValueError):  # somebody without a certificate
+                return
+        super().finish_request(request, client_address)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--address', default='127.0.0.1')
     parser.add_argument('--port', type=int, default=8080)
+    parser.add_argument('--tls', nargs=3, metavar=('CERTIFICATE', 'KEY', 'CA'))
+    parser.add_argument('--seen', metavar='FILE')
     options = parser.parse_args()
-    with Server((options.address, options.port)) as server:
+    with Server((options.address, options.port), options.tls, options.seen) as server:
         print(f'nsmf: listening on {options.address}:{server.server_port}', file=sys.stderr,
               flush=True)
         try:
