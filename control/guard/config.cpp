@@ -26,7 +26,7 @@ using std::chrono::seconds;
 constexpr size_t kMostSocketPath = 107;  // sun_path, unix(7)
 constexpr size_t kLongestIdentity = 255;
 
-constexpr auto Required = identity::RequiredText;
+using identity::RequiredText;
 
 struct Reader {
   std::filesystem::path folder;
@@ -59,11 +59,11 @@ T Admitted(Result<T> result, const Section& s, const char* key) {
 void ReadControl(Reader& in, const Section& root) {
   if (!root.Has("control")) root.Refuse("control", "missing", "socket and user", "nothing");
   const Section s = root.Sub("control", {"socket", "user"});
-  in.config.control_socket = in.FromHere(Required(s, "socket", "the path of control's socket"));
+  in.config.control_socket = in.FromHere(RequiredText(s, "socket", "the path of control's socket"));
   if (in.config.control_socket.size() > kMostSocketPath) {
     s.Refuse("socket", "too long for a socket", fmt::format("at most {} bytes", kMostSocketPath));
   }
-  const std::string user = Required(s, "user", "the user that control runs as");
+  const std::string user = RequiredText(s, "user", "the user that control runs as");
   const passwd* entry = getpwnam(user.c_str());
   if (entry == nullptr) s.Refuse("user", "no such user", "the user that control runs as");
   in.config.control_user = entry->pw_uid;
@@ -95,7 +95,7 @@ ListenerLimits ReadLimits(const Section& root) {
 
 ListenerSettings ReadAddress(const Section& s, const ListenerLimits& limits) {
   ListenerSettings at;
-  at.address = Required(s, "address", "an IP address to listen on");
+  at.address = RequiredText(s, "address", "an IP address to listen on");
   if (!Address::Parse(at.address)) s.Refuse("address", "not an IP address", "such as 192.0.2.1");
   if (!s.Has("port")) s.Refuse("port", "missing", "a number from 0 to 65535", "nothing");
   s.Read("port", at.port, 0, UINT16_MAX);
@@ -120,15 +120,15 @@ void ReadListeners(Reader& in, const Section& root) {
     for (const Section& own :
          RequiredItems(one, "certificates", "a list of {chain, key}", {"chain", "key"})) {
       listener.tls.own.push_back(
-          {in.FromHere(Required(own, "chain", "a PEM file")),
-           in.KeyFromHere(Required(own, "key", "a PEM file or a PKCS#11 URI"))});
+          {in.FromHere(RequiredText(own, "chain", "a PEM file")),
+           in.KeyFromHere(RequiredText(own, "key", "a PEM file or a PKCS#11 URI"))});
     }
     in.config.certificate_listeners.push_back(std::move(listener));
   }
   for (const Section& one : s.Items("psk", {"address", "port", "url", "hash", "tls_1_2"})) {
     PskListener listener;
     listener.at = ReadAddress(one, limits);
-    const std::string url = Required(one, "url", "how peers call it: https://host:port");
+    const std::string url = RequiredText(one, "url", "how peers call it: https://host:port");
     const auto parts = Admitted(identity::ParseWebAddress(url, ""), one, "url");
     if (!parts.tls || parts.target != "/" || url.ends_with('/')) {
       one.Refuse("url", "not the beginning of this listener's URLs",
@@ -147,12 +147,12 @@ void ReadListeners(Reader& in, const Section& root) {
 void ReadKeys(Reader& in, const Section& root) {
   for (const Section& one : root.Items("keys", {"identity", "peer", "tls", "hash", "file"})) {
     identity::PskSetting key;
-    key.identity = Required(one, "identity", "an identity that tells nothing");
-    key.peer = Required(one, "peer", "the peer in policy that the key belongs to");
+    key.identity = RequiredText(one, "identity", "an identity that tells nothing");
+    key.peer = RequiredText(one, "peer", "the peer in policy that the key belongs to");
     one.Read("tls", key.use.version,
              {{"1.3", identity::TlsVersion::v1_3}, {"1.2", identity::TlsVersion::v1_2}});
     one.Read("hash", key.use.hash, kHashes);
-    key.file = in.FromHere(Required(one, "file", "a file of hex digits"));
+    key.file = in.FromHere(RequiredText(one, "file", "a file of hex digits"));
     const bool served = std::ranges::any_of(in.config.psk_listeners, [&](const auto& listener) {
       return listener.tls.hash == key.use.hash &&
              (key.use.version == identity::TlsVersion::v1_3 || listener.tls.tls_1_2);
@@ -181,10 +181,10 @@ void ReadIssuers(Reader& in, const Section& root) {
   std::map<std::string, std::string, std::less<>> audiences;
   for (const Section& one :
        RequiredItems(root, "interfaces", "a list of {name, audience}", {"name", "audience"})) {
-    const std::string name = Required(one, "name", "the interface's name in policy");
+    const std::string name = RequiredText(one, "name", "the interface's name in policy");
     if (!model::IsName(name))
       one.Refuse("name", "not a name", "1 to 63 of a-z, 0-9, '.', '_', '-'");
-    const std::string audience = Required(one, "audience", "what aud will be");
+    const std::string audience = RequiredText(one, "audience", "what aud will be");
     if (!audiences.emplace(name, audience).second) {
       one.Refuse("name", "the same interface twice", "each once");
     }
@@ -198,7 +198,7 @@ GuardConfig Read(const std::string& path) {
   const Section root(YAML::LoadFile(path), path, "",
                      {"identity", "control", "listeners", "limits", "keys", "anchors",
                       "intermediates", "crls", "profile", "interfaces", "issuers"});
-  in.config.identity = Required(root, "identity", "by which name peers know this gate");
+  in.config.identity = RequiredText(root, "identity", "by which name peers know this gate");
   if (in.config.identity.size() > kLongestIdentity) {
     root.Refuse("identity", "too long", fmt::format("at most {} bytes", kLongestIdentity));
   }
