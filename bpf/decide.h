@@ -120,10 +120,18 @@ static __always_inline int may_begin(const struct policy* policy, const struct p
          (!strangers || take(strangers, bpf_ktime_get_ns(), &s->strangers));
 }
 
-static __always_inline int is_known(__be32 spi) {
-  __u32 index = bpf_ntohl(spi) & spi_mask;
-  const __be32* known = bpf_map_lookup_elem(&spis, &index);
-  return known && *known == spi && spi != 0;
+/* By SPI and sequence number alone. The entry is read once: it may be changing. */
+static __always_inline int judge_esp(const struct esp_header* esp) {
+  __u32 index = bpf_ntohl(esp->spi) & spi_mask;
+  const volatile __u64* entry = bpf_map_lookup_elem(&spis, &index);
+  union {
+    __u64 word;
+    struct portcullis_spi spi;
+  } known = {.word = entry ? *entry : 0};
+  if (known.spi.spi != esp->spi || esp->spi == 0) return PORTCULLIS_COUNT_unknown_spi;
+  return portcullis_is_stale(known.spi.oldest, bpf_ntohl(esp->sequence))
+             ? PORTCULLIS_COUNT_stale
+             : PORTCULLIS_COUNT_accepted;
 }
 
 static __always_inline int is_throttled(__be32 spi, const struct portcullis_address* source) {
@@ -158,15 +166,16 @@ static __always_inline int to_dataplane(const struct policy* policy, const struc
 
 /* Protected traffic, and what is about it. */
 static __always_inline int judge_protected(enum protection what, const struct packet* p,
-                                           __be32 spi) {
+                                           const struct esp_header* esp) {
   if (what == PROTECTION_MALFORMED) return PORTCULLIS_COUNT_malformed;
   if (what == PROTECTION_FRAGMENT && !reassemble) return PORTCULLIS_COUNT_fragment;
-  if (what == PROTECTION_ESP && !is_known(spi)) return PORTCULLIS_COUNT_unknown_spi;
+  int verdict = what == PROTECTION_ESP ? judge_esp(esp) : PORTCULLIS_COUNT_accepted;
+  if (verdict != PORTCULLIS_COUNT_accepted) return verdict;
   struct policy policy;
   if (!read_policy(&policy)) return PORTCULLIS_COUNT_not_for_us;
-  int verdict = to_dataplane(&policy, p);
+  verdict = to_dataplane(&policy, p);
   if (verdict == PORTCULLIS_COUNT_accepted && what == PROTECTION_ESP &&
-      is_throttled(spi, &p->source)) {
+      is_throttled(esp->spi, &p->source)) {
     return PORTCULLIS_COUNT_auth_throttled;
   }
   return verdict;
@@ -219,9 +228,9 @@ static __always_inline int judge_service(const struct policy* policy, const stru
 static __always_inline int from_wire(const struct packet* p, void* end) {
   int own = is_own(p);
   if (own) {
-    __be32 spi = 0;
-    enum protection what = find_protection(p, end, &spi);
-    if (what != PROTECTION_NONE) return judge_protected(what, p, spi);
+    struct esp_header esp = {};
+    enum protection what = find_protection(p, end, &esp);
+    if (what != PROTECTION_NONE) return judge_protected(what, p, &esp);
   }
   struct policy policy;
   if (!read_policy(&policy)) return PORTCULLIS_COUNT_not_for_us;

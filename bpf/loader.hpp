@@ -18,6 +18,7 @@
 
 #include "base/ip.hpp"
 #include "base/result.hpp"
+#include "bpf/spi_table.hpp"
 #include "dataplane/packet/bytes.hpp"
 #include "dataplane/packet/verdict.hpp"
 #include "dataplane/state/first_line.hpp"
@@ -90,11 +91,8 @@ class XdpPort {
   Result<void> Commit();
   /// The generation in force, perhaps of an earlier process; 0: no policy ever.
   [[nodiscard]] uint64_t generation() const;
-  /// ESP with this SPI goes on to the dataplane. Takes the place of whichever had its slot.
-  Result<void> AddSpi(Spi spi);
-  /// No longer. What is not there is no error; nor is a slot that is another's by now.
-  Result<void> RemoveSpi(Spi spi);
-  Result<void> RemoveAllSpis();
+  /// Which ESP goes on to the dataplane. Valid as long as this object.
+  [[nodiscard]] SpiTable spis() const;
   /// The host's own addresses on this port: what is addressed to them and is not ESP, UDP/4500 or
   /// an ICMP error about those goes to the kernel. Include link-local IPv6 addresses.
   Result<void> SetOwnAddresses(std::span<const Address> addresses);

@@ -76,8 +76,9 @@ struct {
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __type(key, __u32);
-  __type(value, __be32);
+  __type(value, struct portcullis_spi);
   __uint(max_entries, 1); /* set before loading */
+  __uint(map_flags, BPF_F_MMAPABLE);
 } spis SEC(".maps");
 
 struct buckets {

@@ -337,41 +337,6 @@ uint64_t XdpPort::generation() const {
   return settings.generation;
 }
 
-Result<void> XdpPort::AddSpi(Spi spi) {
-  const uint32_t index = Value(spi) & handles_->spi_mask;
-  const uint32_t wire = Wire(spi);
-  if (bpf_map_update_elem(handles_->spis.get(), &index, &wire, BPF_ANY) != 0) {
-    return SystemError("cannot write to the XDP table of SPIs", errno);
-  }
-  return {};
-}
-
-Result<void> XdpPort::RemoveSpi(Spi spi) {
-  const uint32_t index = Value(spi) & handles_->spi_mask;
-  uint32_t present = 0;
-  if (bpf_map_lookup_elem(handles_->spis.get(), &index, &present) != 0) {
-    return SystemError("cannot read the XDP table of SPIs", errno);
-  }
-  if (present != Wire(spi)) return {};
-  constexpr uint32_t kNone = 0;
-  if (bpf_map_update_elem(handles_->spis.get(), &index, &kNone, BPF_ANY) != 0) {
-    return SystemError("cannot write to the XDP table of SPIs", errno);
-  }
-  return {};
-}
-
-Result<void> XdpPort::RemoveAllSpis() {
-  uint32_t count = handles_->spi_mask + 1;
-  std::vector<uint32_t> indices(count);
-  for (uint32_t i = 0; i < count; ++i) indices[i] = i;
-  const std::vector<uint32_t> none(count, 0);
-  if (bpf_map_update_batch(handles_->spis.get(), indices.data(), none.data(), &count, nullptr) !=
-      0) {
-    return SystemError("cannot clear the XDP table of SPIs", errno);
-  }
-  return {};
-}
-
 // Additions come first: what stays is never missing.
 Result<void> XdpPort::SetOwnAddresses(std::span<const Address> addresses) {
   const int map = handles_->own_addresses.get();

@@ -100,9 +100,24 @@ struct portcullis_first_addresses {
   struct portcullis_address addresses[PORTCULLIS_FIRST_ADDRESSES];
 };
 
-/* Map `spis` (array of __u32): the SPIs of inbound security associations, network order, each at
- * the index of its low bits (spi & spi_mask, host order); 0: none. Its size is a power of two.
+/* Map `spis` (array, a power of two): the SPIs of inbound security associations, each at the index
+ * of its low bits (spi & spi_mask, host order). User space has it mapped. Both fields are written
+ * in one store and read in one, so that no SPI is ever seen with the number of another.
  */
+struct portcullis_spi {
+  __be32 spi;   /* 0: none */
+  __u32 oldest; /* lower half of a sequence number: all before it are left of the window */
+} __attribute__((aligned(8)));
+
+/* Whether the window must refuse a number, of which only the lower half is known. What lies farther
+ * back than this may as well lie ahead, where the dataplane accepts up to 2^31 (its rule is in
+ * dataplane/esp/sequence.hpp): that is counted from the window's other end, which is up to 8192
+ * farther, and `oldest` is told late. Where the numbers wrap nothing is said either.
+ */
+#define PORTCULLIS_STALE_SPAN ((1U << 31) - 16384)
+static inline int portcullis_is_stale(__u32 oldest, __u32 sequence) {
+  return sequence < oldest && oldest - sequence <= PORTCULLIS_STALE_SPAN;
+}
 
 /* Maps `packet_buckets` and `handshake_buckets` (LRU hashes): keyed by the masked source
  * (portcullis_address). Map `stranger_bucket` (array of one). Values: __u64, see portcullis_limit.

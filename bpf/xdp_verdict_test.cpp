@@ -2,6 +2,7 @@
 // that differs from it in one thing and goes the other way.
 #include <thread>
 
+#include "bpf/shared.h"
 #include "bpf/xdp_cases.hpp"
 
 namespace portcullis {
@@ -39,7 +40,7 @@ TEST_F(XdpVerdict, OnTheLocalSide) {
 TEST_F(XdpVerdict, EmptyMapsPassNothingButArpAndNeighbourDiscovery) {
   Attach(XdpRole::kUntrusted, true);
   ASSERT_TRUE(port_->SetOwnAddresses({}));
-  ASSERT_TRUE(port_->RemoveAllSpis());
+  port_->spis().RemoveAll();
   Apply({});
   for (const Case& c : WireCases()) {
     const Verdict verdict = Run(c.packet);
@@ -86,10 +87,101 @@ TEST_F(XdpVerdict, DyingDataplaneClosesThePortAndItsSuccessorOpensIt) {
   EXPECT_EQ(Run(esp), Verdict::accepted);
 }
 
+TEST_F(XdpVerdict, NumbersLeftOfTheWindow) {
+  using enum Verdict;
+  constexpr uint32_t kHalf = uint32_t{1} << 31, kSpan = PORTCULLIS_STALE_SPAN, kLast = UINT32_MAX;
+  static_assert(kSpan == kHalf - 16384);
+  struct Number {
+    uint32_t oldest, sequence;
+    Verdict verdict;
+  };
+  Attach(XdpRole::kUntrusted, true);
+  for (const auto& [oldest, sequence, verdict] : {
+           Number{0, 0, accepted},  // nothing is known
+           {0, 1, accepted},
+           {0, kLast, accepted},
+           {1, 0, stale},
+           {1, 1, accepted},
+           {1000, 999, stale},
+           {1000, 1000, accepted},
+           {1000, 1001, accepted},
+           {1000, 0, stale},
+           {1000, 1000 + kHalf, accepted},
+           {1000, kLast, accepted},  // just before the numbers wrapped, or long ago
+           {kSpan, 0, stale},
+           {kSpan + 1, 0, accepted},  // so far back that it may be ahead
+           {kSpan + 1, 1, stale},
+           {kHalf, 0, accepted},
+           {kHalf, kHalf - 1, stale},
+           {kLast, kLast - 1, stale},
+           {kLast, kLast, accepted},
+           {kLast, kLast - kSpan, stale},
+           {kLast, kLast - kSpan - 1, accepted},
+           {kLast, 0, accepted},  // just after they will have wrapped
+           {kLast - 20, 5, accepted},
+       }) {
+    port_->spis().Advance(Spi{kSpi}, oldest);
+    port_->spis().Advance(Spi{2}, oldest);
+    for (const Bytes& packet : {
+             kTo4 + V4(kPeer, kGate, kEsp) + Esp(kSpi, sequence),
+             kTo6 + V6(kPeer6, kGate6, kEsp) + Esp(2, sequence),
+             kTo4 + V4(kPeer, kGate, kUdp) + Udp(4500, 4500, Esp(kSpi, sequence)),
+             kTo6 + V6(kPeer6, kGate6, kUdp) + Udp(4500, 4500, Esp(2, sequence)),
+         }) {
+      EXPECT_EQ(Run(packet), verdict) << sequence << " where " << oldest << " is the oldest";
+    }
+  }
+}
+
+TEST_F(XdpVerdict, ANumberIsStaleForItsOwnSpiOnly) {
+  using enum Verdict;
+  Attach(XdpRole::kUntrusted, true);
+  const auto judge = [&](uint32_t spi, uint32_t sequence) {
+    return Run(kTo4 + V4(kPeer, kGate, kEsp) + Esp(spi, sequence));
+  };
+  port_->spis().Add(Spi{0x1002}, 0);
+  port_->spis().Advance(Spi{kSpi}, 1000);
+  EXPECT_EQ(judge(kSpi, 999), stale);
+  EXPECT_EQ(judge(0x1002, 999), accepted);
+  EXPECT_EQ(judge(0x1003, 999), unknown_spi);
+  EXPECT_EQ(Run(kTo4 + V4(kPeer, "192.0.2.9", kEsp) + Esp(kSpi, 999)), not_for_us);
+  EXPECT_EQ(Run(kTo4 + V4(kPeer, kGate, kEsp) + Bytes{0, 0, 0x10, 1, 0, 0, 3}), malformed);
+  // Another SA in the same slot begins anew, whatever the worker of the one before still says.
+  port_->spis().Add(Spi{0x2001}, 0);
+  port_->spis().Advance(Spi{kSpi}, 1000);
+  EXPECT_EQ(judge(kSpi, 1000), unknown_spi);
+  EXPECT_EQ(judge(0x2001, 1), accepted);
+  port_->spis().Remove(Spi{0x2001});
+  port_->spis().Advance(Spi{0x2001}, 1000);
+  EXPECT_EQ(judge(0x2001, 1000), unknown_spi);
+  EXPECT_EQ(judge(0, 0), unknown_spi);
+  // One that is resumed begins where it was.
+  port_->spis().Add(Spi{0x2001}, 500);
+  EXPECT_EQ(judge(0x2001, 499), stale);
+  EXPECT_EQ(judge(0x2001, 500), accepted);
+}
+
+// So that replays use up nothing of what their forged source may send.
+TEST_F(XdpVerdict, NumbersComeBeforeSources) {
+  using enum Verdict;
+  Attach(XdpRole::kUntrusted, true);
+  XdpPolicy policy = Policy();
+  policy.first_line.packets = {.per_second = 1, .burst = 1};
+  Apply(policy);
+  port_->spis().Advance(Spi{kSpi}, 1000);
+  const auto judge = [&](uint32_t sequence) {
+    return Run(kTo4 + V4(kPeer, kGate, kEsp) + Esp(kSpi, sequence));
+  };
+  for (uint32_t i = 0; i < 5; ++i) EXPECT_EQ(judge(i), stale);
+  EXPECT_EQ(judge(1000), accepted);
+  EXPECT_EQ(judge(1001), source_limited);
+  EXPECT_EQ(judge(999), stale);
+}
+
 TEST_F(XdpVerdict, ThrottlesOneSpiFromOneSource) {
   using namespace std::chrono_literals;
   Attach(XdpRole::kUntrusted, true);
-  ASSERT_TRUE(port_->AddSpi(Spi{0x1002}));
+  port_->spis().Add(Spi{0x1002}, 0);
   const auto esp = [](const std::string& source, uint32_t spi) {
     return kTo4 + V4(source, kGate, kEsp) + Esp(spi);
   };

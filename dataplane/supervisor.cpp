@@ -59,7 +59,7 @@ Supervisor::Supervisor(Parts parts)
 
 Result<void> Supervisor::Start() {
   WatchDrops({});  // an earlier process may have been asked to
-  parts_.state.WatchInbound([this](Spi spi, bool there) { SteerSpi(spi, there); });
+  parts_.state.WatchInbound([this](const Sa& sa, bool there) { SteerSa(sa, there); });
   auto mirror = NetlinkMirror::Open(
       NetworkPorts(parts_.ports), parts_.config.routes,
       {.routes =

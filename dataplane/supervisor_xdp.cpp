@@ -79,11 +79,13 @@ void Supervisor::CatchUpXdp() {
   CommitXdp();
 }
 
-void Supervisor::SteerSpi(Spi spi, bool there) {
-  for (Port& port : parts_.ports.all()) {
-    if (!port.xdp) continue;
-    if (auto done = there ? port.xdp->AddSpi(spi) : port.xdp->RemoveSpi(spi); !done) {
-      spdlog::error("port {}: {}", port.name, done.error().Text());
+void Supervisor::SteerSa(const Sa& sa, bool there) {
+  for (const Port& port : parts_.ports.all()) {
+    if (!GoesByPolicy(port)) continue;
+    if (there) {
+      port.xdp->spis().Add(sa.spi, static_cast<uint32_t>(sa.oldest));
+    } else {
+      port.xdp->spis().Remove(sa.spi);
     }
   }
 }

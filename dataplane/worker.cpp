@@ -11,6 +11,7 @@
 #include <new>
 #include <thread>
 
+#include "bpf/loader.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/pipeline/reassemble.hpp"
 
@@ -77,7 +78,10 @@ Worker::Worker(WorkerShared& shared, unsigned index, std::unique_ptr<Engine> eng
       transmit_(shared.ports, shared.transmit_rings, index, counters_),
       waiting_(shared.config.neighbours.queue,
                shared.tsc_hz / 1000 * shared.config.neighbours.timeout_ms) {
-  for (const Port& port : shared.ports) ports_[port.id] = &port;
+  for (const Port& port : shared.ports) {
+    ports_[port.id] = &port;
+    if (port.role == PortRole::kUntrusted && port.xdp) spi_tables_.push_back(port.xdp->spis());
+  }
 }
 
 Worker::~Worker() = default;

@@ -13,6 +13,7 @@
 #include <memory>
 #include <vector>
 
+#include "bpf/spi_table.hpp"
 #include "dataplane/config.hpp"
 #include "dataplane/crypto/engine.hpp"
 #include "dataplane/packet/packet.hpp"
@@ -161,6 +162,12 @@ class Worker {
     if (throttle_hints_.Take(now_, 1)) Tell(message);
   }
 
+  /// This worker's SA has moved its window: tells XDP on every port that lets it through.
+  void TellOldest(const Sa& sa) noexcept {
+    const auto oldest = static_cast<uint32_t>(sa.oldest.load(std::memory_order_relaxed));
+    for (const SpiTable& table : spi_tables_) table.Advance(sa.spi, oldest);
+  }
+
   [[nodiscard]] const Counters& counters() const { return counters_; }
 
  private:
@@ -183,6 +190,7 @@ class Worker {
   uint32_t view_ = 0;
   std::unique_ptr<Engine> engine_;
   std::array<const Port*, RTE_MAX_ETHPORTS> ports_{};
+  std::vector<SpiTable> spi_tables_;
   Counters counters_;
   Bucket failure_cycles_;
   uint64_t any_suspect_until_ = 0;

@@ -9,6 +9,7 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
+#include "bpf/shared.h"
 #include "dataplane/esp/header.hpp"
 #include "dataplane/pipeline/host.hpp"
 #include "dataplane/pipeline/outer.hpp"
@@ -138,6 +139,13 @@ __rte_noinline Verdict JudgeOther(Worker& worker, Packet& packet) noexcept {
   return own ? JudgeHosts(worker, packet) : Verdict::not_for_us;
 }
 
+// What XDP knows as well; the stage replay_check knows the whole window.
+bool IsStale(const Packet& packet, const Sa& sa) noexcept {
+  const auto* esp = reinterpret_cast<const EspHeader*>(packet.At(packet.esp));
+  const auto oldest = static_cast<uint32_t>(sa.oldest.load(std::memory_order_relaxed));
+  return portcullis_is_stale(oldest, esp->sequence.host()) != 0;
+}
+
 bool IsThrottled(Worker& worker, const Packet& packet, Spi spi) noexcept {
   const SourceBuckets& used = worker.source_buckets();
   return worker.now() < used.throttled_until &&
@@ -150,6 +158,7 @@ Verdict JudgeEsp(Worker& worker, Packet& packet) noexcept {
   const bool known = sa != nullptr && sa->local == DestinationOf(packet);
   if (ToGroup(packet) || (!known && !ToOwn(worker, packet))) return JudgeOther(worker, packet);
   if (sa == nullptr) return Verdict::accepted;  // find_sa tells it
+  if (IsStale(packet, *sa)) return Verdict::stale;
   if (const Verdict source = JudgeSource(worker, packet); source != Verdict::accepted) {
     return source;
   }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 
 #include "dataplane/pipeline/test_gate.hpp"
 
@@ -201,6 +202,46 @@ TEST_F(PrefilterTest, PacketsOfOneSource) {
   EXPECT_EQ(Of(Next(kOther)), "source_limited") << "a new policy forgets nothing";
   Apply({});
   EXPECT_EQ(Of(Next(kOther)), "accepted");
+}
+
+// What is left of the window ends before it can use up what its source may send.
+TEST_F(PrefilterTest, StaleNumbersOfOneSource) {
+  const Bytes old = Next();
+  EXPECT_EQ(Of(old), "accepted");
+  EXPECT_EQ(Of(old), "replayed");
+  sequence = 5000;
+  EXPECT_EQ(Of(Next()), "accepted");
+  EXPECT_EQ(Of(old), "stale") << "without limits the window tells it";
+  EXPECT_EQ(gate.CountOfSa("in", Verdict::stale), 1U);
+  Apply({.packets = {.per_second = 1, .burst = 2}});
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Of(old), "stale");
+  EXPECT_EQ(gate.CountOfSa("in", Verdict::stale), 1U) << "no SA hears of it";
+  EXPECT_EQ(Of(Next()), "accepted");
+  EXPECT_EQ(Of(Next()), "accepted");
+  EXPECT_EQ(Of(Next()), "source_limited");
+  EXPECT_EQ(Of(old), "stale");
+}
+
+// The first line hears of the window's edge in steps of an eighth, and never more than is true.
+TEST_F(PrefilterTest, TheEdgeIsToldInSteps) {
+  const Sa& sa = *gate.state().sas().at("in");
+  const SaRecord& record = *sa.record;
+  std::set<uint64_t> told;
+  for (int i = 0; i < 3 * record.window; ++i) {
+    ASSERT_EQ(Of(Next()), "accepted");
+    ASSERT_LE(sa.oldest, OldestOf(record));
+    ASSERT_GE(sa.oldest + record.window / 8, OldestOf(record));
+    told.insert(sa.oldest);
+  }
+  EXPECT_GT(told.size(), 14U);
+  EXPECT_LT(told.size(), 18U);
+  sequence = (uint64_t{1} << 31) + 7;
+  ASSERT_EQ(Of(Next()), "accepted");
+  EXPECT_EQ(sa.oldest, OldestOf(record));
+  const uint64_t before = sa.oldest;
+  sequence -= 2;  // behind the newest: the edge stays
+  ASSERT_EQ(Of(Next()), "accepted");
+  EXPECT_EQ(sa.oldest, before);
 }
 
 TEST_F(PrefilterTest, HandshakesOfOneSource) {

@@ -26,6 +26,16 @@ void FollowEndpoint(const Packet& packet, Sa& sa) noexcept {
   }
 }
 
+// The first line drops what is left of the window. It is told in steps: each is a locked
+// instruction on memory that another core reads for every packet.
+void MoveEdge(Worker& worker, Sa& sa) noexcept {
+  constexpr unsigned kSteps = 8;  // within a window
+  const uint64_t oldest = OldestOf(*sa.record);
+  if (oldest - sa.oldest.load(std::memory_order_relaxed) <= sa.record->window / kSteps) return;
+  sa.oldest.store(oldest, std::memory_order_relaxed);
+  worker.TellOldest(sa);
+}
+
 // What stands between IV and ICV, decrypted: inner packet, padding, trailer.
 Verdict ReadTrailer(Packet& packet, const Sa& sa) noexcept {
   const auto inner = static_cast<uint16_t>(packet.esp + sa.payload_offset);
@@ -54,7 +64,10 @@ void ReplayCommit(Worker& worker, Burst& burst) noexcept {
     const bool newest = Value(packet.sequence) > sa.record->highest;
     const Verdict verdict = CommitReplay(*sa.record, packet.sequence);
     if (verdict != Verdict::accepted) return verdict;
-    if (newest) FollowEndpoint(packet, sa);
+    if (newest) {
+      FollowEndpoint(packet, sa);
+      MoveEdge(worker, sa);
+    }
     const Verdict trailer = ReadTrailer(packet, sa);
     lifetime.Count(packet.payload_length);
     return trailer;

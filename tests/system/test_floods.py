@@ -12,7 +12,7 @@ import pytest
 
 from netns import wait_until
 from scapy_esp import datagram, tcp
-from tunnel import GATE, PEER, Repeat, Tunnel
+from tunnel import CLIENT, GATE, PEER, SERVER, Repeat, Tunnel, numbered
 
 FLOOD = 2000
 SESSIONS = 4433
@@ -126,6 +126,58 @@ def test_replays(tunnel):
     verdicts, legitimate = flood(tunnel, old * (FLOOD // len(old)))
     assert verdicts.get('replayed', 0) + verdicts.get('stale', 0) == FLOOD
     assert crypto(verdicts) == verdicts['accepted'] == legitimate
+
+
+def advance(tunnel, packets):
+    """Moves the window by so many; returns the last."""
+    last = None
+    for number in range(packets):
+        last = tunnel.send_inbound(number)
+        if number % 400 == 0:
+            tunnel.settle()
+    tunnel.settle()
+    return last
+
+
+def test_replays_of_long_ago(tunnel):
+    """What lies left of the window ends in XDP."""
+    window = tunnel.rest.get('/v1/sas/in')['replay_window']
+    old = [tunnel.send_inbound(number) for number in range(50)]
+    last = advance(tunnel, window * 5 // 4)
+    verdicts, legitimate = flood(tunnel, old * (FLOOD // len(old)))
+    assert verdicts['xdp_stale'] == FLOOD
+    assert 'stale' not in verdicts, 'it never reaches the dataplane'
+    assert crypto(verdicts) == verdicts['accepted'] == legitimate
+    # The twin: what still may be new only the window can tell.
+    verdicts, legitimate = flood(tunnel, [last] * 50)
+    assert 'xdp_stale' not in verdicts and verdicts['replayed'] == 50
+
+
+def test_numbers_are_judged_by_the_record_after_a_death(tunnel):
+    """The next dataplane lets through all that the one before had not seen, and nothing older."""
+    window = tunnel.rest.get('/v1/sas/in')['replay_window']
+    old = tunnel.send_inbound(0)
+    held = [tunnel.inbound.packet(numbered(CLIENT, SERVER, 1 << 20 | n)) for n in range(20)]
+    advance(tunnel, window - 30)  # those that are held back stay within the window
+
+    def restart():
+        tunnel.dataplane.kill()
+        tunnel.dataplane.start()
+        tunnel.control.wait_ready()
+    restart()
+    core = len(tunnel.arrived_inbound())
+    before = counters(tunnel)
+    for packet in held:
+        tunnel.send_wire(packet)
+    tunnel.settle()
+    assert tunnel.arrived_inbound()[core:] == [1 << 20 | n for n in range(20)]
+    assert 'xdp_stale' not in grown(before, counters(tunnel))
+    # The twin: what is older is not, from the first packet on.
+    advance(tunnel, 60)
+    restart()
+    before = counters(tunnel)
+    tunnel.send_wire(old)
+    assert wait_until(lambda: grown(before, counters(tunnel)).get('xdp_stale') == 1, 5)
 
 
 def test_syns_to_the_session_port(tunnel, line):
