@@ -224,7 +224,7 @@ Result<XdpPort> XdpPort::AttachAndKeepSas(const std::string& instance, const std
   auto spis = Share(maps.spis);
   if (!spis) return tl::unexpected(spis.error());
   handles.spis = *std::move(spis);
-  handles.throttled = Duplicate(maps.throttled);
+  handles.suspects = Duplicate(maps.suspects);
   handles.counters = Duplicate(maps.counters);
   handles.watching = Duplicate(maps.watching);
   handles.drops = Duplicate(maps.drops);

@@ -134,11 +134,19 @@ static __always_inline int judge_esp(const struct esp_header* esp) {
              : PORTCULLIS_COUNT_accepted;
 }
 
-static __always_inline int is_throttled(__be32 spi, const struct portcullis_address* source) {
-  struct portcullis_flow key = {.spi = spi};
-  __builtin_memcpy(key.source, source->bytes, 16);
-  __u64* until = bpf_map_lookup_elem(&throttled, &key);
-  return until && bpf_ktime_get_ns() < *until;
+/* A stranger's packet while the SA is suspect, beyond what strangers have then. */
+static __always_inline int is_throttled(__be32 spi, const struct packet* p) {
+  struct portcullis_suspect* suspect = bpf_map_lookup_elem(&suspects, &spi);
+  if (!suspect) return 0;
+  __u64 now = bpf_ktime_get_ns();
+  if (now >= suspect->until) return 0;
+  const __u64* endpoint = (const void*)suspect->endpoint.bytes;
+  const __u64* source = (const void*)p->source.bytes;
+  if (endpoint[0] == source[0] && endpoint[1] == source[1]) return 0;
+  const __u64 interval = 1000000000 / PORTCULLIS_STRANGERS_PER_SECOND;
+  const struct portcullis_limit limit = {
+      .interval_ns = interval, .tolerance_ns = (PORTCULLIS_STRANGERS_BURST - 1) * interval};
+  return !take(&suspect->due, now, &limit);
 }
 
 static __always_inline int is_link_local(const struct portcullis_address* a) {
@@ -174,8 +182,7 @@ static __always_inline int judge_protected(enum protection what, const struct pa
   struct policy policy;
   if (!read_policy(&policy)) return PORTCULLIS_COUNT_not_for_us;
   verdict = to_dataplane(&policy, p);
-  if (verdict == PORTCULLIS_COUNT_accepted && what == PROTECTION_ESP &&
-      is_throttled(esp->spi, &p->source)) {
+  if (verdict == PORTCULLIS_COUNT_accepted && what == PROTECTION_ESP && is_throttled(esp->spi, p)) {
     return PORTCULLIS_COUNT_auth_throttled;
   }
   return verdict;

@@ -110,7 +110,7 @@ struct FreeRing {
 struct XdpPort::Handles {
   std::string mode;
   Descriptor program, xsks_map, current, settings, protected_nets, sources, own_addresses,
-      first_addresses, throttled, counters, watching, drops;
+      first_addresses, suspects, counters, watching, drops;
   SharedMap spis;
   std::optional<uint32_t> prepared;  // the slot that Commit() will put in force
   // What this process knows to be in each slot.

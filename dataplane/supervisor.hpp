@@ -62,6 +62,7 @@ class Supervisor {
   void CommitXdp();
   void CatchUpXdp();
   void SteerSa(const Sa& sa, bool there);
+  void SuspectSa(Spi spi, const Address& endpoint);
   void WatchDrops(const steer::WatchDrops& request);
   void TakeDrops();
   void SetOwnAddresses(uint16_t port, const std::vector<Address>& addresses);

@@ -202,8 +202,9 @@ std::vector<Flood> Floods(bool large) {
        [](F f, T, R r) { Tcp(f, AnySource(r), kGate, kSessions, kAck); }},
       {"numbers left of the window", Verdict::stale, false, Strangers(true), false,
        [](F f, T t, R r) { Esp(f, AnySource(r), KnownSpi(t, r)); }},
-      {"throttled", Verdict::auth_throttled, false, Strangers(true), false,
-       [](F f, T t, R) { Esp(f, V4("192.0.2.66"), htonl(Value(t.spis[0]))); }},
+      {"a suspect SPI, from other sources than its peer", Verdict::auth_throttled, false,
+       Strangers(true), false,
+       [](F f, T t, R r) { Esp(f, AnySource(r), htonl(Value(t.spis[0]))); }},
   };
   floods.insert(floods.end(), more.begin(), more.end());
   return floods;

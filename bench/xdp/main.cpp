@@ -106,7 +106,7 @@ class Bench {
     Apply(flood.policy);
     SetSocket(flood.socket);
     if (flood.verdict == Verdict::auth_throttled) {
-      Must(port_.Throttle(tables_.spis[0], *Address::Parse("192.0.2.66"), std::chrono::hours(1)));
+      Must(port_.Suspect(tables_.spis[0], *Address::Parse("192.0.2.2"), std::chrono::hours(1)));
     }
     // The frames' numbers are 0.
     const uint32_t oldest = flood.verdict == Verdict::stale ? 1 : 0;

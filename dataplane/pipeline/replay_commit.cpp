@@ -13,10 +13,11 @@ namespace {
 
 // RFC 3948 leaves it open when to believe that a NAT has moved a peer. We do when the packet is
 // authentic and newer than all before it: a copy sent from elsewhere can not move the peer.
-void FollowEndpoint(const Packet& packet, Sa& sa) noexcept {
+void FollowEndpoint(Worker& worker, const Packet& packet, Sa& sa) noexcept {
   const Address source = SourceOf(packet);
   if (sa.endpoint.Is(source, packet.outer_port)) return;
   sa.endpoint.Set(source, packet.outer_port);
+  if (sa.suspicion.Holds(worker.now())) worker.TellSuspect(sa);
   for (Sa* out : *sa.peer->outbound.load(std::memory_order_acquire)) {
     if (out->tunnel.follow_nat && out->tunnel.udp_encap && packet.outer_port != 0 &&
         out->tunnel.local == sa.tunnel.local) {
@@ -65,7 +66,7 @@ void ReplayCommit(Worker& worker, Burst& burst) noexcept {
     const Verdict verdict = CommitReplay(*sa.record, packet.sequence);
     if (verdict != Verdict::accepted) return verdict;
     if (newest) {
-      FollowEndpoint(packet, sa);
+      FollowEndpoint(worker, packet, sa);
       MoveEdge(worker, sa);
     }
     const Verdict trailer = ReadTrailer(packet, sa);

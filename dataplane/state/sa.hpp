@@ -125,6 +125,7 @@ struct Sa {
   alignas(64) Path path;  // outbound
 
   // ---- read when needed
+  Suspicion suspicion;  // inbound
   Direction direction{};
   Tunnel tunnel;
   std::vector<Selector> selectors;

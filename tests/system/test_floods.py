@@ -3,6 +3,7 @@ line or, where only the dataplane can tell, there; no integrity is checked for t
 does not exist; and the legitimate flow loses nothing. How much a flood costs is measured in
 bench/floods.py; here it is small."""
 
+import itertools
 import os
 import random
 import socket
@@ -113,12 +114,42 @@ def test_random_spis(tunnel):
 
 
 def test_live_spi_with_garbage_in_the_window(tunnel):
-    """Few are tried; who sends them is soon throttled in XDP, by SPI and source."""
-    verdicts, legitimate = flood(tunnel, [esp(ATTACKER, SPI, 1 << 20 | n) for n in range(FLOOD)])
-    assert verdicts['accepted'] == legitimate
-    assert verdicts['xdp_auth_throttled'] > 0
-    assert verdicts.get('auth_failed', 0) < FLOOD / 2
-    assert integrity(verdicts) == FLOOD
+    """Few are tried; then XDP lets pass next to nothing but the peer's own, wherever they come from."""
+    for sources in ([ATTACKER] * FLOOD, strangers()):
+        verdicts, legitimate = flood(tunnel, [esp(source, SPI, 1 << 20 | n)
+                                              for n, source in enumerate(sources)])
+        assert verdicts['accepted'] == legitimate
+        assert verdicts['xdp_auth_throttled'] > FLOOD / 2
+        assert verdicts.get('auth_failed', 0) < FLOOD / 2
+        assert integrity(verdicts) == FLOOD
+
+
+def test_a_peer_that_moves_under_a_flood_comes_back(tunnel):
+    """From elsewhere it has as little as those who forge; what gets through is authentic, and then
+    the new address is its own, for XDP as well."""
+    def throttled(before):
+        return grown(before, counters(tunnel)).get('xdp_auth_throttled', 0)
+
+    moved, before = '192.0.2.77', counters(tunnel)
+    sources = itertools.cycle(strangers())
+    with Repeat(500, lambda n: tunnel.send_wire(esp(next(sources), SPI, 1 << 20 | n))):
+        assert wait_until(lambda: throttled(before) > 50, 10)
+        for source in (moved, PEER):
+            tunnel.core.frames.clear()
+            tunnel.inbound.source = source
+            with Repeat(100, tunnel.send_inbound) as sent:
+                # XDP hears of it within a moment; from then on nothing is lost.
+                assert wait_until(lambda: len(tunnel.arrived_inbound()) >= 10, 60)
+                first = len(sent.sent)
+                assert wait_until(lambda: len(sent.sent) >= first + 200, 30)
+            last = len(sent.sent)
+            assert wait_until(lambda: tunnel.arrived_inbound()[-1] == last - 1, 10)
+            assert tunnel.arrived_inbound()[first - last:] == list(range(first, last))
+    # The address that it left is a stranger's.
+    before = counters(tunnel)
+    for n in range(100):
+        tunnel.send_wire(esp(moved, SPI, 1 << 20 | n))
+    assert wait_until(lambda: throttled(before) > 50, 10)
 
 
 def test_replays(tunnel):
