@@ -69,7 +69,7 @@ FLOODS = {
         lambda c: esp(random_source(c), SPI, 1 << 30 | c.getrandbits(29)), {},
         {'auth_failed', 'auth_throttled', 'xdp_auth_throttled'}),
     'replays': (
-        lambda c: esp(A, SPI, 1 + c.randrange(1000)), {}, {'replayed', 'stale'}),
+        lambda c: esp(A, SPI, 1 + c.randrange(1000)), {}, {'replayed', 'stale', 'xdp_stale'}),
     'SYN flood on the session port': (
         lambda c: syn(random_source(c), 1024 + c.getrandbits(15), c.getrandbits(32)),
         {'handshakes': {'per_second': 5, 'burst': 20},

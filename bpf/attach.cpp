@@ -151,6 +151,16 @@ Descriptor Duplicate(const bpf_map* map) {
   return Descriptor(fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3));
 }
 
+/// Of an array of 64-bit words.
+Result<SharedMap> Share(const bpf_map* map) {
+  const size_t bytes = size_t{bpf_map__max_entries(map)} * sizeof(uint64_t);
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+  if (memory == MAP_FAILED) {
+    return SystemError(std::string("cannot map the XDP map ") + bpf_map__name(map), errno);
+  }
+  return SharedMap(memory, bytes);
+}
+
 /// Says what became of the port for which `error` left no program.
 tl::unexpected<Error> WithoutProgram(Error error, const Descriptor& link, const std::string& pin,
                                      int index, const std::string& interface) {
@@ -203,7 +213,6 @@ Result<XdpPort> XdpPort::AttachAndKeepSas(const std::string& instance, const std
   Handles& handles = *result.handles_;
   const auto& maps = (*skeleton)->maps;
   handles.mode = attached->mode;
-  handles.spi_mask = variant.sa_capacity - 1;
   handles.program = Descriptor(fcntl(program, F_DUPFD_CLOEXEC, 3));
   handles.xsks_map = Duplicate(maps.xsks_map);
   handles.current = Duplicate(maps.current);
@@ -212,8 +221,10 @@ Result<XdpPort> XdpPort::AttachAndKeepSas(const std::string& instance, const std
   handles.sources = Duplicate(maps.sources);
   handles.own_addresses = Duplicate(maps.own_addresses);
   handles.first_addresses = Duplicate(maps.first_addresses);
-  handles.spis = Duplicate(maps.spis);
-  handles.throttled = Duplicate(maps.throttled);
+  auto spis = Share(maps.spis);
+  if (!spis) return tl::unexpected(spis.error());
+  handles.spis = *std::move(spis);
+  handles.suspects = Duplicate(maps.suspects);
   handles.counters = Duplicate(maps.counters);
   handles.watching = Duplicate(maps.watching);
   handles.drops = Duplicate(maps.drops);
@@ -225,7 +236,7 @@ Result<XdpPort> XdpPort::Attach(const std::string& instance, const std::string& 
   auto attached = AttachAndKeepSas(instance, port, interface, variant);
   if (!attached) return attached;
   // The keys died with the process that had them, and so did whoever watched.
-  if (auto removed = attached->RemoveAllSpis(); !removed) return tl::unexpected(removed.error());
+  attached->spis().RemoveAll();
   if (auto stopped = attached->WatchDrops(0); !stopped) return tl::unexpected(stopped.error());
   return attached;
 }
@@ -240,6 +251,9 @@ const std::string& XdpPort::mode() const {
 }
 int XdpPort::program() const {
   return handles_->program.get();
+}
+SpiTable XdpPort::spis() const {
+  return SpiTable(handles_->spis.words());
 }
 int XdpPort::sockets_map() const {
   return handles_->xsks_map.get();

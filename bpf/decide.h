@@ -120,17 +120,33 @@ static __always_inline int may_begin(const struct policy* policy, const struct p
          (!strangers || take(strangers, bpf_ktime_get_ns(), &s->strangers));
 }
 
-static __always_inline int is_known(__be32 spi) {
-  __u32 index = bpf_ntohl(spi) & spi_mask;
-  const __be32* known = bpf_map_lookup_elem(&spis, &index);
-  return known && *known == spi && spi != 0;
+/* By SPI and sequence number alone. The entry is read once: it may be changing. */
+static __always_inline int judge_esp(const struct esp_header* esp) {
+  __u32 index = bpf_ntohl(esp->spi) & spi_mask;
+  const volatile __u64* entry = bpf_map_lookup_elem(&spis, &index);
+  union {
+    __u64 word;
+    struct portcullis_spi spi;
+  } known = {.word = entry ? *entry : 0};
+  if (known.spi.spi != esp->spi || esp->spi == 0) return PORTCULLIS_COUNT_unknown_spi;
+  return portcullis_is_stale(known.spi.oldest, bpf_ntohl(esp->sequence))
+             ? PORTCULLIS_COUNT_stale
+             : PORTCULLIS_COUNT_accepted;
 }
 
-static __always_inline int is_throttled(__be32 spi, const struct portcullis_address* source) {
-  struct portcullis_flow key = {.spi = spi};
-  __builtin_memcpy(key.source, source->bytes, 16);
-  __u64* until = bpf_map_lookup_elem(&throttled, &key);
-  return until && bpf_ktime_get_ns() < *until;
+/* A stranger's packet while the SA is suspect, beyond what strangers have then. */
+static __always_inline int is_throttled(__be32 spi, const struct packet* p) {
+  struct portcullis_suspect* suspect = bpf_map_lookup_elem(&suspects, &spi);
+  if (!suspect) return 0;
+  __u64 now = bpf_ktime_get_ns();
+  if (now >= suspect->until) return 0;
+  const __u64* endpoint = (const void*)suspect->endpoint.bytes;
+  const __u64* source = (const void*)p->source.bytes;
+  if (endpoint[0] == source[0] && endpoint[1] == source[1]) return 0;
+  const __u64 interval = 1000000000 / PORTCULLIS_STRANGERS_PER_SECOND;
+  const struct portcullis_limit limit = {
+      .interval_ns = interval, .tolerance_ns = (PORTCULLIS_STRANGERS_BURST - 1) * interval};
+  return !take(&suspect->due, now, &limit);
 }
 
 static __always_inline int is_link_local(const struct portcullis_address* a) {
@@ -158,15 +174,15 @@ static __always_inline int to_dataplane(const struct policy* policy, const struc
 
 /* Protected traffic, and what is about it. */
 static __always_inline int judge_protected(enum protection what, const struct packet* p,
-                                           __be32 spi) {
+                                           const struct esp_header* esp) {
   if (what == PROTECTION_MALFORMED) return PORTCULLIS_COUNT_malformed;
   if (what == PROTECTION_FRAGMENT && !reassemble) return PORTCULLIS_COUNT_fragment;
-  if (what == PROTECTION_ESP && !is_known(spi)) return PORTCULLIS_COUNT_unknown_spi;
+  int verdict = what == PROTECTION_ESP ? judge_esp(esp) : PORTCULLIS_COUNT_accepted;
+  if (verdict != PORTCULLIS_COUNT_accepted) return verdict;
   struct policy policy;
   if (!read_policy(&policy)) return PORTCULLIS_COUNT_not_for_us;
-  int verdict = to_dataplane(&policy, p);
-  if (verdict == PORTCULLIS_COUNT_accepted && what == PROTECTION_ESP &&
-      is_throttled(spi, &p->source)) {
+  verdict = to_dataplane(&policy, p);
+  if (verdict == PORTCULLIS_COUNT_accepted && what == PROTECTION_ESP && is_throttled(esp->spi, p)) {
     return PORTCULLIS_COUNT_auth_throttled;
   }
   return verdict;
@@ -219,9 +235,9 @@ static __always_inline int judge_service(const struct policy* policy, const stru
 static __always_inline int from_wire(const struct packet* p, void* end) {
   int own = is_own(p);
   if (own) {
-    __be32 spi = 0;
-    enum protection what = find_protection(p, end, &spi);
-    if (what != PROTECTION_NONE) return judge_protected(what, p, spi);
+    struct esp_header esp = {};
+    enum protection what = find_protection(p, end, &esp);
+    if (what != PROTECTION_NONE) return judge_protected(what, p, &esp);
   }
   struct policy policy;
   if (!read_policy(&policy)) return PORTCULLIS_COUNT_not_for_us;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <bpf/libbpf.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,6 +12,7 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -76,6 +78,30 @@ struct PrefixTables {
   std::shared_ptr<const PrefixTable> nets, sources;
 };
 
+/// A map's memory, shared with the kernel.
+class SharedMap {
+ public:
+  SharedMap() = default;
+  SharedMap(void* memory, size_t bytes) : memory_(memory), bytes_(bytes) {}
+  ~SharedMap() {
+    if (memory_ != nullptr) munmap(memory_, bytes_);
+  }
+  SharedMap(SharedMap&& other) noexcept
+      : memory_(std::exchange(other.memory_, nullptr)), bytes_(other.bytes_) {}
+  SharedMap& operator=(SharedMap&& other) noexcept {
+    std::swap(memory_, other.memory_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  [[nodiscard]] std::span<uint64_t> words() const {
+    return {static_cast<uint64_t*>(memory_), bytes_ / sizeof(uint64_t)};
+  }
+
+ private:
+  void* memory_ = nullptr;
+  size_t bytes_ = 0;
+};
+
 struct FreeRing {
   void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
 };
@@ -84,8 +110,8 @@ struct FreeRing {
 struct XdpPort::Handles {
   std::string mode;
   Descriptor program, xsks_map, current, settings, protected_nets, sources, own_addresses,
-      first_addresses, spis, throttled, counters, watching, drops;
-  uint32_t spi_mask = 0;
+      first_addresses, suspects, counters, watching, drops;
+  SharedMap spis;
   std::optional<uint32_t> prepared;  // the slot that Commit() will put in force
   // What this process knows to be in each slot.
   std::array<std::optional<PrefixTables>, PORTCULLIS_SLOTS> slots;

@@ -18,6 +18,7 @@
 
 #include "base/ip.hpp"
 #include "base/result.hpp"
+#include "bpf/spi_table.hpp"
 #include "dataplane/packet/bytes.hpp"
 #include "dataplane/packet/verdict.hpp"
 #include "dataplane/state/first_line.hpp"
@@ -65,7 +66,7 @@ struct XdpVariant {
 class XdpPort {
  public:
   /// Attaches to `interface`, or updates in place what an earlier run left pinned for this instance
-  /// and port: its policy, buckets, throttled flows, counters and addresses are kept, its SPIs go.
+  /// and port: its policy, buckets, suspects, counters and addresses are kept, its SPIs go.
   /// Afterwards everything protected is dropped until a socket registers in `xsks_map` (the AF_XDP
   /// PMD does so by itself when it is started without `xdp_prog=`) and SPIs are added.
   /// Call it before the PMD opens the port, in the network namespace of the interface.
@@ -90,17 +91,15 @@ class XdpPort {
   Result<void> Commit();
   /// The generation in force, perhaps of an earlier process; 0: no policy ever.
   [[nodiscard]] uint64_t generation() const;
-  /// ESP with this SPI goes on to the dataplane. Takes the place of whichever had its slot.
-  Result<void> AddSpi(Spi spi);
-  /// No longer. What is not there is no error; nor is a slot that is another's by now.
-  Result<void> RemoveSpi(Spi spi);
-  Result<void> RemoveAllSpis();
+  /// Which ESP goes on to the dataplane. Valid as long as this object.
+  [[nodiscard]] SpiTable spis() const;
   /// The host's own addresses on this port: what is addressed to them and is not ESP, UDP/4500 or
   /// an ICMP error about those goes to the kernel. Include link-local IPv6 addresses.
   Result<void> SetOwnAddresses(std::span<const Address> addresses);
-  /// Drops ESP (bare or in UDP) with this SPI from this outer source for that long from now; zero
-  /// or less ends it. The least recently used entry makes room.
-  Result<void> Throttle(Spi spi, const Address& source, std::chrono::nanoseconds for_how_long);
+  /// ESP (bare or in UDP) with this SPI from other outer sources than `endpoint`, of whatever port,
+  /// has a tiny bucket for that long from now; zero or less ends it. Once more takes the place of
+  /// what was said before, and fills no bucket. The least recently used entry makes room.
+  Result<void> Suspect(Spi spi, const Address& endpoint, std::chrono::nanoseconds for_how_long);
 
   [[nodiscard]] XdpCounters Read() const;
   /// One drop in `one_in` (rounded up to a power of two) is copied from now on; 0: none.

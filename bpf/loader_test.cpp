@@ -78,7 +78,7 @@ TEST_F(Loader, SecondAttachSwapsTheProgramUnderTheSameLinkAndKeepsTheMaps) {
   // Policy, own addresses and the socket are where they were; the keys of SAs are gone.
   EXPECT_EQ(Run(cleartext), Verdict::cleartext_denied);
   EXPECT_EQ(Run(esp), Verdict::unknown_spi);
-  ASSERT_TRUE(port_->AddSpi(Spi{kSpi}));
+  port_->spis().Add(Spi{kSpi}, 0);
   EXPECT_EQ(Run(esp), Verdict::accepted);
   EXPECT_EQ(Run(Ethernet(0x0800) + V4("192.0.2.2", "192.0.2.1", 6) + Tcp(1, 22)),
             Verdict::exception);

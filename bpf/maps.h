@@ -76,8 +76,9 @@ struct {
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __type(key, __u32);
-  __type(value, __be32);
+  __type(value, struct portcullis_spi);
   __uint(max_entries, 1); /* set before loading */
+  __uint(map_flags, BPF_F_MMAPABLE);
 } spis SEC(".maps");
 
 struct buckets {
@@ -98,10 +99,10 @@ struct {
 
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);
-  __type(key, struct portcullis_flow);
-  __type(value, __u64);
-  __uint(max_entries, PORTCULLIS_MAX_THROTTLED);
-} throttled SEC(".maps");
+  __type(key, __be32);
+  __type(value, struct portcullis_suspect);
+  __uint(max_entries, PORTCULLIS_MAX_SUSPECTS);
+} suspects SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

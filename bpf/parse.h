@@ -26,7 +26,6 @@
 #define IPV4_MORE_FRAGMENTS 0x2000
 #define IPV6_ROUTING 43
 #define IPV6_FRAGMENT 44
-#define ESP_HEADER_BYTES 8 /* SPI and sequence number */
 #define NAT_KEEPALIVE 0xff /* RFC 3948 2.3 */
 #define TCP_FLAGS_AT 13
 #define TCP_HEADER_BYTES 20
@@ -57,6 +56,10 @@ struct extension {
   __u8 routing_type;
   __u8 segments_left;
   __be32 rest;
+};
+
+struct esp_header {
+  __be32 spi, sequence;
 };
 
 struct udp_header {
@@ -239,13 +242,13 @@ enum protection {
   PROTECTION_NONE,      /* the host's own business */
   PROTECTION_MALFORMED, /* it would be, but it contradicts itself */
   PROTECTION_FRAGMENT,  /* a piece of ESP or UDP: nobody knows yet */
-  PROTECTION_ESP,       /* with an SPI */
+  PROTECTION_ESP,       /* with SPI and sequence number */
   PROTECTION_ABOUT,     /* keepalive, non-ESP marker, ICMP error */
 };
 
-/* Is this, addressed to us, protected traffic or about it? `*spi`: network order. */
+/* Is this, addressed to us, protected traffic or about it? `*esp`: of PROTECTION_ESP. */
 static __always_inline enum protection find_protection(const struct packet* p, void* end,
-                                                       __be32* spi) {
+                                                       struct esp_header* esp) {
   void* at = p->payload;
   __u32 length = p->payload_length;
   if (p->protocol == (p->is_v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) {
@@ -271,7 +274,7 @@ static __always_inline enum protection find_protection(const struct packet* p, v
     if (length < sizeof(*marker) || (void*)(marker + 1) > end) return PROTECTION_MALFORMED;
     if (*marker == 0) return PROTECTION_ABOUT;
   }
-  if (length < ESP_HEADER_BYTES || at + ESP_HEADER_BYTES > end) return PROTECTION_MALFORMED;
-  *spi = *(__be32*)at;
+  if (length < sizeof(*esp) || at + sizeof(*esp) > end) return PROTECTION_MALFORMED;
+  *esp = *(struct esp_header*)at;
   return PROTECTION_ESP;
 }

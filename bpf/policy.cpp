@@ -1,6 +1,7 @@
 // What the program decides by: policy in generations, and beside it what outlives them. A slot that
 // is not in force is filled at leisure; one 32-bit store puts it in force; and before it is emptied
 // or filled again, every packet that may have begun with it has ended.
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <linux/in.h>
 #include <openssl/evp.h>
@@ -262,13 +263,6 @@ Result<void> AddAddresses(int map, const AddressSet& wanted, const AddressSet& p
   return {};
 }
 
-uint32_t Wire(Spi spi) {
-  const be32 wire(Value(spi));
-  uint32_t value = 0;
-  std::memcpy(&value, &wire, sizeof(value));
-  return value;
-}
-
 }  // namespace
 
 // The kernel waits for every reader at each change to a map of tables, ten milliseconds or more, so
@@ -337,41 +331,6 @@ uint64_t XdpPort::generation() const {
   return settings.generation;
 }
 
-Result<void> XdpPort::AddSpi(Spi spi) {
-  const uint32_t index = Value(spi) & handles_->spi_mask;
-  const uint32_t wire = Wire(spi);
-  if (bpf_map_update_elem(handles_->spis.get(), &index, &wire, BPF_ANY) != 0) {
-    return SystemError("cannot write to the XDP table of SPIs", errno);
-  }
-  return {};
-}
-
-Result<void> XdpPort::RemoveSpi(Spi spi) {
-  const uint32_t index = Value(spi) & handles_->spi_mask;
-  uint32_t present = 0;
-  if (bpf_map_lookup_elem(handles_->spis.get(), &index, &present) != 0) {
-    return SystemError("cannot read the XDP table of SPIs", errno);
-  }
-  if (present != Wire(spi)) return {};
-  constexpr uint32_t kNone = 0;
-  if (bpf_map_update_elem(handles_->spis.get(), &index, &kNone, BPF_ANY) != 0) {
-    return SystemError("cannot write to the XDP table of SPIs", errno);
-  }
-  return {};
-}
-
-Result<void> XdpPort::RemoveAllSpis() {
-  uint32_t count = handles_->spi_mask + 1;
-  std::vector<uint32_t> indices(count);
-  for (uint32_t i = 0; i < count; ++i) indices[i] = i;
-  const std::vector<uint32_t> none(count, 0);
-  if (bpf_map_update_batch(handles_->spis.get(), indices.data(), none.data(), &count, nullptr) !=
-      0) {
-    return SystemError("cannot clear the XDP table of SPIs", errno);
-  }
-  return {};
-}
-
 // Additions come first: what stays is never missing.
 Result<void> XdpPort::SetOwnAddresses(std::span<const Address> addresses) {
   const int map = handles_->own_addresses.get();
@@ -396,23 +355,25 @@ Result<void> XdpPort::SetOwnAddresses(std::span<const Address> addresses) {
   return {};
 }
 
-Result<void> XdpPort::Throttle(Spi spi, const Address& source,
-                               std::chrono::nanoseconds for_how_long) {
-  portcullis_flow key{.spi = Wire(spi), .source = {}};
-  std::memcpy(key.source, source.bytes().data(), sizeof(key.source));
+Result<void> XdpPort::Suspect(Spi spi, const Address& endpoint,
+                              std::chrono::nanoseconds for_how_long) {
+  const int map = handles_->suspects.get();
+  const uint32_t key = htonl(Value(spi));
   if (for_how_long.count() <= 0) {
-    if (bpf_map_delete_elem(handles_->throttled.get(), &key) != 0 && errno != ENOENT) {
-      return SystemError("cannot remove from the XDP map of throttled flows", errno);
+    if (bpf_map_delete_elem(map, &key) != 0 && errno != ENOENT) {
+      return SystemError("cannot remove from the XDP map of suspects", errno);
     }
     return {};
   }
   timespec now{};  // the clock of bpf_ktime_get_ns()
   clock_gettime(CLOCK_MONOTONIC, &now);
-  const uint64_t until = static_cast<uint64_t>(now.tv_sec) * kSecondNs +
-                         static_cast<uint64_t>(now.tv_nsec) +
-                         static_cast<uint64_t>(for_how_long.count());
-  if (bpf_map_update_elem(handles_->throttled.get(), &key, &until, BPF_ANY) != 0) {
-    return SystemError("cannot write to the XDP map of throttled flows", errno);
+  portcullis_suspect suspect{};  // and the debts that there are
+  bpf_map_lookup_elem(map, &key, &suspect);
+  suspect.until = static_cast<uint64_t>(now.tv_sec) * kSecondNs +
+                  static_cast<uint64_t>(now.tv_nsec) + static_cast<uint64_t>(for_how_long.count());
+  std::memcpy(suspect.endpoint.bytes, endpoint.bytes().data(), sizeof(suspect.endpoint.bytes));
+  if (bpf_map_update_elem(map, &key, &suspect, BPF_ANY) != 0) {
+    return SystemError("cannot write to the XDP map of suspects", errno);
   }
   return {};
 }

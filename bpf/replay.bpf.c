@@ -56,10 +56,10 @@ int replay_parse(struct xdp_md* ctx) {
   struct packet p = {};
   int group = 0;
   if (parse(ctx, &p, &group) != LINK_IP || group) return XDP_DROP;
-  __be32 spi = 0;
-  enum protection what = find_protection(&p, (void*)(long)ctx->data_end, &spi);
+  struct esp_header esp = {};
+  enum protection what = find_protection(&p, (void*)(long)ctx->data_end, &esp);
   /* All of it is wanted, so that the compiler leaves nothing out. */
-  asm volatile("" : : "r"(&p), "r"(what), "r"(spi) : "memory");
+  asm volatile("" : : "r"(&p), "r"(what), "r"(&esp) : "memory");
   return XDP_DROP;
 }
 
@@ -80,7 +80,10 @@ static __always_inline __u32 classify(struct xdp_md* ctx, struct replay_frame* f
     case LINK_IP:
       break;
   }
-  switch (find_protection(&p, (void*)(long)ctx->data_end, &frame->spi)) {
+  struct esp_header esp = {};
+  enum protection what = find_protection(&p, (void*)(long)ctx->data_end, &esp);
+  frame->spi = esp.spi;
+  switch (what) {
     case PROTECTION_MALFORMED:
       return REPLAY_MALFORMED;
     case PROTECTION_FRAGMENT:

@@ -26,12 +26,12 @@ enum portcullis_role {
 #define PORTCULLIS_MAX_SOURCES 1048576
 #define PORTCULLIS_MAX_BUCKETS 65536
 #define PORTCULLIS_MAX_ADDRESSES 4096
-#define PORTCULLIS_MAX_THROTTLED 16384
+#define PORTCULLIS_MAX_SUSPECTS 16384
 
 /* Policy comes in generations. Both slots of a map below belong to one; a packet reads `current`
  * once. User space fills the other slot, waits until no packet reads it any more, and writes
  * `current`: that is the one step. What lives longer than a policy (the SPIs, the buckets, the
- * throttled flows, the counters, the host's own addresses) stands beside it.
+ * suspects, the counters, the host's own addresses) stands beside it.
  */
 #define PORTCULLIS_SLOTS 2
 
@@ -100,20 +100,41 @@ struct portcullis_first_addresses {
   struct portcullis_address addresses[PORTCULLIS_FIRST_ADDRESSES];
 };
 
-/* Map `spis` (array of __u32): the SPIs of inbound security associations, network order, each at
- * the index of its low bits (spi & spi_mask, host order); 0: none. Its size is a power of two.
+/* Map `spis` (array, a power of two): the SPIs of inbound security associations, each at the index
+ * of its low bits (spi & spi_mask, host order). User space has it mapped. Both fields are written
+ * in one store and read in one, so that no SPI is ever seen with the number of another.
  */
+struct portcullis_spi {
+  __be32 spi;   /* 0: none */
+  __u32 oldest; /* lower half of a sequence number: all before it are left of the window */
+} __attribute__((aligned(8)));
+
+/* Whether the window must refuse a number, of which only the lower half is known. What lies farther
+ * back than this may as well lie ahead, where the dataplane accepts up to 2^31 (its rule is in
+ * dataplane/esp/sequence.hpp): that is counted from the window's other end, which is up to 8192
+ * farther, and `oldest` is told late. Where the numbers wrap nothing is said either.
+ */
+#define PORTCULLIS_STALE_SPAN ((1U << 31) - 16384)
+static inline int portcullis_is_stale(__u32 oldest, __u32 sequence) {
+  return sequence < oldest && oldest - sequence <= PORTCULLIS_STALE_SPAN;
+}
 
 /* Maps `packet_buckets` and `handshake_buckets` (LRU hashes): keyed by the masked source
  * (portcullis_address). Map `stranger_bucket` (array of one). Values: __u64, see portcullis_limit.
  */
 
-/* Map `throttled` (LRU hash): keyed by SPI and outer source, never by SPI alone, since anybody
- * can write somebody else's SPI into a packet. Value: __u64, the end as CLOCK_MONOTONIC ns. */
-struct portcullis_flow {
-  __u32 spi; /* network order, as in the packet */
-  __u8 source[16];
+/* Map `suspects` (LRU hash): security associations at which forgeries are thrown, by SPI, network
+ * order. Anybody can write somebody else's SPI into a packet, so what is refused depends on its
+ * source as well: never what comes from the SA's endpoint, and of all others together so little
+ * that it cannot load a core, but enough for a peer that moved behind its NAT to show itself.
+ */
+struct portcullis_suspect {
+  __u64 until; /* CLOCK_MONOTONIC ns */
+  __u64 due;   /* of the others' bucket, see portcullis_limit */
+  struct portcullis_address endpoint;
 };
+#define PORTCULLIS_STRANGERS_PER_SECOND 20
+#define PORTCULLIS_STRANGERS_BURST 2
 
 /* Map `counters` (per-CPU array of __u64): every packet is counted exactly once. */
 enum portcullis_counter {

@@ -68,8 +68,9 @@ Bytes Tcp(uint16_t source, uint16_t destination, uint8_t flags) {
   return Big16(source) + Big16(destination) + Bytes(8, 0) + Bytes{0x50, flags} + Bytes(6, 0);
 }
 
-Bytes Esp(uint32_t spi) {
-  return Big16(spi >> 16) + Big16(spi & 0xffff) + Bytes(28, 0xee);
+Bytes Esp(uint32_t spi, uint32_t sequence) {
+  return Big16(spi >> 16) + Big16(spi & 0xffff) + Big16(sequence >> 16) + Big16(sequence & 0xffff) +
+         Bytes(24, 0xee);
 }
 
 Bytes Icmp(uint8_t type) {
@@ -143,8 +144,8 @@ void PortTest::Attach(const XdpVariant& variant, bool with_socket) {
   port_ = std::move(*attached);
   const Address own[] = {Parsed("192.0.2.1"), Parsed("2001:db8::1"), Parsed("fe80::1")};
   ASSERT_TRUE(port_->SetOwnAddresses(own));
-  ASSERT_TRUE(port_->AddSpi(Spi{kSpi}));
-  ASSERT_TRUE(port_->AddSpi(Spi{2}));
+  port_->spis().Add(Spi{kSpi}, 0);
+  port_->spis().Add(Spi{2}, 0);
   Apply(Policy());
   if (with_socket) OpenSocket();
 }

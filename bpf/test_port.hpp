@@ -38,7 +38,8 @@ Bytes V6(const std::string& source, const std::string& destination, uint8_t next
 Bytes Udp(uint16_t source, uint16_t destination, const Bytes& payload = {}, int wrong_by = 0);
 constexpr uint8_t kSyn = 0x02, kAck = 0x10;
 Bytes Tcp(uint16_t source, uint16_t destination, uint8_t flags = kAck);
-Bytes Esp(uint32_t spi);   // header and 24 bytes more
+/// Header and 24 bytes more.
+Bytes Esp(uint32_t spi, uint32_t sequence = 0xeeeeeeee);
 Bytes Icmp(uint8_t type);  // 8 bytes of header
 Bytes Extension(uint8_t next, uint8_t length = 0, uint8_t routing_type = 0, uint8_t segments = 0);
 Bytes FragmentHeader(uint8_t next, uint16_t offset_and_more);

@@ -177,7 +177,7 @@ TEST_F(Generations, PolicyAndBucketsOutliveTheProcessAndSpisDoNot) {
   Reattach();
   EXPECT_EQ(port_->generation(), generation_);
   EXPECT_EQ(Run(EspFrom("192.0.2.66")), unknown_spi);
-  ASSERT_TRUE(port_->AddSpi(Spi{kSpi}));
+  port_->spis().Add(Spi{kSpi}, 0);
   EXPECT_EQ(Run(EspFrom("192.0.2.66")), source_denied);
   int admitted = 0;
   for (int i = 0; i < kBurst / 2; ++i) admitted += Run(EspFrom(kPeer)) == accepted ? 1 : 0;
@@ -199,18 +199,18 @@ TEST_F(Generations, ClosingAPortThatIsServedTakesNothingFromIt) {
 TEST_F(Generations, SpisComeAndGoBySlot) {
   const auto judge = [&](uint32_t spi) { return Run(EspFrom(kPeer, spi)); };
   EXPECT_EQ(judge(0x5005), unknown_spi);
-  ASSERT_TRUE(port_->AddSpi(Spi{0x5005}));
+  port_->spis().Add(Spi{0x5005}, 0);
   EXPECT_EQ(judge(0x5005), accepted);
-  ASSERT_TRUE(port_->AddSpi(Spi{0x9405}));  // the same slot
+  port_->spis().Add(Spi{0x9405}, 0);  // the same slot
   EXPECT_EQ(judge(0x9405), accepted);
   EXPECT_EQ(judge(0x5005), unknown_spi);
-  ASSERT_TRUE(port_->RemoveSpi(Spi{0x5005}));  // the slot is another's by now
+  port_->spis().Remove(Spi{0x5005});  // the slot is another's by now
   EXPECT_EQ(judge(0x9405), accepted);
-  ASSERT_TRUE(port_->RemoveSpi(Spi{0x9405}));
-  ASSERT_TRUE(port_->RemoveSpi(Spi{0x9405}));
+  port_->spis().Remove(Spi{0x9405});
+  port_->spis().Remove(Spi{0x9405});
   EXPECT_EQ(judge(0x9405), unknown_spi);
   EXPECT_EQ(judge(kSpi), accepted);
-  ASSERT_TRUE(port_->RemoveAllSpis());
+  port_->spis().RemoveAll();
   EXPECT_EQ(judge(kSpi), unknown_spi);
   EXPECT_EQ(judge(2), unknown_spi);
 }
@@ -219,8 +219,8 @@ TEST_F(Generations, ALargerTableOfSpisIsAnotherLayout) {
   CloseSocket();
   generation_ = 0;
   Attach(XdpVariant{.sa_capacity = 65536}, true);
-  ASSERT_TRUE(port_->AddSpi(Spi{0x5005}));
-  ASSERT_TRUE(port_->AddSpi(Spi{0x9405}));  // another slot now
+  port_->spis().Add(Spi{0x5005}, 0);
+  port_->spis().Add(Spi{0x9405}, 0);  // another slot now
   EXPECT_EQ(Run(EspFrom(kPeer, 0x5005)), accepted);
   EXPECT_EQ(Run(EspFrom(kPeer, 0x9405)), accepted);
   EXPECT_EQ(Run(EspFrom(kPeer, 0x15005)), unknown_spi);

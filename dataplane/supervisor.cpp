@@ -18,7 +18,6 @@ constexpr auto kTick = std::chrono::milliseconds(2);
 constexpr uint64_t kSecondNs = 1'000'000'000;
 constexpr uint64_t kPmtuAgeNs = 600 * kSecondNs;  // RFC 1191 6.3 suggests ten minutes
 constexpr uint64_t kRecentPackets = 65'536;       // a quoted number older than this proves little
-constexpr auto kThrottleFor = std::chrono::seconds(1);
 
 std::string RandomHex() {
   std::array<uint8_t, 8> bytes{};
@@ -59,7 +58,7 @@ Supervisor::Supervisor(Parts parts)
 
 Result<void> Supervisor::Start() {
   WatchDrops({});  // an earlier process may have been asked to
-  parts_.state.WatchInbound([this](Spi spi, bool there) { SteerSpi(spi, there); });
+  parts_.state.WatchInbound([this](const Sa& sa, bool there) { SteerSa(sa, there); });
   auto mirror = NetlinkMirror::Open(
       NetworkPorts(parts_.ports), parts_.config.routes,
       {.routes =
@@ -124,14 +123,9 @@ void Supervisor::ServeWorkers() {
       case MainMessage::Kind::touch:
         mirror_->Touch(message.port, message.address);
         break;
-      case MainMessage::Kind::throttle: {
-        const Port* port = parts_.ports.FindId(message.port);
-        if (port == nullptr || !port->xdp) break;
-        if (auto done = port->xdp->Throttle(message.spi, message.address, kThrottleFor); !done) {
-          spdlog::warn("throttling: {}", done.error().Text());
-        }
+      case MainMessage::Kind::suspect:
+        SuspectSa(message.spi, message.address);
         break;
-      }
       case MainMessage::Kind::pmtu:
         LearnPathMtu(message);
         break;

@@ -61,7 +61,8 @@ class Supervisor {
   Result<void> PrepareXdp(const Snapshot& policy);
   void CommitXdp();
   void CatchUpXdp();
-  void SteerSpi(Spi spi, bool there);
+  void SteerSa(const Sa& sa, bool there);
+  void SuspectSa(Spi spi, const Address& endpoint);
   void WatchDrops(const steer::WatchDrops& request);
   void TakeDrops();
   void SetOwnAddresses(uint16_t port, const std::vector<Address>& addresses);

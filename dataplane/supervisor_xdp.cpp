@@ -15,6 +15,7 @@ constexpr uint64_t kLookEachNs = kSecondNs / 20;
 constexpr size_t kMostAtOnce = 50;      // of a port: a thousand a second, what people can look at
 constexpr uint32_t kLongestWatch = 60;  // seconds
 constexpr auto kNsPerMs = 1'000'000;
+constexpr auto kSuspectFor = std::chrono::seconds(1);  // see Worker::TellSuspect
 
 // What comes from inside is the workers' to judge, all of it.
 bool GoesByPolicy(const Port& port) {
@@ -79,11 +80,24 @@ void Supervisor::CatchUpXdp() {
   CommitXdp();
 }
 
-void Supervisor::SteerSpi(Spi spi, bool there) {
-  for (Port& port : parts_.ports.all()) {
-    if (!port.xdp) continue;
-    if (auto done = there ? port.xdp->AddSpi(spi) : port.xdp->RemoveSpi(spi); !done) {
-      spdlog::error("port {}: {}", port.name, done.error().Text());
+void Supervisor::SteerSa(const Sa& sa, bool there) {
+  for (const Port& port : parts_.ports.all()) {
+    if (!GoesByPolicy(port)) continue;
+    if (there) {
+      port.xdp->spis().Add(sa.spi, static_cast<uint32_t>(sa.oldest));
+    } else {
+      port.xdp->spis().Remove(sa.spi);
+      // Not its successor's, should that have the same SPI.
+      if (sa.suspicion.until != 0) (void)port.xdp->Suspect(sa.spi, {}, {});
+    }
+  }
+}
+
+void Supervisor::SuspectSa(Spi spi, const Address& endpoint) {
+  for (const Port& port : parts_.ports.all()) {
+    if (!GoesByPolicy(port)) continue;
+    if (auto done = port.xdp->Suspect(spi, endpoint, kSuspectFor); !done) {
+      spdlog::warn("port {}: {}", port.name, done.error().Text());
     }
   }
 }

@@ -11,6 +11,7 @@
 #include <new>
 #include <thread>
 
+#include "bpf/loader.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/pipeline/reassemble.hpp"
 
@@ -26,10 +27,10 @@ constexpr uint64_t kIcmpErrorsPerSecond = 100;
 constexpr size_t kFlowsPerSa = 4;
 constexpr size_t kLeastFlows = 16384;
 constexpr size_t kMostFlows = 524288;
-// A path MTU hint costs the main thread a look-up, throttling a system call. A second's worth of
+// A path MTU hint costs the main thread a look-up, a suspect two system calls. A second's worth of
 // the former may come at once: when a path changes, every SA on it hears of it.
 constexpr uint64_t kPmtuHintsPerSecond = 100;
-constexpr uint64_t kThrottleHintsPerSecond = 1000;
+constexpr uint64_t kSuspectHintsPerSecond = 1000;
 
 }  // namespace
 
@@ -72,12 +73,15 @@ Worker::Worker(WorkerShared& shared, unsigned index, std::unique_ptr<Engine> eng
                       shared.tsc_hz / 10, shared.tsc_hz, 1),
       icmp_budget_(kIcmpErrorsPerSecond, shared.tsc_hz / 10, shared.tsc_hz, 1),
       pmtu_hints_(kPmtuHintsPerSecond, shared.tsc_hz, shared.tsc_hz, 1),
-      throttle_hints_(kThrottleHintsPerSecond, shared.tsc_hz / 10, shared.tsc_hz, 1),
+      suspect_hints_(kSuspectHintsPerSecond, shared.tsc_hz / 10, shared.tsc_hz, 1),
       flows_(std::clamp(shared.state.capacity() * kFlowsPerSa, kLeastFlows, kMostFlows)),
       transmit_(shared.ports, shared.transmit_rings, index, counters_),
       waiting_(shared.config.neighbours.queue,
                shared.tsc_hz / 1000 * shared.config.neighbours.timeout_ms) {
-  for (const Port& port : shared.ports) ports_[port.id] = &port;
+  for (const Port& port : shared.ports) {
+    ports_[port.id] = &port;
+    if (port.role == PortRole::kUntrusted && port.xdp) spi_tables_.push_back(port.xdp->spis());
+  }
 }
 
 Worker::~Worker() = default;
@@ -235,6 +239,22 @@ void Worker::SendReply(rte_mbuf* frame, uint16_t port) noexcept {
 
 bool Worker::HandOff(Packet& packet, unsigned worker) noexcept {
   return rte_ring_mp_enqueue(shared_.handoff[worker], packet.mbuf) == 0;
+}
+
+void Worker::TellSuspect(Sa& sa) noexcept {
+  Suspicion& told = sa.suspicion;
+  const Address endpoint = sa.endpoint.address();
+  if (now_ < told.again && told.endpoint == endpoint) return;
+  if (!spi_tables_.empty()) {
+    if (!suspect_hints_.Take(now_, 1)) return;
+    Tell({.address = endpoint, .spi = sa.spi, .kind = MainMessage::Kind::suspect});
+  }
+  told.endpoint = endpoint;
+  told.again = now_ + shared_.tsc_hz / 2;
+  const uint64_t until = now_ + shared_.tsc_hz;
+  told.until.store(until, std::memory_order_relaxed);
+  // Of two workers at once either may win: both mean nearly the same time.
+  shared_.suspects_until.store(std::max(until, suspects_until()), std::memory_order_relaxed);
 }
 
 void Worker::Tell(const MainMessage& message) noexcept {

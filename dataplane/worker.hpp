@@ -13,6 +13,7 @@
 #include <memory>
 #include <vector>
 
+#include "bpf/spi_table.hpp"
 #include "dataplane/config.hpp"
 #include "dataplane/crypto/engine.hpp"
 #include "dataplane/packet/packet.hpp"
@@ -33,8 +34,8 @@ class Reassembler;
 
 /// From a worker to the main thread: what needs a system call or a search.
 struct alignas(64) MainMessage {
-  enum class Kind : uint8_t { resolve, touch, throttle, pmtu };
-  Address address;  // next hop; outer source; destination of the quoted packet
+  enum class Kind : uint8_t { resolve, touch, suspect, pmtu };
+  Address address;  // next hop; the SA's endpoint; destination of the quoted packet
   Spi spi{};
   uint32_t sequence = 0;  // pmtu: lower 32 bits of the quoted number
   uint16_t port = 0;
@@ -54,6 +55,7 @@ struct WorkerShared {
   TransmitRings transmit_rings;
   uint64_t tsc_hz;
   std::atomic<bool> stop = false;
+  std::atomic<uint64_t> suspects_until = 0;  // TSC: the latest Suspicion of all SAs ends
 
   ~WorkerShared();
 };
@@ -157,8 +159,19 @@ class Worker {
   void TellPathMtu(const MainMessage& message) noexcept {
     if (pmtu_hints_.Take(now_, 1)) Tell(message);
   }
-  void TellThrottle(const MainMessage& message) noexcept {
-    if (throttle_hints_.Take(now_, 1)) Tell(message);
+  /// This worker's SA needs the first line's help for a second from now. To be called for any
+  /// packet while that is so: the first line hears of it now, again after half of the time, and
+  /// whenever the endpoint is another.
+  void TellSuspect(Sa& sa) noexcept;
+  /// TSC: from then on nobody is suspect.
+  [[nodiscard]] uint64_t suspects_until() const {
+    return shared_.suspects_until.load(std::memory_order_relaxed);
+  }
+
+  /// This worker's SA has moved its window: tells XDP on every port that lets it through.
+  void TellOldest(const Sa& sa) noexcept {
+    const auto oldest = static_cast<uint32_t>(sa.oldest.load(std::memory_order_relaxed));
+    for (const SpiTable& table : spi_tables_) table.Advance(sa.spi, oldest);
   }
 
   [[nodiscard]] const Counters& counters() const { return counters_; }
@@ -183,12 +196,13 @@ class Worker {
   uint32_t view_ = 0;
   std::unique_ptr<Engine> engine_;
   std::array<const Port*, RTE_MAX_ETHPORTS> ports_{};
+  std::vector<SpiTable> spi_tables_;
   Counters counters_;
   Bucket failure_cycles_;
   uint64_t any_suspect_until_ = 0;
   Bucket icmp_budget_;
   Bucket pmtu_hints_;
-  Bucket throttle_hints_;
+  Bucket suspect_hints_;
   FlowCache flows_;
   Transmit transmit_;
   Waiting waiting_;

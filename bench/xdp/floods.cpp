@@ -200,8 +200,11 @@ std::vector<Flood> Floods(bool large) {
        [](F f, T, R r) { Tcp(f, AnySource(r), kGate, 23, kSyn); }},
       {"to an open port of the host", Verdict::exception, false, Host(), false,
        [](F f, T, R r) { Tcp(f, AnySource(r), kGate, kSessions, kAck); }},
-      {"throttled", Verdict::auth_throttled, false, Strangers(true), false,
-       [](F f, T t, R) { Esp(f, V4("192.0.2.66"), htonl(Value(t.spis[0]))); }},
+      {"numbers left of the window", Verdict::stale, false, Strangers(true), false,
+       [](F f, T t, R r) { Esp(f, AnySource(r), KnownSpi(t, r)); }},
+      {"a suspect SPI, from other sources than its peer", Verdict::auth_throttled, false,
+       Strangers(true), false,
+       [](F f, T t, R r) { Esp(f, AnySource(r), htonl(Value(t.spis[0]))); }},
   };
   floods.insert(floods.end(), more.begin(), more.end());
   return floods;

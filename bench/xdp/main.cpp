@@ -99,15 +99,18 @@ class Bench {
     Must(port_.Commit());
   }
   void AddSpis() {
-    for (const Spi spi : tables_.spis) Must(port_.AddSpi(spi));
+    for (const Spi spi : tables_.spis) port_.spis().Add(spi, 0);
   }
 
   nlohmann::json Measure(const Flood& flood, const Arguments& arguments, std::mt19937_64& random) {
     Apply(flood.policy);
     SetSocket(flood.socket);
     if (flood.verdict == Verdict::auth_throttled) {
-      Must(port_.Throttle(tables_.spis[0], *Address::Parse("192.0.2.66"), std::chrono::hours(1)));
+      Must(port_.Suspect(tables_.spis[0], *Address::Parse("192.0.2.2"), std::chrono::hours(1)));
     }
+    // The frames' numbers are 0.
+    const uint32_t oldest = flood.verdict == Verdict::stale ? 1 : 0;
+    for (const Spi spi : tables_.spis) port_.spis().Advance(spi, oldest);
     for (replay_frame& frame : replay_->frames()) flood.write(frame, tables_, random);
     Check(flood);
     std::vector<double> copy, parse, decide, ratios;

@@ -90,7 +90,7 @@ Outcome<ExitCode> Add(Cli& cli, const Collection& collection, const ResourceArgu
           fmt::format("{}: item {}: expected a {} with '{}', found {}", arguments.file, number,
                       collection.one, collection.id, item.is_object() ? "none" : item.type_name()));
     }
-    const auto outcome = cli.Change(
+    auto outcome = cli.Change(
         arguments.replace ? Verb::put : Verb::post,
         Target(collection, arguments.replace ? name : "", "", arguments.dry_run), item,
         fmt::format("{} {} {}", collection.one, name, arguments.replace ? "is set" : "added"),

@@ -31,7 +31,7 @@ Result<void> Gate::Load(const std::string& boot_id) {
   if (!denied) return tl::unexpected(denied.error());
   auto time = store_.ReadTimeGuard();
   if (!time) return tl::unexpected(time.error());
-  time_guard_ = TimeGuard({}, std::move(*time), boot_id);
+  time_guard_ = TimeGuard({}, *time, boot_id);
   document_ = std::move(stored->document);
   generation_ = stored->generation;
   policy_warnings_ = std::move(*warnings);

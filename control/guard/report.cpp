@@ -31,8 +31,8 @@ void Append(std::vector<Expiry>& all, const std::vector<Expiry>& more) {
 // The next ones, each once: several listeners may show one certificate.
 void Put(std::vector<Expiry> endings, admission::Status& status) {
   std::ranges::sort(endings, {}, [](const Expiry& e) { return std::pair(e.when, e.what); });
-  const auto twice = std::ranges::unique(endings, {}, &Expiry::what);
-  endings.erase(twice.begin(), twice.end());
+  const auto same = [](const Expiry& a, const Expiry& b) { return a.what == b.what; };
+  endings.erase(std::unique(endings.begin(), endings.end(), same), endings.end());
   if (endings.size() > kMostEndings) endings.resize(kMostEndings);
   for (const Expiry& e : endings) {
     admission::Expiring& ending = *status.add_expiring();

@@ -21,9 +21,9 @@ namespace {
 constexpr std::chrono::milliseconds kLookEvery{200};
 }
 
-Review::Review(asio::any_io_executor executor, ControlLink& control,
+Review::Review(const asio::any_io_executor& executor, ControlLink& control,
                const identity::Revocations& revocations)
-    : control_(control), revocations_(revocations), pause_(std::move(executor)) {}
+    : control_(control), revocations_(revocations), pause_(executor) {}
 
 void Review::Use(Issuers issuers) {
   issuers_ = std::move(issuers);

@@ -25,7 +25,7 @@ namespace portcullis::guard {
 class Review {
  public:
   /// All outlive the review, which runs on the link's executor.
-  Review(boost::asio::any_io_executor executor, ControlLink& control,
+  Review(const boost::asio::any_io_executor& executor, ControlLink& control,
          const identity::Revocations& revocations);
 
   using Issuers = std::vector<std::shared_ptr<const identity::Issuer>>;

@@ -7,6 +7,8 @@
 #include <set>
 
 #include "base/test_seed.hpp"
+#include "bpf/shared.h"
+#include "dataplane/esp/sequence.hpp"
 #include "dataplane/esp/test_support.hpp"
 
 namespace portcullis {
@@ -214,6 +216,57 @@ TEST_P(ReplayWindow, CheckMovesNothing) {
 
 INSTANTIATE_TEST_SUITE_P(Windows, ReplayWindow, testing::ValuesIn(kWindows),
                          testing::PrintToStringParamName());
+
+TEST(WindowsEdge, IsTheLowestNumberThatIsNotStale) {
+  for (const uint32_t window : kWindows) {
+    TestRecord r(window);
+    EXPECT_EQ(OldestOf(r.record), 0U);
+    r.Commit(window - 1);
+    EXPECT_EQ(OldestOf(r.record), 0U);
+    for (const uint64_t highest : {uint64_t{window}, uint64_t{9000}, kTwo32 + 5, UINT64_MAX}) {
+      r.Commit(highest);
+      const uint64_t oldest = OldestOf(r.record);
+      EXPECT_EQ(r.Check(oldest - 1), kStale);
+      EXPECT_EQ(r.Check(oldest), kAccepted) << highest << " " << window;
+    }
+  }
+  TestRecord none(0);
+  none.Commit(100'000);
+  EXPECT_EQ(OldestOf(none.record), 0U);
+}
+
+// XDP knows the lower half of the edge, perhaps of a while ago, and the lower half of a number.
+// What it calls stale the dataplane must refuse, with or without ESN, also where numbers wrap and
+// half of all numbers away.
+TEST(WindowsEdge, TheFirstLineRefusesNothingThatTheWindowAccepts) {
+  static_assert(kMaxReplayWindow * 2 <= (uint32_t{1} << 31) - PORTCULLIS_STALE_SPAN);
+  std::mt19937_64 random(TestSeed(11));
+  constexpr uint64_t kHalf = uint64_t{1} << 31;
+  unsigned stale = 0;
+  unsigned far = 0;
+  for (int i = 0; i < 1'000'000; ++i) {
+    const uint32_t window = kWindows[random() % std::size(kWindows)];
+    const bool esn = random() % 2 == 0;
+    TestRecord r(window);
+    const uint64_t base = esn ? random() % 4 * kTwo32 : 0;
+    const uint64_t corner = random() % 4 * kHalf / 2;
+    r.record.highest = base + (corner + random() % (random() % 2 == 0 ? 40'000 : kHalf)) % kTwo32;
+    // Told at most a window ago; production's steps are shorter.
+    const uint64_t edge = OldestOf(r.record);
+    const uint64_t told = edge - std::min(edge, random() % window);
+    const auto oldest = static_cast<uint32_t>(told);
+    const auto low = static_cast<uint32_t>(
+        random() % 3 == 0 ? random() : oldest - random() % 2 * kHalf + random() % 40'000 - 20'000);
+    if (portcullis_is_stale(oldest, low) == 0) continue;
+    ++stale;
+    far += oldest - low > kHalf - 40'000 ? 1 : 0;
+    const Sequence number = InferSequence(r.record.highest, window, esn, low);
+    ASSERT_EQ(CheckReplay(r.record, number), kStale)
+        << r.record.highest << " " << window << " " << esn << " " << oldest << " " << low;
+  }
+  EXPECT_GT(stale, 100'000U);
+  EXPECT_GT(far, 5'000U);
+}
 
 TEST(Outbound, CountsUpAndStopsAtTheEnd) {
   TestRecord r;

@@ -76,6 +76,12 @@ T ReadShared(const T& place) noexcept {
   return std::atomic_ref<T>(const_cast<T&>(place)).load(std::memory_order_relaxed);
 }
 
+/// The window's left edge: all numbers before it are stale. 0: nothing is.
+inline uint64_t OldestOf(const SaRecord& record) noexcept {
+  const uint64_t highest = ReadShared(record.highest);
+  return record.window == 0 || highest < record.window ? 0 : highest - record.window + 1;
+}
+
 /// The window's answer, changing nothing: accepted, replayed or stale. For use before crypto.
 inline Verdict CheckReplay(const SaRecord& record, Sequence sequence) noexcept {
   const uint64_t number = Value(sequence);

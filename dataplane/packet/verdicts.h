@@ -63,4 +63,5 @@
   X(host_denied)                          \
   X(no_socket)                            \
   X(unknown_spi)                          \
+  X(stale)                                \
   X(auth_throttled)

@@ -139,8 +139,8 @@ TEST_F(Hostile, AuthenticNonsenseIsNotOpenedTwice) {
   EXPECT_EQ(gate.Run(kWire, {sender->Seal(InnerPacket(64), 2)}, kCore).size(), 1U);
 }
 
-// The first line throttles by SPI and address. Forgeries from the peer's own address, but another
-// port, must not make it drop the peer.
+// The first line throttles strangers by their address. Forgeries from the peer's own address, but
+// another port, must not make it drop the peer.
 TEST_F(Hostile, TheEndpointsAddressIsNeverThrottledInTheFirstLine) {
   Tunnel tunnel{.local = *Address::Parse("192.0.2.1"), .remote = *Address::Parse("192.0.2.2")};
   tunnel.udp_encap = true;

@@ -8,21 +8,10 @@
 #include "dataplane/esp/sequence.hpp"
 #include "dataplane/pipeline/host.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
-#include "dataplane/pipeline/prefilter.hpp"
 #include "dataplane/worker.hpp"
 
 namespace portcullis {
 namespace {
-
-void ThrottleSource(Worker& worker, const Packet& packet) noexcept {
-  if (worker.PortOf(packet).NeedsPrefilter()) {
-    return ThrottleHere(worker, packet.sa->spi, SourceOf(packet));
-  }
-  worker.TellThrottle({.address = SourceOf(packet),
-                       .spi = packet.sa->spi,
-                       .port = packet.mbuf->port,
-                       .kind = MainMessage::Kind::throttle});
-}
 
 void Throttle(Worker& worker, Burst& burst) noexcept {
   const bool capped = !worker.failure_cycles().Admits(worker.now(), 0);
@@ -34,11 +23,10 @@ void Throttle(Worker& worker, Burst& burst) noexcept {
     if (!suspect && !capped) return Verdict::accepted;
     const bool own = sa.endpoint.Is(SourceOf(packet), packet.outer_port);
     if (!suspect && own) return Verdict::accepted;
-    if (sa.auth.Admits(worker.now(), own, capped)) return Verdict::accepted;
-    // The first line can drop a stranger before it costs anything. It knows addresses but no
-    // ports, and it must never drop the peer's own.
-    if (SourceOf(packet) != sa.endpoint.address()) ThrottleSource(worker, packet);
-    return Verdict::auth_throttled;
+    // The first line can drop strangers before they cost anything. Then it is mostly the peer's own
+    // packets that come here, so they remind it, too.
+    worker.TellSuspect(sa);
+    return sa.auth.Admits(worker.now(), own, capped) ? Verdict::accepted : Verdict::auth_throttled;
   });
 }
 

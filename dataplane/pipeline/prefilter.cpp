@@ -9,6 +9,7 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
+#include "bpf/shared.h"
 #include "dataplane/esp/header.hpp"
 #include "dataplane/pipeline/host.hpp"
 #include "dataplane/pipeline/outer.hpp"
@@ -138,22 +139,31 @@ __rte_noinline Verdict JudgeOther(Worker& worker, Packet& packet) noexcept {
   return own ? JudgeHosts(worker, packet) : Verdict::not_for_us;
 }
 
-bool IsThrottled(Worker& worker, const Packet& packet, Spi spi) noexcept {
-  const SourceBuckets& used = worker.source_buckets();
-  return worker.now() < used.throttled_until &&
-         worker.now() < used.throttled.Find({SourceOf(packet), spi});
+// What XDP knows as well; the stage replay_check knows the whole window.
+bool IsStale(const Packet& packet, const Sa& sa) noexcept {
+  const auto* esp = reinterpret_cast<const EspHeader*>(packet.At(packet.esp));
+  const auto oldest = static_cast<uint32_t>(sa.oldest.load(std::memory_order_relaxed));
+  return portcullis_is_stale(oldest, esp->sequence.host()) != 0;
+}
+
+// The endpoint is its owner's to write: while an IPv6 peer moves, one of its packets may be taken
+// for a stranger's.
+bool IsThrottled(Worker& worker, const Packet& packet, Sa& sa) noexcept {
+  return sa.suspicion.Holds(worker.now()) && !worker.handed_over() &&
+         SourceOf(packet) != sa.endpoint.address() &&
+         !sa.suspicion.AdmitsStranger(worker.now(), worker.tsc_hz());
 }
 
 Verdict JudgeEsp(Worker& worker, Packet& packet) noexcept {
-  const Spi spi = SpiOf(packet);
-  const Sa* sa = worker.state().FindInbound(spi);
+  Sa* sa = worker.state().FindInbound(SpiOf(packet));
   const bool known = sa != nullptr && sa->local == DestinationOf(packet);
   if (ToGroup(packet) || (!known && !ToOwn(worker, packet))) return JudgeOther(worker, packet);
   if (sa == nullptr) return Verdict::accepted;  // find_sa tells it
+  if (IsStale(packet, *sa)) return Verdict::stale;
   if (const Verdict source = JudgeSource(worker, packet); source != Verdict::accepted) {
     return source;
   }
-  return IsThrottled(worker, packet, spi) ? Verdict::auth_throttled : Verdict::accepted;
+  return IsThrottled(worker, packet, *sa) ? Verdict::auth_throttled : Verdict::accepted;
 }
 
 }  // namespace
@@ -161,8 +171,7 @@ Verdict JudgeEsp(Worker& worker, Packet& packet) noexcept {
 void Prefilter(Worker& worker, Burst& burst) noexcept {
   const SourceTable* line = worker.sources();
   if (line == nullptr) return;
-  const bool judges_esp =
-      line->judges_packets() || worker.now() < worker.source_buckets().throttled_until;
+  const bool judges_esp = line->judges_packets() || worker.now() < worker.suspects_until();
   if (!judges_esp && burst.plain) return;
   if (judges_esp) {
     for (const Packet& packet : burst.all()) {
@@ -189,13 +198,6 @@ Verdict JudgeUnknownEsp(Worker& worker, const Packet& packet) noexcept {
   }
   if (!ToOrFromProtected(worker, packet)) return Verdict::not_for_us;
   return worker.snapshot()->bypasses.empty() ? Verdict::cleartext_denied : Verdict::unknown_spi;
-}
-
-void ThrottleHere(Worker& worker, Spi spi, const Address& source) noexcept {
-  if (worker.sources() == nullptr) return;
-  SourceBuckets& used = worker.source_buckets();
-  used.throttled_until = worker.now() + worker.tsc_hz();
-  used.throttled.At({source, spi}) = used.throttled_until;
 }
 
 }  // namespace portcullis

@@ -12,7 +12,5 @@ class Worker;
 Verdict PrefilterFragment(Worker& worker, Packet& packet) noexcept;
 /// Of ESP that belongs to no SA: why it ends, since it may not even be addressed to us.
 Verdict JudgeUnknownEsp(Worker& worker, const Packet& packet) noexcept;
-/// From now on this source's packets with this SPI end in the stage prefilter, for a second.
-void ThrottleHere(Worker& worker, Spi spi, const Address& source) noexcept;
 
 }  // namespace portcullis

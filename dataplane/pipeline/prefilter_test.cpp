@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "dataplane/pipeline/test_gate.hpp"
 
@@ -201,6 +203,97 @@ TEST_F(PrefilterTest, PacketsOfOneSource) {
   EXPECT_EQ(Of(Next(kOther)), "source_limited") << "a new policy forgets nothing";
   Apply({});
   EXPECT_EQ(Of(Next(kOther)), "accepted");
+}
+
+// What is left of the window ends before it can use up what its source may send.
+TEST_F(PrefilterTest, StaleNumbersOfOneSource) {
+  const Bytes old = Next();
+  EXPECT_EQ(Of(old), "accepted");
+  EXPECT_EQ(Of(old), "replayed");
+  sequence = 5000;
+  EXPECT_EQ(Of(Next()), "accepted");
+  EXPECT_EQ(Of(old), "stale") << "without limits the window tells it";
+  EXPECT_EQ(gate.CountOfSa("in", Verdict::stale), 1U);
+  Apply({.packets = {.per_second = 1, .burst = 2}});
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Of(old), "stale");
+  EXPECT_EQ(gate.CountOfSa("in", Verdict::stale), 1U) << "no SA hears of it";
+  EXPECT_EQ(Of(Next()), "accepted");
+  EXPECT_EQ(Of(Next()), "accepted");
+  EXPECT_EQ(Of(Next()), "source_limited");
+  EXPECT_EQ(Of(old), "stale");
+}
+
+// The first line hears of the window's edge in steps of an eighth, and never more than is true.
+TEST_F(PrefilterTest, TheEdgeIsToldInSteps) {
+  const Sa& sa = *gate.state().sas().at("in");
+  const SaRecord& record = *sa.record;
+  std::set<uint64_t> told;
+  for (int i = 0; i < 3 * record.window; ++i) {
+    ASSERT_EQ(Of(Next()), "accepted");
+    ASSERT_LE(sa.oldest, OldestOf(record));
+    ASSERT_GE(sa.oldest + record.window / 8, OldestOf(record));
+    told.insert(sa.oldest);
+  }
+  EXPECT_GT(told.size(), 14U);
+  EXPECT_LT(told.size(), 18U);
+  sequence = (uint64_t{1} << 31) + 7;
+  ASSERT_EQ(Of(Next()), "accepted");
+  EXPECT_EQ(sa.oldest, OldestOf(record));
+  const uint64_t before = sa.oldest;
+  sequence -= 2;  // behind the newest: the edge stays
+  ASSERT_EQ(Of(Next()), "accepted");
+  EXPECT_EQ(sa.oldest, before);
+}
+
+// Whoever throws forgeries at an SA makes it suspect; then strangers' packets end in the first
+// line, but for a few. The peer goes on, also from where it has moved to.
+TEST_F(PrefilterTest, SuspectSa) {
+  Sa& sa = *gate.state().sas().at("in");
+  const auto forge = [&](int packets, const char* source) {
+    std::map<std::string, int> verdicts;
+    for (int i = 0; i < packets; ++i) {
+      Bytes frame = sender->Seal(InnerPacket(64), 1'000'000 + i);
+      frame.back() ^= 1;
+      std::memcpy(&frame[14 + 12], Address::Parse(source)->wire().data(), 4);
+      SetIpv4Checksum(&frame[14]);
+      ++verdicts[Of(frame)];
+    }
+    return verdicts;
+  };
+  const auto heard = [&] { return gate.CountOfSa("in", Verdict::auth_throttled); };
+  EXPECT_EQ(Of(Next()), "accepted");
+  EXPECT_EQ(sa.suspicion.until, 0U);
+  EXPECT_GT(forge(1000, kOther)["auth_throttled"], 500);
+  EXPECT_TRUE(sa.suspicion.Holds(gate.worker().now()));
+  EXPECT_EQ(sa.suspicion.endpoint, *Address::Parse(kPeer));
+  const uint64_t before = heard();
+  EXPECT_GT(forge(500, "198.51.100.1")["auth_throttled"], 400);
+  EXPECT_LT(heard() - before, 100U) << "the SA hears of few";
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(Of(Next()), "accepted");
+  EXPECT_EQ(Of(Frame({.source = kOther}, kTcp, Tcp(22, kSyn))), "exception");
+  // It moves: some packet gets through in the end, and from then on all do.
+  while (Of(Next(kOther)) != "accepted") {
+  }
+  EXPECT_EQ(sa.suspicion.endpoint, *Address::Parse(kOther)) << "told at once";
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(Of(Next(kOther)), "accepted");
+  EXPECT_GT(forge(100, kPeer)["auth_throttled"], 50) << "where it was it is a stranger";
+}
+
+// The first line is reminded by any packet, also of the peer's own, twice a second.
+TEST_F(PrefilterTest, SuspicionIsRenewedAsLongAsItLasts) {
+  Sa& sa = *gate.state().sas().at("in");
+  for (int i = 0; i < 1000 && sa.suspicion.until == 0; ++i) {
+    Bytes frame = Next(kOther);
+    frame.back() ^= 1;
+    Of(frame);
+  }
+  const uint64_t first = sa.suspicion.until;
+  ASSERT_NE(first, 0U);
+  EXPECT_EQ(Of(Next()), "accepted");
+  EXPECT_EQ(sa.suspicion.until, first) << "not for each packet";
+  const uint64_t hz = rte_get_tsc_hz();
+  while (sa.suspicion.until == first) ASSERT_EQ(Of(Next()), "accepted");
+  EXPECT_GE(sa.suspicion.until - first, hz / 2);
 }
 
 TEST_F(PrefilterTest, HandshakesOfOneSource) {

@@ -13,10 +13,11 @@ namespace {
 
 // RFC 3948 leaves it open when to believe that a NAT has moved a peer. We do when the packet is
 // authentic and newer than all before it: a copy sent from elsewhere can not move the peer.
-void FollowEndpoint(const Packet& packet, Sa& sa) noexcept {
+void FollowEndpoint(Worker& worker, const Packet& packet, Sa& sa) noexcept {
   const Address source = SourceOf(packet);
   if (sa.endpoint.Is(source, packet.outer_port)) return;
   sa.endpoint.Set(source, packet.outer_port);
+  if (sa.suspicion.Holds(worker.now())) worker.TellSuspect(sa);
   for (Sa* out : *sa.peer->outbound.load(std::memory_order_acquire)) {
     if (out->tunnel.follow_nat && out->tunnel.udp_encap && packet.outer_port != 0 &&
         out->tunnel.local == sa.tunnel.local) {
@@ -24,6 +25,16 @@ void FollowEndpoint(const Packet& packet, Sa& sa) noexcept {
       out->path = {};  // of the endpoint that was
     }
   }
+}
+
+// The first line drops what is left of the window. It is told in steps: each is a locked
+// instruction on memory that another core reads for every packet.
+void MoveEdge(Worker& worker, Sa& sa) noexcept {
+  constexpr unsigned kSteps = 8;  // within a window
+  const uint64_t oldest = OldestOf(*sa.record);
+  if (oldest - sa.oldest.load(std::memory_order_relaxed) <= sa.record->window / kSteps) return;
+  sa.oldest.store(oldest, std::memory_order_relaxed);
+  worker.TellOldest(sa);
 }
 
 // What stands between IV and ICV, decrypted: inner packet, padding, trailer.
@@ -54,7 +65,10 @@ void ReplayCommit(Worker& worker, Burst& burst) noexcept {
     const bool newest = Value(packet.sequence) > sa.record->highest;
     const Verdict verdict = CommitReplay(*sa.record, packet.sequence);
     if (verdict != Verdict::accepted) return verdict;
-    if (newest) FollowEndpoint(packet, sa);
+    if (newest) {
+      FollowEndpoint(worker, packet, sa);
+      MoveEdge(worker, sa);
+    }
     const Verdict trailer = ReadTrailer(packet, sa);
     lifetime.Count(packet.payload_length);
     return trailer;

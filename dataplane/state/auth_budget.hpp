@@ -4,12 +4,18 @@
 // before crypto while it is suspect (design: Auth-failure budget).
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
+#include "base/ip.hpp"
+#include "bpf/shared.h"
 #include "dataplane/state/policer.hpp"
 
 namespace portcullis {
+
+// Enough for a peer behind a NAT that moved to show itself, too little to load a core.
+inline constexpr uint64_t kStrangersPerSecond = PORTCULLIS_STRANGERS_PER_SECOND;
 
 struct AuthLimits {
   uint64_t failures_per_second = 100;  // above this an SA is suspect
@@ -45,8 +51,6 @@ class AuthBudget {
   }
 
  private:
-  // Enough for a peer behind a NAT that moved to show itself, too little to load a core.
-  static constexpr uint64_t kStrangersPerSecond = 20;
   static constexpr uint64_t kOwnFactor = 4;
 
   std::atomic<uint64_t> suspect_until_ = 0;  // TSC; first, since every packet asks
@@ -54,6 +58,30 @@ class AuthBudget {
   Bucket strangers_;
   Bucket own_;
   uint64_t suspect_cycles_ = 0;
+};
+
+/// What the first line was told of a suspect SA: as long as that holds, whoever is not at the SA's
+/// endpoint has a tiny bucket before anything is spent on them. The owning worker tells; where the
+/// first line is the pipeline's own, any worker asks.
+struct Suspicion {
+  std::atomic<uint64_t> until = 0;          // TSC
+  std::atomic<uint64_t> strangers_due = 0;  // TSC: when their bucket's debts are paid
+  // The owner's: what was told last, and when it is told again though nothing is new.
+  Address endpoint;
+  uint64_t again = 0;  // TSC
+
+  [[nodiscard]] bool Holds(uint64_t now) const noexcept {
+    return now < until.load(std::memory_order_relaxed);
+  }
+  /// One packet. Workers may race for one: then a few more than the limit pass, and nothing else
+  /// happens. As bpf/decide.h has it.
+  bool AdmitsStranger(uint64_t now, uint64_t tsc_hz) noexcept {
+    const uint64_t each = tsc_hz / kStrangersPerSecond;
+    const uint64_t due = std::max(strangers_due.load(std::memory_order_relaxed), now);
+    if (due > now + (PORTCULLIS_STRANGERS_BURST - 1) * each) return false;
+    strangers_due.store(due + each, std::memory_order_relaxed);
+    return true;
+  }
 };
 
 }  // namespace portcullis

@@ -115,13 +115,17 @@ struct Sa {
   std::atomic<uint64_t> serial = 0;
   AuthBudget auth;
   alignas(64) Endpoint endpoint;  // inbound: last authenticated source; outbound: where to send
-  uint64_t hard_packets = 0;      // spec.hard; 0: unlimited
+  // Inbound: what the first line knows of the window. All numbers before it are stale; it follows
+  // OldestOf(*record) at some distance.
+  std::atomic<uint64_t> oldest = 0;
+  uint64_t hard_packets = 0;  // spec.hard; 0: unlimited
   uint64_t hard_bytes = 0;
   Counters counters;
   FlowCache::Entry last;  // inbound: the flow that was judged last, so that most need no table
   alignas(64) Path path;  // outbound
 
   // ---- read when needed
+  Suspicion suspicion;  // inbound
   Direction direction{};
   Tunnel tunnel;
   std::vector<Selector> selectors;

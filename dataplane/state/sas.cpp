@@ -166,6 +166,7 @@ Result<void> State::MakeRecord(Sa* sa) {
   if (spec.direction == Direction::inbound && spec.replay_window != 0) {
     sa->words = sa->record->words();
     sa->word_mask = sa->record->word_mask;
+    sa->oldest = OldestOf(*sa->record);
   }
   // One that is resumed may have ended while nobody was there.
   sa->expired = sa->TimeIsUp(sa->added_boot_ns);
@@ -205,7 +206,7 @@ void State::Link(Sa* sa) {
   by_id_[sa->spec.id] = sa;
   if (sa->direction == Direction::inbound) {
     slots_[Value(sa->spi) & slot_mask_].store(sa, std::memory_order_release);
-    inbound_watch_(sa->spi, true);
+    inbound_watch_(*sa, true);
   } else {
     outbound_by_spi_.emplace(Value(sa->spi), sa);
   }
@@ -217,7 +218,7 @@ void State::Unlink(Sa* sa) {
   if (sa->direction == Direction::inbound) {
     auto& slot = slots_[Value(sa->spi) & slot_mask_];
     if (slot.load() == sa) slot.store(nullptr, std::memory_order_release);
-    inbound_watch_(sa->spi, false);
+    inbound_watch_(*sa, false);
   } else {
     const auto [begin, end] = outbound_by_spi_.equal_range(Value(sa->spi));
     outbound_by_spi_.erase(

@@ -64,13 +64,10 @@ class SourceTable {
 /// has its limit with each of them.
 struct SourceBuckets {
   static constexpr size_t kSources = 65536;
-  static constexpr size_t kThrottled = 16384;
 
-  TimeTable<Address> packets{kSources};  // TSC: when the debts are paid
-  TimeTable<Address> handshakes{kSources};
+  TimeTable packets{kSources};  // TSC: when the debts are paid
+  TimeTable handshakes{kSources};
   uint64_t strangers = 0;
-  TimeTable<SpiFlow> throttled{kThrottled};  // TSC: until when
-  uint64_t throttled_until = 0;              // the latest of them
 
   /// One unit; false when it is too much. `due` is the source's. A debt that this limit cannot have
   /// made is another policy's, and forgiven.

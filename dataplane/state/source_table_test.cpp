@@ -132,7 +132,7 @@ TEST(SourceBuckets, NoLimit) {
 // ---- the table of times
 
 TEST(TimeTable, KeepsAsManyAsItHolds) {
-  TimeTable<Address> table(1024);
+  TimeTable table(1024);
   for (uint32_t i = 0; i < 256; ++i) table.At(Address::V4(&i)) = 1000 + i;
   unsigned kept = 0;
   for (uint32_t i = 0; i < 256; ++i) kept += table.Find(Address::V4(&i)) == 1000 + i ? 1 : 0;
@@ -143,20 +143,12 @@ TEST(TimeTable, KeepsAsManyAsItHolds) {
 // Strangers without number push out each other and whoever has the least left, not those who are
 // in debt.
 TEST(TimeTable, TheEarliestGoes) {
-  TimeTable<Address> table(64);
+  TimeTable table(64);
   constexpr uint64_t kLate = 1'000'000;
   const std::set<std::string> kept = {"192.0.2.1", "192.0.2.2", "192.0.2.3"};
   for (const std::string& source : kept) table.At(At(source)) = kLate;
   for (uint32_t i = 0; i < 100'000; ++i) table.At(Address::V4(&i)) = 10;
   for (const std::string& source : kept) EXPECT_EQ(table.Find(At(source)), kLate) << source;
-}
-
-TEST(TimeTable, AnSpiIsPartOfItsKey) {
-  TimeTable<SpiFlow> table(64);
-  table.At({At("192.0.2.1"), Spi{7}}) = 5;
-  EXPECT_EQ(table.Find({At("192.0.2.1"), Spi{7}}), 5U);
-  EXPECT_EQ(table.Find({At("192.0.2.1"), Spi{8}}), 0U);
-  EXPECT_EQ(table.Find({At("192.0.2.2"), Spi{7}}), 0U);
 }
 
 }  // namespace

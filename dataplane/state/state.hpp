@@ -87,7 +87,7 @@ class State {
 
   /// Called whenever an inbound SA is there (true), or is no more, before the request that changed
   /// it is answered. One that takes another's slot is there before the other goes.
-  using InboundWatch = std::function<void(Spi spi, bool there)>;
+  using InboundWatch = std::function<void(const Sa& sa, bool there)>;
   void WatchInbound(InboundWatch watch) { inbound_watch_ = std::move(watch); }
 
   /// What these admit after registration they admit for so long from `boot_ns` on; 0: no longer.
@@ -145,7 +145,7 @@ class State {
   std::set<uint32_t> free_peer_indices_;
   uint32_t next_peer_index_ = 0;
   uint64_t last_serial_ = 0;
-  InboundWatch inbound_watch_ = [](Spi, bool) {};
+  InboundWatch inbound_watch_ = [](const Sa&, bool) {};
   std::vector<const std::vector<Sa*>*> garbage_;  // old outbound lists, until the next quiescence
 };
 

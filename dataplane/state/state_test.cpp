@@ -459,7 +459,7 @@ TEST_F(StateTest, WhatIsNotAgreedToIsNotInForce) {
 
 TEST_F(StateTest, WhoWatchesKnowsEachInboundSpi) {
   std::vector<std::pair<uint32_t, bool>> seen;
-  state->WatchInbound([&](Spi spi, bool there) { seen.emplace_back(Value(spi), there); });
+  state->WatchInbound([&](const Sa& sa, bool there) { seen.emplace_back(Value(sa.spi), there); });
   using Seen = std::vector<std::pair<uint32_t, bool>>;
   const auto take = [&] { return std::exchange(seen, {}); };
   ASSERT_EQ(Add(Spec("in", kIn, 0x1001)), "");

@@ -13,19 +13,9 @@
 #include <vector>
 
 #include "base/ip.hpp"
-#include "dataplane/packet/bytes.hpp"
 
 namespace portcullis {
 
-/// An SPI as one source uses it; never an SPI alone, since anybody can write somebody else's.
-struct SpiFlow {
-  Address source;
-  Spi spi{};
-
-  bool operator==(const SpiFlow&) const = default;
-};
-
-template <class Key>
 class TimeTable {
  public:
   /// Room for `keys`, a power of two.
@@ -35,7 +25,7 @@ class TimeTable {
   }
 
   /// 0: none.
-  [[nodiscard]] uint64_t Find(const Key& key) const noexcept {
+  [[nodiscard]] uint64_t Find(const Address& key) const noexcept {
     const Set& set = sets_[IndexOf(key)];
     for (size_t way = 0; way < kWays; ++way) {
       if (set.keys[way] == key) return set.times[way];
@@ -43,7 +33,7 @@ class TimeTable {
     return 0;
   }
   /// To be written; 0 where the key was not there. Takes the place of another.
-  uint64_t& At(const Key& key) noexcept {
+  uint64_t& At(const Address& key) noexcept {
     Set& set = sets_[IndexOf(key)];
     const auto found = std::ranges::find(set.keys, key);
     if (found != set.keys.end()) return set.times[static_cast<size_t>(found - set.keys.begin())];
@@ -56,20 +46,13 @@ class TimeTable {
  private:
   static constexpr size_t kWays = 4;
   struct alignas(64) Set {
-    std::array<Key, kWays> keys;
+    std::array<Address, kWays> keys;
     std::array<uint64_t, kWays> times{};
   };
-  static const Address& SourceOf(const Address& key) { return key; }
-  static const Address& SourceOf(const SpiFlow& key) { return key.source; }
-  static uint64_t RestOf(const Address&) { return 0; }
-  static uint64_t RestOf(const SpiFlow& key) { return Value(key.spi); }
-
   // Senders choose their sources: without the secrets they would choose those that share a set.
-  [[nodiscard]] size_t IndexOf(const Key& key) const noexcept {
-    const Address& source = SourceOf(key);
+  [[nodiscard]] size_t IndexOf(const Address& key) const noexcept {
     const auto product =
-        static_cast<unsigned __int128>(source.Half(0) ^ RestOf(key) ^ secrets_[0]) *
-        (source.Half(1) ^ secrets_[1]);
+        static_cast<unsigned __int128>(key.Half(0) ^ secrets_[0]) * (key.Half(1) ^ secrets_[1]);
     const uint64_t folded = static_cast<uint64_t>(product >> 64U) ^ static_cast<uint64_t>(product);
     return (folded * 0x9e3779b97f4a7c15) >> 32U & (sets_.size() - 1);
   }

@@ -3,6 +3,7 @@ line or, where only the dataplane can tell, there; no integrity is checked for t
 does not exist; and the legitimate flow loses nothing. How much a flood costs is measured in
 bench/floods.py; here it is small."""
 
+import itertools
 import os
 import random
 import socket
@@ -12,7 +13,7 @@ import pytest
 
 from netns import wait_until
 from scapy_esp import datagram, tcp
-from tunnel import GATE, PEER, Repeat, Tunnel
+from tunnel import CLIENT, GATE, PEER, SERVER, Repeat, Tunnel, numbered
 
 FLOOD = 2000
 SESSIONS = 4433
@@ -113,12 +114,42 @@ def test_random_spis(tunnel):
 
 
 def test_live_spi_with_garbage_in_the_window(tunnel):
-    """Few are tried; who sends them is soon throttled in XDP, by SPI and source."""
-    verdicts, legitimate = flood(tunnel, [esp(ATTACKER, SPI, 1 << 20 | n) for n in range(FLOOD)])
-    assert verdicts['accepted'] == legitimate
-    assert verdicts['xdp_auth_throttled'] > 0
-    assert verdicts.get('auth_failed', 0) < FLOOD / 2
-    assert integrity(verdicts) == FLOOD
+    """Few are tried; then XDP lets pass next to nothing but the peer's own, wherever they come from."""
+    for sources in ([ATTACKER] * FLOOD, strangers()):
+        verdicts, legitimate = flood(tunnel, [esp(source, SPI, 1 << 20 | n)
+                                              for n, source in enumerate(sources)])
+        assert verdicts['accepted'] == legitimate
+        assert verdicts['xdp_auth_throttled'] > FLOOD / 2
+        assert verdicts.get('auth_failed', 0) < FLOOD / 2
+        assert integrity(verdicts) == FLOOD
+
+
+def test_a_peer_that_moves_under_a_flood_comes_back(tunnel):
+    """From elsewhere it has as little as those who forge; what gets through is authentic, and then
+    the new address is its own, for XDP as well."""
+    def throttled(before):
+        return grown(before, counters(tunnel)).get('xdp_auth_throttled', 0)
+
+    moved, before = '192.0.2.77', counters(tunnel)
+    sources = itertools.cycle(strangers())
+    with Repeat(500, lambda n: tunnel.send_wire(esp(next(sources), SPI, 1 << 20 | n))):
+        assert wait_until(lambda: throttled(before) > 50, 10)
+        for source in (moved, PEER):
+            tunnel.core.frames.clear()
+            tunnel.inbound.source = source
+            with Repeat(100, tunnel.send_inbound) as sent:
+                # XDP hears of it within a moment; from then on nothing is lost.
+                assert wait_until(lambda: len(tunnel.arrived_inbound()) >= 10, 60)
+                first = len(sent.sent)
+                assert wait_until(lambda: len(sent.sent) >= first + 200, 30)
+            last = len(sent.sent)
+            assert wait_until(lambda: tunnel.arrived_inbound()[-1] == last - 1, 10)
+            assert tunnel.arrived_inbound()[first - last:] == list(range(first, last))
+    # The address that it left is a stranger's.
+    before = counters(tunnel)
+    for n in range(100):
+        tunnel.send_wire(esp(moved, SPI, 1 << 20 | n))
+    assert wait_until(lambda: throttled(before) > 50, 10)
 
 
 def test_replays(tunnel):
@@ -126,6 +157,58 @@ def test_replays(tunnel):
     verdicts, legitimate = flood(tunnel, old * (FLOOD // len(old)))
     assert verdicts.get('replayed', 0) + verdicts.get('stale', 0) == FLOOD
     assert crypto(verdicts) == verdicts['accepted'] == legitimate
+
+
+def advance(tunnel, packets):
+    """Moves the window by so many; returns the last."""
+    last = None
+    for number in range(packets):
+        last = tunnel.send_inbound(number)
+        if number % 400 == 0:
+            tunnel.settle()
+    tunnel.settle()
+    return last
+
+
+def test_replays_of_long_ago(tunnel):
+    """What lies left of the window ends in XDP."""
+    window = tunnel.rest.get('/v1/sas/in')['replay_window']
+    old = [tunnel.send_inbound(number) for number in range(50)]
+    last = advance(tunnel, window * 5 // 4)
+    verdicts, legitimate = flood(tunnel, old * (FLOOD // len(old)))
+    assert verdicts['xdp_stale'] == FLOOD
+    assert 'stale' not in verdicts, 'it never reaches the dataplane'
+    assert crypto(verdicts) == verdicts['accepted'] == legitimate
+    # The twin: what still may be new only the window can tell.
+    verdicts, legitimate = flood(tunnel, [last] * 50)
+    assert 'xdp_stale' not in verdicts and verdicts['replayed'] == 50
+
+
+def test_numbers_are_judged_by_the_record_after_a_death(tunnel):
+    """The next dataplane lets through all that the one before had not seen, and nothing older."""
+    window = tunnel.rest.get('/v1/sas/in')['replay_window']
+    old = tunnel.send_inbound(0)
+    held = [tunnel.inbound.packet(numbered(CLIENT, SERVER, 1 << 20 | n)) for n in range(20)]
+    advance(tunnel, window - 30)  # those that are held back stay within the window
+
+    def restart():
+        tunnel.dataplane.kill()
+        tunnel.dataplane.start()
+        tunnel.control.wait_ready()
+    restart()
+    core = len(tunnel.arrived_inbound())
+    before = counters(tunnel)
+    for packet in held:
+        tunnel.send_wire(packet)
+    tunnel.settle()
+    assert tunnel.arrived_inbound()[core:] == [1 << 20 | n for n in range(20)]
+    assert 'xdp_stale' not in grown(before, counters(tunnel))
+    # The twin: what is older is not, from the first packet on.
+    advance(tunnel, 60)
+    restart()
+    before = counters(tunnel)
+    tunnel.send_wire(old)
+    assert wait_until(lambda: grown(before, counters(tunnel)).get('xdp_stale') == 1, 5)
 
 
 def test_syns_to_the_session_port(tunnel, line):

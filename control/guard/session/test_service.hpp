@@ -51,7 +51,7 @@ inline std::string DerOf(X509* certificate) {
   return der;
 }
 
-struct Reply {
+struct Reply {          // NOLINT(bugprone-exception-escape): a test's, which may end
   unsigned status = 0;  // 0: none
   std::multimap<std::string, std::string> headers;
   json body;
@@ -138,7 +138,7 @@ class ServiceTest : public testing::Test {
     WaitForControl(true);
   }
 
-  ~ServiceTest() override {
+  ~ServiceTest() override {  // NOLINT(bugprone-exception-escape)
     boost::asio::post(io_, [this] {
       by_certificate_.Stop();
       by_psk_.Stop();
