@@ -67,7 +67,11 @@ class Reader {
                const json* value, bool may_go, std::vector<std::string>& into);
 
   /// A rule is about a member below.
-  [[nodiscard]] bool Decides(const JsonPointer& at) const;
+  /// It is not a member that decides, but some reader would take it for one.
+  [[nodiscard]] bool IsMistakable(const JsonPointer& at) const;
+  [[nodiscard]] bool Decides(const JsonPointer& at) const {
+    return std::ranges::find(rules_.above, at) != rules_.above.end();
+  }
   void Need(const Operation* operation) {
     auto& all = found_.operations;
     if (std::ranges::find(all, operation) == all.end()) all.push_back(operation);
@@ -86,15 +90,14 @@ class Reader {
   std::optional<BodyRefusal> refusal_;
 };
 
-bool Reader::Decides(const JsonPointer& at) const {
-  const auto below = [&](const JsonPointer& member) { return at != member && at.Holds(member); };
-  const auto any = [&](const std::vector<JsonPointer>& members) {
-    return std::ranges::any_of(members, below);
-  };
-  return std::ranges::any_of(rules_.states, below, &StateRule::member) ||
-         std::ranges::any_of(rules_.same, below, &SameRule::member) ||
-         std::ranges::any_of(rules_.fences, [&](const auto& f) { return any(f.members); }) ||
-         any(rules_.only) || any(rules_.callers) || any(rules_.callbacks);
+bool Reader::IsMistakable(const JsonPointer& at) const {
+  const JsonPointer folded = at.Folded();
+  for (size_t i = 0; i < rules_.all.size(); ++i) {
+    const bool alike = rules_.folded[i].Holds(folded) || folded.Holds(rules_.folded[i]);
+    const bool exact = rules_.all[i].Holds(at) || at.Holds(rules_.all[i]);
+    if (alike && !exact) return true;
+  }
+  return false;
 }
 
 void Reader::Visit(const JsonPointer& at, const json& value) {
@@ -138,13 +141,12 @@ void Reader::TouchState(const JsonPointer& at, How how, const json* value) {
     if (it && value->get_ref<const std::string&>() == rule.value) return Need(rule.operation);
     all += (all.empty() ? "" : ", ") + rule.value;
   }
-  Refuse(Fault::body_undecided, at.Text(), "its value decides about the operation",
-         "one of " + all, value == nullptr ? "no value" : model::Describe(*value));
+  Refuse(Fault::body_undecided, at.Text(), "its value decides about the operation", "one of " + all,
+         value == nullptr ? "no value" : model::Describe(*value));
 }
 
 void Reader::TouchSame(const SameRule& rule, How how, const json* value) {
-  const std::string text =
-      rule.parameter ? Decoded(match_.values[*rule.parameter]) : rule.text;
+  const std::string text = rule.parameter ? Decoded(match_.values[*rule.parameter]) : rule.text;
   if (how != How::unknown && *value == json(text)) return;
   Refuse(Fault::body_contradicts, rule.member.Text(), "not what the path says",
          model::Describe(text), value == nullptr ? "no value" : model::Describe(*value));
@@ -164,6 +166,10 @@ void Reader::Collect(const std::vector<JsonPointer>& members, const JsonPointer&
 }
 
 void Reader::Touch(const JsonPointer& at, How how, const json* value) {
+  if (IsMistakable(at)) {
+    return Refuse(Fault::body_undecided, at.Text(), "too like a member that decides",
+                  "names as the standard writes them", "upper and lower case differ");
+  }
   const auto holds = [&](const JsonPointer& member) { return member.Holds(at); };
   if (!rules_.only.empty() && std::ranges::none_of(rules_.only, holds)) {
     std::string all;
@@ -240,7 +246,8 @@ void Reader::PatchOne(const json& one, const std::string& where, bool of_3gpp) {
   const auto from = does == Does::takes ? Place(one, "from", where, of_3gpp) : at;
   if (!at || !from) return;
   if (does == Does::sets) return Replace(*at, one["value"]);
-  // Whoever moves, copies, removes or compares what holds members that decide is asked to name them.
+  // Whoever moves, copies, removes or compares what holds members that decide is asked to name
+  // them.
   for (const JsonPointer& place : {*at, *from}) {
     if (!Decides(place)) continue;
     return Refuse(Fault::body_undecided, where, "members of " + place.Text() + " decide",
@@ -264,7 +271,9 @@ tl::expected<Classified, BodyRefusal> Reader::Finish() {
 
 }  // namespace
 
-bool IsJsonPatch(std::string_view media_type) { return media_type.ends_with("json-patch+json"); }
+bool IsJsonPatch(std::string_view media_type) {
+  return media_type.ends_with("json-patch+json");
+}
 
 bool IsJson(std::string_view media_type) {
   return media_type == "application/json" || media_type.ends_with("+json");
@@ -277,15 +286,17 @@ bool Accepts(const Rule& rule, std::string_view media_type) {
 }
 
 tl::expected<Classified, BodyRefusal> Classify(const Profile& profile, const Match& match,
-                                               std::string_view media_type,
-                                               std::string_view body) {
+                                               std::string_view media_type, std::string_view body) {
   const auto refuse = [](Fault fault, std::string expected, std::string found) {
-    return tl::unexpected(BodyRefusal{
-        fault, Error{ErrorKind::kInvalid, std::string(Info(fault).text), {}, std::move(expected),
-                     std::move(found)}});
+    return tl::unexpected(BodyRefusal{fault, Error{ErrorKind::kInvalid,
+                                                   std::string(Info(fault).text),
+                                                   {},
+                                                   std::move(expected),
+                                                   std::move(found)}});
   };
   if (!Accepts(*match.rule, media_type)) {
-    return refuse(Fault::body_media_type, fmt::format("{}", fmt::join(match.rule->media_types, ", ")),
+    return refuse(Fault::body_media_type,
+                  fmt::format("{}", fmt::join(match.rule->media_types, ", ")),
                   model::Describe(std::string(media_type)));
   }
   if (body.size() > profile.body_limit) {

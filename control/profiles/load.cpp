@@ -1,32 +1,21 @@
-// The first wrong field throws (see Section); ParseProfile() turns that into a value.
+// The file, its APIs and paths; reader.hpp says what is where.
 #include "control/profiles/load.hpp"
 
 #include <algorithm>
 #include <fstream>
-#include <set>
 #include <sstream>
 
 #include "control/model/fields.hpp"
-#include "control/profiles/body.hpp"
-#include "control/profiles/target.hpp"
-#include "dataplane/yaml_section.hpp"
+#include "control/profiles/reader.hpp"
 
 namespace portcullis::profiles {
 namespace {
 
-constexpr std::array kMethods = {"GET", "POST", "PUT", "PATCH", "DELETE"};
 constexpr size_t kMostBody = 1U << 20U;
-
-std::string Text(const Section& s, const char* key, const char* expected) {
-  if (!s.Has(key)) s.Refuse(key, "missing", expected, "nothing");
-  std::string text;
-  s.Read(key, text);
-  return text;
-}
 
 std::string Name(const Section& s, const char* key) {
   const char* const expected = "1 to 63 of a-z, 0-9, '.', '_', '-'";
-  const std::string name = Text(s, key, expected);
+  std::string name = Text(s, key, expected);
   if (!model::IsName(name)) s.Refuse(key, "not a name", expected);
   return name;
 }
@@ -40,56 +29,14 @@ Result<std::string> OperationName(const std::string& text) {
            });
   };
   const size_t colon = text.find(':');
-  const bool fits = is_word(std::string_view(text).substr(0, colon)) &&
-                    (colon == std::string::npos || is_word(std::string_view(text).substr(colon + 1)));
+  const bool fits =
+      is_word(std::string_view(text).substr(0, colon)) &&
+      (colon == std::string::npos || is_word(std::string_view(text).substr(colon + 1)));
   if (fits && text.size() <= 63) return text;
   return Invalid("", "not an operation's name", "words of a-z, 0-9, -, such as context:read");
 }
 
-Result<JsonPointer> Member(const std::string& text) {
-  const auto pointer = JsonPointer::Parse(text);
-  if (pointer && !pointer->tokens.empty()) return *pointer;
-  return Invalid("", "not a JSON pointer to a member (RFC 6901)", "/member or /member/inner");
-}
-
-Result<std::string> QueryName(const std::string& text) {
-  Target target;
-  if (!target.Read("/x?" + text) && target.queries().front() == text) return text;
-  return Invalid("", "not the name of a query parameter", "unreserved characters of RFC 3986");
-}
-
-Result<std::string> ListedMediaType(const std::string& text) {
-  const auto fits = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || std::string_view("/+-.").find(c) !=
-                                                                   std::string_view::npos;
-  };
-  if (std::ranges::all_of(text, fits) && std::ranges::count(text, '/') == 1) return text;
-  return Invalid("", "not a media type", "type/subtype in lower case, without parameters");
-}
-
-class Reader {
- public:
-  Profile Read(const Section& root);
-
- private:
-  const Operation* Known(const Section& s, const char* key, const std::string& name);
-  const Operation* Named(const Section& s, const char* key) {
-    return Known(s, key, Text(s, key, "an operation"));
-  }
-  Operations List(const Section& s, const char* key);
-  void ReadOperations(const Section& root);
-  void ReadApi(const Section& s);
-  void ReadPath(const Section& s, const Api& api);
-  void BindResource(const Section& s, Path& path) const;
-  void RefuseAmbiguous(const Section& s, const Path& path) const;
-  Rule ReadRule(const Section& s, const Path& path, const char* method);
-  void ReadBody(const Section& s, const Path& path, Rule& rule);
-  void ReadCreates(const Section& s, const Path& path, Rule& rule) const;
-  void ReadEgress(const Section& s);
-
-  Profile profile_;
-  std::set<const Operation*> used_;
-};
+}  // namespace
 
 const Operation* Reader::Known(const Section& s, const char* key, const std::string& name) {
   const Operation* operation = profile_.FindOperation(name);
@@ -131,12 +78,13 @@ Profile Reader::Read(const Section& root) {
   profile_.source = Text(root, "source", "the standard that it is from");
   root.Read("body_limit", profile_.body_limit, 1, kMostBody);
   ReadOperations(root);
-  const auto apis =
-      root.Items("apis", {"name", "title", "base", "caller", "resource", "paths"});
+  const auto apis = root.Items("apis", {"name", "title", "base", "caller", "resource", "paths"});
   if (apis.empty()) root.Refuse("apis", "missing", "the APIs of the interface", "nothing");
   profile_.apis.reserve(apis.size());  // paths point to them
   for (const Section& api : apis) ReadApi(api);
-  for (const Section& one : root.Items("egress", {"operation", "method", "path", "callbacks_of"})) {
+  std::ranges::stable_sort(profile_.paths, {}, [](const Path& path) { return path.form.Weight(); });
+  for (const Section& one :
+       root.Items("egress", {"operation", "method", "path", "query", "callbacks_of"})) {
     ReadEgress(one);
   }
   if (root.Has("registration")) {
@@ -169,9 +117,9 @@ void Reader::ReadApi(const Section& s) {
   if (paths.empty()) s.Refuse("paths", "missing", "the paths of the API", "nothing");
   const size_t before = profile_.paths.size();
   for (const Section& path : paths) ReadPath(path, kept);
-  const bool about = std::any_of(
-      profile_.paths.begin() + static_cast<std::ptrdiff_t>(before), profile_.paths.end(),
-      [](const Path& path) { return !path.resource.empty(); });
+  const bool about =
+      std::any_of(profile_.paths.begin() + static_cast<std::ptrdiff_t>(before),
+                  profile_.paths.end(), [](const Path& path) { return !path.resource.empty(); });
   if (!kept.resource.empty() && !about) {
     s.Refuse("resource", "no path has these parameters", "names of parameters",
              fmt::format("{}", fmt::join(kept.resource, ", ")));
@@ -230,100 +178,6 @@ void Reader::RefuseAmbiguous(const Section& s, const Path& path) const {
   }
 }
 
-Rule Reader::ReadRule(const Section& s, const Path& path, const char* method) {
-  Rule rule;
-  rule.method = method;
-  rule.deletes = rule.method == "DELETE" && !path.resource.empty() &&
-                 path.form.EndsWithParameter() &&
-                 path.resource.back() == path.form.parameters().size() - 1;
-  if (!s.IsMapping(method)) {
-    rule.operation = Named(s, method);
-    return rule;
-  }
-  const Section one =
-      s.Sub(method, {"operation", "replaces", "query", "media_types", "creates", "states", "fences",
-                     "same", "only", "callers", "callbacks"});
-  rule.operation = Named(one, "operation");
-  rule.replaces = List(one, "replaces");
-  one.ReadList("query", rule.queries, QueryName);
-  one.ReadList("media_types", rule.media_types, ListedMediaType);
-  ReadCreates(one, path, rule);
-  ReadBody(one, path, rule);
-  return rule;
-}
-
-void Reader::ReadCreates(const Section& s, const Path& path, Rule& rule) const {
-  if (!s.Has("creates")) {
-    if (!rule.replaces.empty()) s.Refuse("replaces", "nothing is created", "creates: path");
-    return;
-  }
-  const std::string from = Text(s, "creates", "path, location, or a member of the answer");
-  const auto& names = path.api->resource;
-  if (from == "path") {
-    if (path.resource.empty()) s.Refuse("creates", "the path names no resource", "`resource`");
-    rule.creates.from = Creates::From::path;
-    return;
-  }
-  if (names.empty() || !path.resource.empty() || path.container.size() + 1 != names.size()) {
-    s.Refuse("creates", "not the collection of the API's resources",
-             "a path with all parameters of `resource` but the last");
-  }
-  if (!rule.replaces.empty()) s.Refuse("replaces", "a new id replaces nothing", "creates: path");
-  rule.creates.from = from == "location" ? Creates::From::location : Creates::From::member;
-  if (from != "location") s.ReadParsed("creates", rule.creates.member, Member);
-}
-
-void Reader::ReadBody(const Section& s, const Path& path, Rule& rule) {
-  BodyRules& body = rule.body;
-  for (const Section& one : s.Items("states", {"member", "value", "operation"})) {
-    StateRule state;
-    Text(one, "member", "a JSON pointer");
-    one.ReadParsed("member", state.member, Member);
-    state.value = Text(one, "value", "the value that asks for the operation");
-    state.operation = Named(one, "operation");
-    body.states.push_back(std::move(state));
-  }
-  for (const Section& one : s.Items("fences", {"members", "operation"})) {
-    FenceRule fence;
-    one.ReadList("members", fence.members, Member);
-    if (fence.members.empty()) one.Refuse("members", "missing", "JSON pointers", "nothing");
-    fence.operation = Named(one, "operation");
-    body.fences.push_back(std::move(fence));
-  }
-  for (const Section& one : s.Items("same", {"member", "parameter", "text"})) {
-    SameRule same;
-    Text(one, "member", "a JSON pointer");
-    one.ReadParsed("member", same.member, Member);
-    if (one.Has("parameter") == one.Has("text")) {
-      one.Refuse("parameter", "what the member must be", "either `parameter` or `text`",
-                 one.Has("text") ? "both" : "neither");
-    }
-    one.Read("text", same.text);
-    if (one.Has("parameter")) {
-      same.parameter = path.form.IndexOf(Text(one, "parameter", "a parameter of the path"));
-      if (!same.parameter) one.Refuse("parameter", "not in the path", "a parameter of the path");
-    }
-    body.same.push_back(std::move(same));
-  }
-  s.ReadList("only", body.only, Member);
-  s.ReadList("callers", body.callers, Member);
-  s.ReadList("callbacks", body.callbacks, Member);
-  if (body.empty()) return;
-  if (rule.method == "GET" || rule.method == "DELETE") {
-    s.Refuse("operation", "its body cannot decide: it has none", "POST, PUT or PATCH", rule.method);
-  }
-  if (rule.media_types.empty() && rule.method == "PATCH") {
-    s.Refuse("media_types", "missing, though the body decides", "the forms of the patch", "nothing");
-  }
-  if (rule.media_types.empty()) rule.media_types = {"application/json"};
-  const bool patched = rule.method != "PATCH" &&
-                       std::ranges::any_of(rule.media_types, IsJsonPatch);
-  if (patched || !std::ranges::all_of(rule.media_types, IsJson)) {
-    s.Refuse("media_types", "the body decides, and is not read in this form",
-             "application/json or +json; patches for PATCH");
-  }
-}
-
 void Reader::ReadEgress(const Section& s) {
   Egress egress;
   egress.operation = Named(s, "operation");
@@ -344,13 +198,16 @@ void Reader::ReadEgress(const Section& s) {
                "one template for each method and path");
     }
     egress.path = std::move(form);
+    s.ReadList("query", egress.queries, QueryName);
+  } else if (s.Has("query")) {
+    s.Refuse("query", "a callback has its own query", "a query beside `path`");
   }
   s.ReadList("callbacks_of", egress.apis, [&](const std::string& name) -> Result<const Api*> {
     const auto api = std::ranges::find(profile_.apis, name, &Api::name);
     const auto collects = [&](const Path& path) {
       return path.api->name == name && std::ranges::any_of(path.rules, [](const Rule& rule) {
-        return !rule.body.callbacks.empty();
-      });
+               return !rule.body.callbacks.empty();
+             });
     };
     if (api != profile_.apis.end() && std::ranges::any_of(profile_.paths, collects)) return &*api;
     return Invalid("", "no API of that name takes callbacks", "an API with `callbacks`");
@@ -358,13 +215,15 @@ void Reader::ReadEgress(const Section& s) {
   profile_.egress.push_back(std::move(egress));
 }
 
-}  // namespace
-
 Result<Profile> ParseProfile(const std::string& yaml, const std::string& file) {
   try {
-    const Section root(YAML::Load(yaml), file, "",
-                       {"name", "title", "source", "body_limit", "operations", "registration",
-                        "apis", "egress"});
+    const auto documents = YAML::LoadAll(yaml);
+    if (documents.size() != 1) {
+      return Invalid(file, "not one YAML document", "one", std::to_string(documents.size()));
+    }
+    const Section root(
+        documents[0], file, "",
+        {"name", "title", "source", "body_limit", "operations", "registration", "apis", "egress"});
     return Reader().Read(root);
   } catch (const WrongField& wrong) {
     return tl::unexpected(wrong.error);

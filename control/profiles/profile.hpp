@@ -52,17 +52,25 @@ struct BodyRules {
   std::vector<JsonPointer> only;       // nothing else may be named; empty: anything may
   std::vector<JsonPointer> callers;    // who sends it; must be there
   std::vector<JsonPointer> callbacks;  // where answers are to go
+
+  // Found when the file is read.
+  std::vector<JsonPointer> above;   // what holds any of these members, each once
+  std::vector<JsonPointer> all;     // these members, and …
+  std::vector<JsonPointer> folded;  // … each of them, folded
   [[nodiscard]] bool empty() const {
     return states.empty() && fences.empty() && same.empty() && only.empty() && callers.empty() &&
            callbacks.empty();
   }
 };
 
+struct Api;
+
 /// Where the id of what a request made is found.
 struct Creates {
   enum class From : uint8_t { nothing, path, location, member };
   From from = From::nothing;
-  JsonPointer member;  // of the answer's body
+  JsonPointer member;       // of the answer's body
+  const Api* of = nullptr;  // whose resource it is
 };
 
 /// One method of one path.
@@ -82,8 +90,9 @@ struct Api {
   std::string name;
   std::string title;
   std::string base;
-  std::string caller;                 // the parameter that must be the peer's own id; may be empty
-  std::vector<std::string> resource;  // the parameters that name a resource, the last one its own id
+  std::string caller;  // the parameter that must be the peer's own id; may be empty
+  std::vector<std::string>
+      resource;  // the parameters that name a resource, the last one its own id
 };
 
 struct Path {
@@ -100,7 +109,8 @@ struct Egress {
   const Operation* operation = nullptr;
   std::string method;
   std::optional<PathTemplate> path;  // at the peer's own address
-  std::vector<const Api*> apis;      // where there is no path: callbacks given in requests of these
+  std::vector<std::string> queries;
+  std::vector<const Api*> apis;  // where there is no path: callbacks given in requests of these
 };
 
 /// Ids are decoded, so that they compare with those in answers and in operators' hands.
@@ -126,6 +136,9 @@ struct Match {
                                                 std::string_view answer) const;
 };
 
+/// What an interface may have before the paths of its profile: nothing, or a canonical path.
+bool IsRoot(std::string_view text);
+
 class Profile {
  public:
   static constexpr size_t kBodyLimit = 65536;
@@ -138,7 +151,7 @@ class Profile {
   const Operation* opens = nullptr;   // before it has succeeded, a peer may do nothing else …
   const Operation* closes = nullptr;  // … and after this one again
   std::vector<Api> apis;
-  std::vector<Path> paths;
+  std::vector<Path> paths;  // the more concrete ones first
   std::vector<Egress> egress;
 
   Profile() = default;
@@ -149,8 +162,8 @@ class Profile {
   Profile& operator=(Profile&&) = default;
   ~Profile() = default;
 
-  /// `target` is the request-target as it came; `root`, a path or empty, is what the interface has
-  /// before every path of its profile.
+  /// `target` is the request-target as it came; `root` is what the interface has before every path
+  /// of its profile (IsRoot).
   [[nodiscard]] tl::expected<Match, Fault> Find(std::string_view method, std::string_view target,
                                                 std::string_view root = {}) const;
   /// What the trusted side may send to a path of a peer; never a callback.
