@@ -204,6 +204,8 @@ Result<Store::Policy> Store::ReadPolicy() {
         kind == "interface"  ? add(model::ParseInterface(body, where), policy.document.interfaces)
         : kind == "peer"     ? add(model::ParsePeer(body, where), policy.document.peers)
         : kind == "approval" ? add(model::ParseApprovalRule(body, where), policy.document.approval)
+        : kind == "request-block"
+            ? add(model::ParseRequestBlock(body, where), policy.document.blocks)
         : kind == "first-line" ? set(model::ParseFirstLine(body, where), policy.document.first_line)
                                : add(model::ParsePolicy(body, where), policy.document.policies);
     if (!read) return tl::unexpected(read.error());
@@ -217,6 +219,7 @@ Result<void> Store::WriteResources(const model::Document& document) {
   for (const auto& r : document.peers) wanted[{"peer", r.name}] = ToJson(r).dump();
   for (const auto& r : document.policies) wanted[{"policy", r.name}] = ToJson(r).dump();
   for (const auto& r : document.approval) wanted[{"approval", r.name}] = ToJson(r).dump();
+  for (const auto& r : document.blocks) wanted[{"request-block", r.name}] = ToJson(r).dump();
   if (document.first_line) wanted[{"first-line", ""}] = ToJson(*document.first_line).dump();
 
   // Only what differs is written: a document may have thousands of peers.

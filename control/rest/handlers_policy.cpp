@@ -301,12 +301,14 @@ Answer PutPolicyDocument(Context& context, Request& request) {
   auto parsed = model::ParseDocument(*body);
   if (!parsed) co_return Problem(parsed.error(), request.path);
   const bool says_approval = model::Says(*body, "approval");
+  const bool says_blocks = model::Says(*body, "request_blocks");
   const bool says_first_line = model::Says(*body, "first_line");
   const Gate::Edit edit = [&](const model::Document& now) -> Result<model::Document> {
     if (auto r = CheckIfMatch(request.if_match, model::ToJson(now)); !r) {
       return tl::unexpected(r.error());
     }
     if (!says_approval) parsed->approval = now.approval;
+    if (!says_blocks) parsed->blocks = now.blocks;
     if (!says_first_line) parsed->first_line = now.first_line;
     return std::move(*parsed);
   };
