@@ -72,7 +72,13 @@ constexpr const char* kVersion4 = R"(
     id TEXT PRIMARY KEY, peer TEXT NOT NULL, identity TEXT NOT NULL,
     since INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 )";
-constexpr std::array kVersions{kVersion1, kVersion2, kVersion3, kVersion4};
+// Which tenant a resource of a protected server belongs to.
+constexpr const char* kVersion5 = R"(
+  CREATE TABLE owner (
+    interface TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, tenant TEXT NOT NULL,
+    since INTEGER NOT NULL, PRIMARY KEY (interface, kind, id)) STRICT, WITHOUT ROWID;
+)";
+constexpr std::array kVersions{kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};
 constexpr auto kSchemaVersion = static_cast<int64_t>(kVersions.size());
 }  // namespace
 
