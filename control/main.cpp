@@ -109,7 +109,8 @@ Result<void> Run(const std::string& config_path) {
                         alarms,
                         drops,
                         guard ? &guard_state : nullptr,
-                        syslog ? &*syslog : nullptr};
+                        syslog ? &*syslog : nullptr,
+                        guard ? &operations : nullptr};
   auto server = rest::Server::Listen(io.get_executor(), config->rest, context);
   if (!server) return tl::unexpected(server.error());
   std::vector<Alarms::Ending> own;

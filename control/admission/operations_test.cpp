@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include <csignal>
+#include <set>
 
 #include "control/admission/requests_world.hpp"
 
@@ -155,16 +156,18 @@ TEST_F(OperationsTest, ManyThatWaitAreWrittenTogether) {
   constexpr size_t kMany = 500;
   Edit([](model::Document& d) { d.policies[0].quotas.clear(); });
   std::vector<decltype(Begin(operations_->Operate({}, 1)))> all;
-  for (size_t i = 0; i < kMany; ++i)
+  for (size_t i = 0; i < kMany; ++i) {
     all.push_back(Begin(operations_->Operate(Ask("nsi:create"), 1)));
-  const auto then = std::chrono::steady_clock::now();
+  }
   Await(
       [&] { return std::ranges::all_of(all, [](const auto& done) { return done->has_value(); }); });
-  // One by one they would take a write to the disk each: some seconds.
-  EXPECT_LT(std::chrono::steady_clock::now() - then, 1s);
   for (const auto& done : all) EXPECT_TRUE(**done);
-  EXPECT_EQ(Records().size(), kMany);
-  EXPECT_TRUE(Verified().wrong == std::nullopt);
+  const auto records = Records();
+  EXPECT_EQ(records.size(), kMany);
+  std::set<std::string> times;  // one of each write
+  for (const json& record : records) times.insert(record["time"]);
+  EXPECT_LE(times.size(), 3U);
+  EXPECT_FALSE(Verified().wrong);
 }
 
 TEST_F(OperationsTest, RefusesWhatPolicyDoesNotGiveNow) {
