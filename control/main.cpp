@@ -78,10 +78,15 @@ Result<void> Run(const std::string& config_path) {
   admission::Sessions sessions(io.get_executor(), gate);
   asio::co_spawn(io, sessions.Run(), Rethrow);
   sessions.OnNews([&](const admission::SessionNews& news) { admission::NoteNews(journal, news); });
+  admission::Permits permits(io.get_executor(), gate);
+  admission::Operations operations(io.get_executor(), gate, permits, *audit, journal);
+  if (auto restored = operations.Restore(); !restored) return restored;
+  asio::co_spawn(io, operations.Run(), Rethrow);
   std::optional<admission::Server> guard;
   if (config->guard) {
-    auto listening = admission::Server::Listen(io.get_executor(), *config->guard,
-                                               {gate, sessions, journal, guard_state, events});
+    auto listening = admission::Server::Listen(
+        io.get_executor(), *config->guard,
+        {gate, sessions, permits, operations, journal, guard_state, events});
     if (!listening) return tl::unexpected(listening.error());
     guard.emplace(std::move(*listening));
     asio::co_spawn(io, guard->Run(), Rethrow);
@@ -104,7 +109,8 @@ Result<void> Run(const std::string& config_path) {
                         alarms,
                         drops,
                         guard ? &guard_state : nullptr,
-                        syslog ? &*syslog : nullptr};
+                        syslog ? &*syslog : nullptr,
+                        guard ? &operations : nullptr};
   auto server = rest::Server::Listen(io.get_executor(), config->rest, context);
   if (!server) return tl::unexpected(server.error());
   std::vector<Alarms::Ending> own;
@@ -130,6 +136,8 @@ Result<void> Run(const std::string& config_path) {
   link.Stop();
   if (guard) guard->Stop();
   sessions.Stop();
+  permits.Stop();
+  operations.Stop();
   journal.Stop();
   each_second.cancel();
   if (syslog) syslog->Stop();

@@ -5,18 +5,22 @@
 
 #include <algorithm>
 
+#include "control/admission/standing.hpp"
 #include "control/model/compile.hpp"
 
 namespace portcullis::admission {
-namespace {
 
 using identity::Reason;
 using model::Authentication;
 using model::SecondPlace;
 
+namespace {
+
 tl::unexpected<identity::Refusal> Refuse(Reason reason, std::string detail) {
   return tl::unexpected(identity::Refusal{reason, std::move(detail)});
 }
+
+}  // namespace
 
 tl::expected<void, identity::Refusal> CheckToken(const model::Peer& peer, const Applicant& who) {
   if (!peer.token || peer.token->issuer != who.issuer || peer.token->client_id != who.client_id) {
@@ -52,7 +56,15 @@ std::chrono::seconds LifeOf(const model::Policy& policy, const Applicant& who,
                   std::chrono::floor<std::chrono::seconds>(left));
 }
 
-}  // namespace
+identity::Refusal NoTimeLeft(const model::Peer& peer) {
+  return {Reason::token_expired, fmt::format("peer '{}': no time is left", peer.name)};
+}
+
+tl::expected<void, identity::Refusal> ClockAdmits(TimeVerdict clock, bool known) {
+  if (clock == TimeVerdict::ok) return {};
+  if (clock == TimeVerdict::stepped_forward_in_grace && known) return {};
+  return Refuse(Reason::clock_wrong, Info(clock).text);
+}
 
 Reason ReasonFor(model::Revocable::Kind kind) {
   using enum model::Revocable::Kind;
@@ -73,9 +85,8 @@ Reason ReasonFor(model::Revocable::Kind kind) {
 
 PolicyView::PolicyView(const model::Document& document) : document_(&document) {
   for (const model::Peer& peer : document.peers) {
-    if (peer.authentication == Authentication::psk) {
-      by_name_.emplace(peer.name, &peer);
-    } else {
+    by_name_.emplace(peer.name, &peer);
+    if (peer.authentication == Authentication::certificate) {
       by_identity_.emplace(peer.identity, &peer);
     }
   }
@@ -83,8 +94,8 @@ PolicyView::PolicyView(const model::Document& document) : document_(&document) {
 
 tl::expected<const model::Peer*, identity::Refusal> PolicyView::Find(const Applicant& who) const {
   if (who.by == Authentication::psk) {
-    const auto at = by_name_.find(who.psk_peer);
-    if (at != by_name_.end()) return at->second;
+    const model::Peer* named = Named(who.psk_peer);
+    if (named != nullptr && named->authentication == Authentication::psk) return named;
     return Refuse(Reason::peer_unknown,
                   fmt::format("no peer '{}' with a pre-shared key", who.psk_peer));
   }
@@ -111,14 +122,10 @@ tl::expected<const model::Peer*, identity::Refusal> PolicyView::PeerOf(const App
   return peer;
 }
 
-tl::expected<Grant, identity::Refusal> Decide(const PolicyView& view, const Denials& denied,
-                                              const Applicant& who,
-                                              std::chrono::system_clock::time_point now) {
+tl::expected<Standing, identity::Refusal> StandingOf(const PolicyView& view, const Denials& denied,
+                                                     const model::Peer& peer,
+                                                     const Applicant& who) {
   using Kind = model::Revocable::Kind;
-  if (auto free = CheckDenied(denied, who.proofs); !free) return tl::unexpected(free.error());
-  const auto found = view.PeerOf(who);
-  if (!found) return tl::unexpected(found.error());
-  const model::Peer& peer = **found;
   const model::Document& policy = view.document();
   const model::Revocable itself{Kind::peer, "", peer.name};
   if (!peer.enabled || denied.Has(itself)) {
@@ -130,42 +137,58 @@ tl::expected<Grant, identity::Refusal> Decide(const PolicyView& view, const Deni
   if (interface == policy.interfaces.end()) {
     return Refuse(Reason::policy_denied, fmt::format("no interface '{}'", who.interface));
   }
-  Grant grant{.peer = peer.name,
-              .interface = who.interface,
-              .life = std::chrono::seconds::max(),
-              .rests_on = who.proofs};
-  grant.rests_on.push_back(itself);
+  Standing standing{&*interface, {}};
   bool any_policy = false;
-  bool any_scope = false;
   for (const model::Policy& p : policy.policies) {
     const model::Revocable rule{Kind::policy, "", p.name};
     if (p.role != peer.role || p.interface != who.interface || denied.Has(rule)) continue;
     any_policy = true;
     if (p.scope.empty() || !who.scopes.contains(p.scope)) continue;
-    any_scope = true;
-    for (auto& selector : model::SelectorsBeforeRegistration(*interface, peer, p)) {
-      grant.selectors.push_back(std::move(selector));
-    }
-    if (!p.registration_ports.empty()) {
-      for (auto& selector : model::SelectorsOf(*interface, peer, p)) {
-        grant.registered_selectors.push_back(std::move(selector));
-      }
-    }
-    grant.life = std::min(grant.life, LifeOf(p, who, now));
-    grant.rests_on.push_back(rule);
-    if (p.second_place == SecondPlace::refuse || grant.second_place == SecondPlace::replace) {
-      grant.second_place = p.second_place;
-    }
+    standing.policies.push_back(&p);
   }
   if (!any_policy) {
     return Refuse(Reason::policy_denied,
                   fmt::format("peer '{}' has role '{}', which may not use {}", peer.name, peer.role,
                               who.interface));
   }
-  if (!any_scope) {
+  if (standing.policies.empty()) {
     return Refuse(Reason::token_scope_fail,
                   fmt::format("peer '{}' on {}: the token's scope is '{}'", peer.name,
                               who.interface, fmt::join(who.scopes, " ")));
+  }
+  return standing;
+}
+
+tl::expected<Grant, identity::Refusal> Decide(const PolicyView& view, const Denials& denied,
+                                              const Applicant& who,
+                                              std::chrono::system_clock::time_point now) {
+  using Kind = model::Revocable::Kind;
+  if (auto free = CheckDenied(denied, who.proofs); !free) return tl::unexpected(free.error());
+  const auto found = view.PeerOf(who);
+  if (!found) return tl::unexpected(found.error());
+  const model::Peer& peer = **found;
+  const auto standing = StandingOf(view, denied, peer, who);
+  if (!standing) return tl::unexpected(standing.error());
+  const model::Interface& interface = *standing->interface;
+  Grant grant{.peer = peer.name,
+              .interface = who.interface,
+              .life = std::chrono::seconds::max(),
+              .rests_on = who.proofs};
+  grant.rests_on.push_back({Kind::peer, "", peer.name});
+  for (const model::Policy* p : standing->policies) {
+    for (auto& selector : model::SelectorsBeforeRegistration(interface, peer, *p)) {
+      grant.selectors.push_back(std::move(selector));
+    }
+    if (!p->registration_ports.empty()) {
+      for (auto& selector : model::SelectorsOf(interface, peer, *p)) {
+        grant.registered_selectors.push_back(std::move(selector));
+      }
+    }
+    grant.life = std::min(grant.life, LifeOf(*p, who, now));
+    grant.rests_on.push_back({Kind::policy, "", p->name});
+    if (p->second_place == SecondPlace::refuse || grant.second_place == SecondPlace::replace) {
+      grant.second_place = p->second_place;
+    }
   }
   if (grant.selectors.empty()) {
     return Refuse(Reason::policy_denied,
@@ -173,9 +196,7 @@ tl::expected<Grant, identity::Refusal> Decide(const PolicyView& view, const Deni
                               "address with the peer",
                               who.interface, peer.name));
   }
-  if (grant.life < std::chrono::seconds(1)) {
-    return Refuse(Reason::token_expired, fmt::format("peer '{}': no time is left", peer.name));
-  }
+  if (grant.life < kShortestGrant) return tl::unexpected(NoTimeLeft(peer));
   return grant;
 }
 

@@ -16,7 +16,8 @@ using What = Decision::What;
 namespace {
 
 constexpr std::chrono::milliseconds kWriteEvery{250};
-constexpr size_t kMostAtOnce = 2000;  // a few ten milliseconds of the thread's time
+constexpr std::chrono::milliseconds kWriteSoon{10};  // when more waits than is written at once
+constexpr size_t kMostAtOnce = 2000;                 // a few ten milliseconds of the thread's time
 constexpr size_t kMostWaiting = 50'000;
 
 std::string Whose(const Decision& d) {
@@ -54,11 +55,7 @@ const Decision& Journal::Note(Decision decision) {
     events_.Tell("refused", fmt::format("{}: {} ({})", kept.reason, kept.detail, kept.id), {},
                  kept.peer);
   }
-  if (waiting_.size() < kMostWaiting) {
-    waiting_.push_back(EntryOf(kept));
-  } else {
-    ++lost_;
-  }
+  Record(EntryOf(kept));
   return kept;
 }
 
@@ -66,6 +63,18 @@ Result<void> Journal::NoteRefusal(const Entry& entry, const std::string& of) {
   if (!operators_.Singly(of, Clock::now())) return {};
   if (const auto number = audit_.Append(entry); !number) return tl::unexpected(number.error());
   return {};
+}
+
+void Journal::Record(Entry entry) {
+  if (waiting_.size() < kMostWaiting) {
+    waiting_.push_back(std::move(entry));
+  } else {
+    ++lost_;
+  }
+}
+
+bool Journal::Takes() const {
+  return !failing_ && audit_.Healthy() && waiting_.size() < kMostWaiting / 2;
 }
 
 void Journal::WriteCounts(Clock::time_point now) {
@@ -112,7 +121,8 @@ void Journal::Write() {
 
 asio::awaitable<void> Journal::Run() {
   while (!stopping_) {
-    pause_.expires_after(kWriteEvery);
+    const bool behind = !failing_ && waiting_.size() >= kMostAtOnce;
+    pause_.expires_after(behind ? kWriteSoon : kWriteEvery);
     co_await pause_.async_wait(kAwait);
     WriteCounts(Clock::now());
     Write();

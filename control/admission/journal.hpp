@@ -35,6 +35,11 @@ class Journal {
   /// those `of` him. An error: the log cannot be written.
   Result<void> NoteRefusal(const audit::Entry& entry, const std::string& of);
 
+  /// One that is recorded by itself, whatever comes beside it: written with the others. To be
+  /// asked first: is there room, and can the log be written?
+  void Record(audit::Entry entry);
+  [[nodiscard]] bool Takes() const;
+
   /// Writes what waits, until Stop(), which writes the rest; to be called again after what still
   /// ran.
   boost::asio::awaitable<void> Run();

@@ -47,6 +47,18 @@ Decision About(const Context& context, const Request& request) {
       const Admit& admit = request.admit();
       return About(context, admit.identity(), admit.identity().source(), admit.interface());
     }
+    case Kind::kPermit: {
+      const Permit& permit = request.permit();
+      return About(context, permit.identity(), permit.identity().source(), permit.interface());
+    }
+    case Kind::kOperate: {
+      const Operate& operate = request.operate();
+      d = About(context, {}, operate.source(), operate.interface());
+      d.id = operate.id();  // by which the peer is told of it
+      d.peer = Plain(operate.peer());
+      d.detail = fmt::format("{} {}: ", Plain(operate.method()), Plain(operate.path()));
+      return d;
+    }
     case Kind::kEnd:
       d = About(context, request.end().identity(), request.end().identity().source(), "");
       d.detail = request.end().session();

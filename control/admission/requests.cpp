@@ -77,7 +77,7 @@ Secret Take(std::string& key) {
 
 }  // namespace
 
-asio::awaitable<Response> Answer(Context& context, Request& request) {
+asio::awaitable<Response> Answer(Context& context, Request& request, uint64_t guard) {
   Sessions& sessions = context.sessions;
   using Kind = Request::KindCase;
   Response response;
@@ -124,6 +124,35 @@ asio::awaitable<Response> Answer(Context& context, Request& request) {
     case Kind::kStatus:
       context.guard.Take(request.status());
       break;
+    case Kind::kPermit: {
+      const Permit& permit = request.permit();
+      done =
+          context.permits.Permit(ApplicantOf(permit.identity(), permit.token(), permit.interface()),
+                                 *response.mutable_permitted());
+      break;
+    }
+    case Kind::kWatch: {
+      const uint64_t version = co_await context.permits.Watch(request.watch().version());
+      response.mutable_changed()->set_version(version);
+      break;
+    }
+    case Kind::kOperate: {
+      Operate operate = request.operate();
+      done = co_await context.operations.Operate(std::move(operate), guard);
+      break;
+    }
+    case Kind::kOutcome:
+      done = co_await context.operations.Outcome(std::move(*request.mutable_outcome()));
+      break;
+    case Kind::kFindOwner: {
+      auto tenant = context.operations.FindOwner(request.find_owner());
+      if (tenant) {
+        response.mutable_owner()->set_tenant(std::move(*tenant));
+      } else {
+        done = tl::unexpected(tenant.error());
+      }
+      break;
+    }
     case Kind::KIND_NOT_SET:
       done = Malformed("no such request: the guard speaks a later protocol");
       break;

@@ -28,8 +28,10 @@ struct Server::State {
 
   // One guard. Its requests are worked on side by side: many peers come at once.
   struct Client {
-    explicit Client(Protocol::socket connected) : socket(std::move(connected)) {}
+    Client(Protocol::socket connected, uint64_t count)
+        : socket(std::move(connected)), number(count) {}
     Protocol::socket socket;
+    const uint64_t number;  // from 1
     unsigned under_way = 0;
     std::deque<steer::FrameBytes> out;
     bool writing = false;
@@ -42,6 +44,7 @@ struct Server::State {
   Protocol::acceptor acceptor;
   Context context;
   std::list<std::weak_ptr<Client>> clients;
+  uint64_t connected = 0;  // since this began
 };
 
 namespace {
@@ -61,7 +64,7 @@ asio::awaitable<void> Write(std::shared_ptr<Client> client) {
 template <class State, class Client>
 asio::awaitable<void> Work(std::shared_ptr<State> state, std::shared_ptr<Client> client,
                            Request request) {
-  const Response response = co_await Answer(state->context, request);
+  const Response response = co_await Answer(state->context, request, client->number);
   --client->under_way;
   auto frame = steer::ToFrame(response);
   if (!frame) co_return;
@@ -94,6 +97,7 @@ asio::awaitable<void> Read(std::shared_ptr<State> state, std::shared_ptr<Client>
     }
   }
   state->context.guard.Gone();
+  state->context.operations.GuardGone(client->number);
   state->context.events.Tell("guard_gone",
                              "the guard hung up: nobody can open a session until it is back");
 }
@@ -128,7 +132,7 @@ asio::awaitable<void> Server::Run() {
       if (peer) spdlog::warn("admission: refused process {} of user {}", peer->pid, peer->uid);
       continue;
     }
-    auto client = std::make_shared<State::Client>(std::move(socket));
+    auto client = std::make_shared<State::Client>(std::move(socket), ++state->connected);
     state->clients.remove_if([](const auto& gone) { return gone.expired(); });
     state->clients.push_back(client);
     state->context.guard.Connected();

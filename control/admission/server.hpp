@@ -15,6 +15,8 @@
 #include "control/admission/admission.pb.h"
 #include "control/admission/guard_state.hpp"
 #include "control/admission/journal.hpp"
+#include "control/admission/operations.hpp"
+#include "control/admission/permits.hpp"
 #include "control/admission/sessions.hpp"
 
 namespace portcullis::admission {
@@ -28,6 +30,8 @@ struct ServerSettings {
 struct Context {
   const Gate& gate;
   Sessions& sessions;
+  Permits& permits;
+  Operations& operations;
   Journal& journal;
   GuardState& guard;
   Events& events;
@@ -49,7 +53,8 @@ class Server {
   std::shared_ptr<State> state_;
 };
 
-/// One request, as the socket carries it; its keys are wiped. All outlive the answer.
-boost::asio::awaitable<Response> Answer(Context& context, Request& request);
+/// One request, as the socket carries it, of the guard that has this number; its keys are wiped.
+/// All outlive the answer.
+boost::asio::awaitable<Response> Answer(Context& context, Request& request, uint64_t guard);
 
 }  // namespace portcullis::admission

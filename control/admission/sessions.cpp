@@ -8,6 +8,7 @@
 #include <random>
 #include <set>
 
+#include "control/admission/own_key.hpp"
 #include "control/admission/refusal_message.hpp"
 #include "dataplane/crypto/engine.hpp"
 #include "dataplane/steer/messages.hpp"
@@ -40,22 +41,6 @@ std::string NewId() {
 
 const AlgorithmInfo& InfoOf(steer::Algorithm algorithm) {
   return kAlgorithms[static_cast<size_t>(algorithm) - 1];
-}
-
-// A key that was seen with another peer is a copy or a mistake. Remembered once the peer may enter,
-// so that a stranger who shows somebody's certificate first takes nothing from its owner.
-tl::expected<void, identity::Refusal> KeyIsOwn(Gate& gate, const Grant& grant, const Applicant& who,
-                                               WallClock::time_point now) {
-  const bool psk = who.by == model::Authentication::psk;
-  const std::string& key = psk ? who.proof_key_thumbprint : who.identity.spki_sha256();
-  if (key.empty()) return {};
-  std::string identity = psk ? who.psk_peer : fmt::format("{}", fmt::join(who.names, ", "));
-  const auto first = gate.SeeKey({key, grant.peer, std::move(identity), now});
-  if (!first) return Refuse(Reason::gate_unavailable, first.error().Text());
-  if (first->peer == grant.peer) return {};
-  return Refuse(Reason::spki_reuse,
-                fmt::format("peer '{}' comes with key {}, which is that of peer '{}' ({}) since {}",
-                            grant.peer, key, first->peer, first->identity, TimeText(first->since)));
 }
 
 // The peer's first choice among those that encrypt and authenticate in one.
@@ -140,14 +125,6 @@ const PolicyView& Sessions::View() {
   return *view_;
 }
 
-// Expiry is judged by a clock that may be wrong (model/time_guard.hpp).
-tl::expected<void, identity::Refusal> Sessions::ClockAdmits(bool renewal) const {
-  const TimeVerdict clock = gate_.clock();
-  if (clock == TimeVerdict::ok) return {};
-  if (clock == TimeVerdict::stepped_forward_in_grace && renewal) return {};
-  return Refuse(Reason::clock_wrong, Info(clock).text);
-}
-
 // The same identity from two addresses: one of them may be a thief's.
 tl::expected<void, identity::Refusal> Sessions::SecondPlace(const Grant& grant,
                                                             const Wanted& wanted) const {
@@ -203,13 +180,13 @@ tl::expected<Sessions::Session*, identity::Refusal> Sessions::SessionFor(const G
 
 tl::expected<Terms, identity::Refusal> Sessions::Admit(const Applicant& who, const Wanted& wanted) {
   Adopt();
-  if (auto admits = ClockAdmits(!wanted.session.empty()); !admits) {
+  if (auto admits = ClockAdmits(gate_.clock(), !wanted.session.empty()); !admits) {
     return tl::unexpected(admits.error());
   }
   const auto now = WallClock::now();
   auto grant = Decide(View(), gate_.denials(), who, now);
   if (!grant) return tl::unexpected(grant.error());
-  if (auto own = KeyIsOwn(gate_, *grant, who, now); !own) return tl::unexpected(own.error());
+  if (auto own = KeyIsOwn(gate_, grant->peer, who, now); !own) return tl::unexpected(own.error());
   if (wanted.peer_spi < kLeastSpi) {
     return Refuse(Reason::request_malformed,
                   fmt::format("SPI 0x{:08x} is reserved (RFC 4303 2.1)", wanted.peer_spi));

@@ -168,7 +168,6 @@ class Sessions {
   using Ending = std::map<std::string, std::string>;  // session -> why
 
   const PolicyView& View();
-  [[nodiscard]] tl::expected<void, identity::Refusal> ClockAdmits(bool renewal) const;
   [[nodiscard]] tl::expected<void, identity::Refusal> SecondPlace(const Grant& grant,
                                                                   const Wanted& wanted) const;
   tl::expected<Session*, identity::Refusal> SessionFor(const Grant& grant, const Wanted& wanted);

@@ -45,6 +45,7 @@ Cli::Cli(std::ostream& out, std::ostream& err)
   }
   app_.footer(footer);
   AddObserveCommands(*this);
+  AddOwnerCommands(*this);
   AddPolicyCommands(*this);
   AddResourceCommands(*this);
   AddFirstLineCommands(*this);

@@ -54,7 +54,8 @@ class Cli {
   std::optional<ControlClient> client_;
 };
 
-void AddResourceCommands(Cli& cli);   // interfaces, peers, policies, sas
+void AddResourceCommands(Cli& cli);   // interfaces, peers, policies, request-blocks, sas
+void AddOwnerCommands(Cli& cli);      // owners
 void AddPolicyCommands(Cli& cli);     // policy
 void AddApprovalCommands(Cli& cli);   // approvals
 void AddFirstLineCommands(Cli& cli);  // first-line, drops

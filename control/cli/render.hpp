@@ -15,6 +15,8 @@ std::string RenderStatus(const nlohmann::json& status);
 std::string RenderInterfaces(const nlohmann::json& items);
 std::string RenderPeers(const nlohmann::json& items);
 std::string RenderPolicies(const nlohmann::json& items);
+std::string RenderRequestBlocks(const nlohmann::json& items);
+std::string RenderOwners(const nlohmann::json& items);
 std::string RenderSas(const nlohmann::json& items);
 std::string RenderRevocations(const nlohmann::json& items);
 

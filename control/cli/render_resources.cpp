@@ -1,4 +1,4 @@
-// Tables of interfaces, peers, policies and security associations.
+// Tables of interfaces, peers, policies, blocks, owners and security associations.
 #include "control/cli/json_text.hpp"
 #include "control/cli/render.hpp"
 #include "control/cli/table.hpp"
@@ -92,12 +92,35 @@ std::string RenderPeers(const json& items) {
 }
 
 std::string RenderPolicies(const json& items) {
-  Table table({{"NAME"}, {"ROLE"}, {"MAY REACH"}, {"CALLBACKS TO"}});
+  Table table({{"NAME"}, {"ROLE"}, {"MAY REACH"}, {"OPERATIONS"}, {"CALLBACKS TO"}});
   for (const json& item : items) {
     table.Add({Text(item, "name"), Text(item, "role"), Text(item, "interface"),
+               Joined(At(item, "operations")),
                Joined(At(item, "callback_ports"), ", ", PortsText)});
   }
   return table.empty() ? "no policies\n" : table.Text();
+}
+
+std::string RenderRequestBlocks(const json& items) {
+  Table table({{"NAME"}, {"INTERFACE"}, {"PEER"}, {"METHOD"}, {"PATH"}});
+  for (const json& item : items) {
+    const auto or_any = [&](const char* field) {
+      std::string text = Text(item, field);
+      return text.empty() ? std::string("any") : text;
+    };
+    table.Add({Text(item, "name"), Text(item, "interface"), or_any("peer"), or_any("method"),
+               Text(item, "path")});
+  }
+  return table.empty() ? "no requests are blocked\n" : table.Text();
+}
+
+std::string RenderOwners(const json& items) {
+  Table table({{"INTERFACE"}, {"KIND"}, {"RESOURCE"}, {"TENANT"}, {"SINCE"}, {"ID"}});
+  for (const json& item : items) {
+    table.Add({Text(item, "interface"), Text(item, "kind"), Text(item, "resource"),
+               Text(item, "tenant"), Text(item, "since"), Text(item, "id")});
+  }
+  return table.empty() ? "nothing belongs to anybody\n" : table.Text();
 }
 
 std::string RenderSas(const json& items) {

@@ -1,5 +1,5 @@
-// interfaces, peers, policies and sas: four collections that REST treats alike, so these commands
-// are built once. And what is revoked.
+// interfaces, peers, policies, request-blocks and sas: collections that REST treats alike, so these
+// commands are built once. And what is revoked.
 #include <memory>
 
 #include "control/cli/cli.hpp"
@@ -26,6 +26,8 @@ constexpr Collection kInterfaces = {"interfaces", "interface", "/v1/interfaces",
 constexpr Collection kPeers = {"peers", "peer", "/v1/peers", "name", "NAME", RenderPeers};
 constexpr Collection kPolicies = {"policies", "policy", "/v1/policies",
                                   "name",     "NAME",   RenderPolicies};
+constexpr Collection kBlocks = {"request-blocks", "block", "/v1/request-blocks",
+                                "name",           "NAME",  RenderRequestBlocks};
 constexpr Collection kSas = {"sas", "security association", "/v1/sas", "id", "ID", RenderSas};
 
 struct ResourceArguments {
@@ -201,6 +203,7 @@ void AddResourceCommands(Cli& cli) {
   revoke->add_flag("--undo", arguments->undo, "Admit it again");
   revoke->add_flag("--dry-run", arguments->dry_run, "Say what would change; change nothing");
   AddCollection(cli, kPolicies, "Which role may reach which interface");
+  AddCollection(cli, kBlocks, "Requests that are refused for now, whatever policy grants");
   AddRevocations(cli);
   AddCollection(cli, kSas, "Security associations; adding keys by hand is for laboratories");
 }

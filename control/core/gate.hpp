@@ -111,6 +111,8 @@ class Gate {
   /// Grows whenever policy or revocations change, also when they change back. What was decided
   /// under another one must be decided again.
   [[nodiscard]] uint64_t epoch() const { return epoch_; }
+  /// Called whenever that grows, by what goes on: to wake who waits for it, and nothing else.
+  void OnEpoch(std::function<void()> wake) { wake_ = std::move(wake); }
   [[nodiscard]] const std::map<std::string, model::Sa>& sas() const { return sas_; }
   [[nodiscard]] std::vector<model::Warning> Warnings() const;
   /// The dataplane is there and has the stored policy.
@@ -143,6 +145,7 @@ class Gate {
   void Drop(const std::string& id);
   void NoteInForce();
   [[nodiscard]] uint64_t NextGeneration() const;
+  void NextEpoch();
 
   bool lab_;
   Store store_;
@@ -158,6 +161,7 @@ class Gate {
   std::vector<model::Warning> policy_warnings_;
   Denials denials_;
   uint64_t epoch_ = 1;
+  std::function<void()> wake_;
   std::map<std::string, model::Sa> sas_;
   std::map<uint32_t, std::string> inbound_;  // SPI -> id, of the inbound ones in sas_
   std::unordered_set<uint32_t> slots_;       // SPI mod capacity_, of the same

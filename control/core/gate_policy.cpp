@@ -60,6 +60,11 @@ uint64_t Gate::NextGeneration() const {
   return std::max(generation_, dataplane_generation_) + 1;
 }
 
+void Gate::NextEpoch() {
+  ++epoch_;
+  if (wake_) wake_();
+}
+
 boost::asio::awaitable<Result<void>> Gate::Push(steer::ApplySnapshot snapshot) {
   const uint64_t generation = snapshot.generation();
   steer::Request request;
@@ -155,7 +160,7 @@ Gate::Changed Gate::Apply(Edit edit, Wish wish) {
   }
   document_ = std::move(*wanted);
   generation_ = next;
-  ++epoch_;
+  NextEpoch();
   policy_warnings_ = std::move(*warnings);
   in_sync_ = pushes && link_.ready();
   if (in_sync_) {

@@ -90,7 +90,7 @@ Gate::Changed Gate::Revoke(model::Denial denial, Wish wish) {
   denial.who = wish.operator_name;
   denial.since = std::chrono::system_clock::now();
   if (auto stored = store_.Deny(denial); !stored) co_return tl::unexpected(stored.error());
-  ++epoch_;
+  NextEpoch();
   denials_.Deny(std::move(denial), epoch_);
   const auto in_force = co_await RevocationInForce(what, true);
   if (!in_force) co_return tl::unexpected(in_force.error());
@@ -118,7 +118,7 @@ Gate::Changed Gate::Readmit(model::Revocable what, Wish wish) {
   if (wish.dry_run || change.held || !denied) co_return change;
 
   if (auto stored = store_.Admit(what); !stored) co_return tl::unexpected(stored.error());
-  ++epoch_;
+  NextEpoch();
   denials_.Admit(what);
   const auto in_force = co_await RevocationInForce(what, false);
   if (!in_force) co_return tl::unexpected(in_force.error());

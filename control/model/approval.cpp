@@ -32,7 +32,9 @@ bool Covers(ApprovedChange change, const json& difference) {
     case ApprovedChange::peers:
       return Touches(difference, "peer");
     case ApprovedChange::policies:
-      return Touches(difference, "policy");
+      // A block only closes, as revoking does: it takes one person to add it.
+      return Touches(difference, "policy") || Has(difference, "changed", "request-block") ||
+             Has(difference, "removed", "request-block");
     case ApprovedChange::first_line:
       return Touches(difference, "first-line");
     case ApprovedChange::readmission:

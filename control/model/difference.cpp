@@ -71,6 +71,7 @@ json DifferenceOf(const Document& before, const Document& after) {
   Compare("peer", before.peers, after.peers, out);
   Compare("policy", before.policies, after.policies, out);
   Compare("approval", before.approval, after.approval, out);
+  Compare("request-block", before.blocks, after.blocks, out);
   CompareFirstLine(before.first_line, after.first_line, out);
   return out;
 }

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "control/model/fields.hpp"
+#include "control/model/requests.hpp"
 
 namespace portcullis::model {
 
@@ -149,6 +150,7 @@ Result<Peer> ParsePeer(const json& value, const std::string& where) {
   }
   p.role = fields.Name("role");
   p.tenant = fields.Text("tenant", kLongestTenant, optional);
+  p.caller_id = ReadCallerId(fields);
   p.endpoint = fields.Ip("endpoint", optional);
   p.prefixes = fields.Nets("prefixes", required);
   p.rate = ReadRate(fields, error);
@@ -181,6 +183,7 @@ Result<Policy> ParsePolicy(const json& value, const std::string& where) {
   p.name = fields.Name("name");
   p.role = fields.Name("role");
   p.interface = fields.Name("interface");
+  ReadOperations(fields, p, error);
   p.callback_ports = ReadServices(fields, "callback_ports", false, error);
   p.registration_ports = ReadServices(fields, "registration_ports", false, error);
   p.scope = ReadScope(fields);
@@ -239,6 +242,7 @@ Result<Document> ParseDocument(const json& value) {
   read("peers", ParsePeer, d.peers);
   read("policies", ParsePolicy, d.policies);
   read("approval", ParseApprovalRule, d.approval, optional);
+  read("request_blocks", ParseRequestBlock, d.blocks, optional);
   if (const json* line = fields.Find("first_line", optional); line != nullptr && !line->is_null()) {
     auto parsed = ParseFirstLine(*line, fields.Pointer("first_line"));
     if (parsed) {
@@ -288,6 +292,7 @@ json ToJson(const Peer& p) {
     }
   }
   if (!p.tenant.empty()) out["tenant"] = p.tenant;
+  if (!p.caller_id.empty()) out["caller_id"] = p.caller_id;
   if (p.endpoint) out["endpoint"] = p.endpoint->Text();
   if (json rate = ToJson(p.rate); !rate.empty()) out["rate"] = std::move(rate);
   return out;
@@ -295,6 +300,7 @@ json ToJson(const Peer& p) {
 
 json ToJson(const Policy& p) {
   json out = {{"name", p.name}, {"role", p.role}, {"interface", p.interface}};
+  WriteOperations(p, out);
   if (!p.callback_ports.empty()) out["callback_ports"] = ServicesJson(p.callback_ports);
   if (!p.registration_ports.empty()) {
     out["registration_ports"] = ServicesJson(p.registration_ports);
@@ -325,6 +331,7 @@ json ToJson(const Document& d) {
       {"interfaces", all(d.interfaces)}, {"peers", all(d.peers)}, {"policies", all(d.policies)}};
   if (!d.approval.empty()) out["approval"] = all(d.approval);
   if (d.first_line) out["first_line"] = ToJson(*d.first_line);
+  if (!d.blocks.empty()) out["request_blocks"] = all(d.blocks);
   return out;
 }
 

@@ -16,10 +16,12 @@ Result<Peer> ParsePeer(const nlohmann::json& value, const std::string& where = {
 Result<Policy> ParsePolicy(const nlohmann::json& value, const std::string& where = {});
 Result<ApprovalRule> ParseApprovalRule(const nlohmann::json& value, const std::string& where = {});
 Result<FirstLine> ParseFirstLine(const nlohmann::json& value, const std::string& where = {});
-/// `approval` and `first_line` may be absent: see Says(). A first line that is null is none.
+Result<RequestBlock> ParseRequestBlock(const nlohmann::json& value, const std::string& where = {});
+/// `approval`, `first_line` and `request_blocks` may be absent: see Says(). A first line that is
+/// null is none.
 Result<Document> ParseDocument(const nlohmann::json& value);
-/// Without these two a document leaves what is in force as it is: an older tool that knows nothing
-/// of them must not seem to remove them.
+/// Without these three a document leaves what is in force as it is: an older tool that knows
+/// nothing of them must not seem to remove them.
 bool Says(const nlohmann::json& document, const char* field);
 
 nlohmann::json ToJson(const Interface& interface);
@@ -27,6 +29,7 @@ nlohmann::json ToJson(const Peer& peer);
 nlohmann::json ToJson(const Policy& policy);
 nlohmann::json ToJson(const ApprovalRule& rule);
 nlohmann::json ToJson(const FirstLine& line);
+nlohmann::json ToJson(const RequestBlock& block);
 nlohmann::json ToJson(const Document& document);
 nlohmann::json ToJson(const Rate& rate);
 nlohmann::json ToJson(const std::vector<Warning>& warnings);

@@ -128,8 +128,7 @@ struct Peer {
   std::optional<TokenClient> token;  // absent: it cannot open sessions
   std::string role;
   std::string tenant;
-  std::string
-      caller_id;  // what {scsAsId}, {afId} must be in its paths; empty: its token's client_id
+  std::string caller_id;  // what {scsAsId}, {afId} must be in its paths; empty: its client_id
   std::optional<Address> endpoint;
   std::vector<Prefix> prefixes;
   Rate rate;
@@ -168,7 +167,8 @@ struct Policy {
 };
 
 /// What a second person can be asked for. Revoking is not among it: it only ever closes, and must
-/// be possible at once. Nor are keys installed by hand, which could not wait without being kept.
+/// be possible at once; nor is blocking requests, although taking a block back or changing it is a
+/// change of policies. Nor are keys installed by hand, which could not wait without being kept.
 enum class ApprovedChange : uint8_t { interfaces, peers, policies, first_line, readmission };
 inline constexpr Choices<ApprovedChange, 5> kApprovedChanges = {
     {{"interfaces", ApprovedChange::interfaces},

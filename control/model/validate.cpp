@@ -4,6 +4,7 @@
 #include <map>
 
 #include "control/model/first_line.hpp"
+#include "control/model/requests.hpp"
 
 namespace portcullis::model {
 namespace {
@@ -209,7 +210,8 @@ Result<Warnings> Validate(const Document& d, bool lab) {
        {UniqueNames("interfaces", "interface", d.interfaces), UniqueNames("peers", "peer", d.peers),
         UniqueNames("policies", "policy", d.policies),
         UniqueNames("approval", "approval rule", d.approval), CheckInterfaces(d, lab, warnings),
-        CheckPeers(d), CheckPolicies(d), CheckFirstLine(d, warnings)}) {
+        CheckPeers(d), CheckPolicies(d), CheckFirstLine(d, warnings),
+        UniqueNames("request_blocks", "block", d.blocks), CheckRequests(d, warnings)}) {
     if (!outcome) return tl::unexpected(outcome.error());
   }
   return warnings;
@@ -221,6 +223,7 @@ void SortByName(Document& d) {
   std::sort(d.peers.begin(), d.peers.end(), by_name);
   std::sort(d.policies.begin(), d.policies.end(), by_name);
   std::sort(d.approval.begin(), d.approval.end(), by_name);
+  std::sort(d.blocks.begin(), d.blocks.end(), by_name);
   if (d.first_line) SortPrefixes(*d.first_line);
 }
 

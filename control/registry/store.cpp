@@ -72,7 +72,13 @@ constexpr const char* kVersion4 = R"(
     id TEXT PRIMARY KEY, peer TEXT NOT NULL, identity TEXT NOT NULL,
     since INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 )";
-constexpr std::array kVersions{kVersion1, kVersion2, kVersion3, kVersion4};
+// Which tenant a resource of a protected server belongs to.
+constexpr const char* kVersion5 = R"(
+  CREATE TABLE owner (
+    interface TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, tenant TEXT NOT NULL,
+    since INTEGER NOT NULL, PRIMARY KEY (interface, kind, id)) STRICT, WITHOUT ROWID;
+)";
+constexpr std::array kVersions{kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};
 constexpr auto kSchemaVersion = static_cast<int64_t>(kVersions.size());
 }  // namespace
 
@@ -204,6 +210,8 @@ Result<Store::Policy> Store::ReadPolicy() {
         kind == "interface"  ? add(model::ParseInterface(body, where), policy.document.interfaces)
         : kind == "peer"     ? add(model::ParsePeer(body, where), policy.document.peers)
         : kind == "approval" ? add(model::ParseApprovalRule(body, where), policy.document.approval)
+        : kind == "request-block"
+            ? add(model::ParseRequestBlock(body, where), policy.document.blocks)
         : kind == "first-line" ? set(model::ParseFirstLine(body, where), policy.document.first_line)
                                : add(model::ParsePolicy(body, where), policy.document.policies);
     if (!read) return tl::unexpected(read.error());
@@ -217,6 +225,7 @@ Result<void> Store::WriteResources(const model::Document& document) {
   for (const auto& r : document.peers) wanted[{"peer", r.name}] = ToJson(r).dump();
   for (const auto& r : document.policies) wanted[{"policy", r.name}] = ToJson(r).dump();
   for (const auto& r : document.approval) wanted[{"approval", r.name}] = ToJson(r).dump();
+  for (const auto& r : document.blocks) wanted[{"request-block", r.name}] = ToJson(r).dump();
   if (document.first_line) wanted[{"first-line", ""}] = ToJson(*document.first_line).dump();
 
   // Only what differs is written: a document may have thousands of peers.

@@ -1,7 +1,8 @@
 // What control must not forget: the policy and its generation, what is revoked, until when time was
-// seen to go, and the fingerprint of every key that was ever used (the same key twice would repeat
-// AES-GCM nonces). Never a key itself. One SQLite file in WAL mode, 0600, held exclusively while
-// control runs. Everything here is called from one thread.
+// seen to go, whose the resources of protected servers are, and the fingerprint of every key that
+// was ever used (the same key twice would repeat AES-GCM nonces). Never a key itself. One SQLite
+// file in WAL mode, 0600, held exclusively while control runs. Everything here is called from one
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include "base/result.hpp"
 #include "control/model/approval.hpp"
 #include "control/model/denial.hpp"
+#include "control/model/owner.hpp"
 #include "control/model/seen_key.hpp"
 #include "control/model/time_guard.hpp"
 #include "control/model/types.hpp"
@@ -87,6 +89,22 @@ class Store {
   Result<std::vector<model::SeenKey>> ReadSeenKeys(const std::string& after, uint64_t most);
   Result<void> ForgetSeenKey(const std::string& id);
 
+  // ---- whose the resources of protected servers are (store_owners.cpp)
+
+  Result<std::optional<model::Owner>> FindOwner(const model::Resource& resource);
+  /// All of them or none, in one transaction. Of each, the tenant that the resource belongs to
+  /// afterwards, empty for nobody's: what is another tenant's already stays so.
+  Result<std::vector<std::string>> ChangeOwners(const std::vector<model::OwnerChange>& changes);
+  struct OwnersWanted {
+    std::string interface;  // empty: any
+    std::string tenant;     // empty: any
+  };
+  /// In order of interface, kind, id, those greater than `after`.
+  Result<std::vector<model::Owner>> ReadOwners(const model::Resource& after,
+                                               const OwnersWanted& wanted, uint64_t most);
+  /// False: it was nobody's.
+  Result<bool> RemoveOwner(const model::Resource& resource);
+
   /// TimeGuard::State{} when none was ever written.
   Result<TimeGuard::State> ReadTimeGuard();
   Result<void> WriteTimeGuard(const TimeGuard::State& state);
@@ -112,6 +130,7 @@ class Store {
   Result<void> Run(const char* sql);
   Result<void> Prepare(const std::string& path, bool fresh);
   Result<uint64_t> WithNextEpoch(Statement& change);
+  Result<std::string> ChangeOwner(const model::OwnerChange& change);
   Result<void> WriteResources(const model::Document& document);
   /// COMMIT when `written` is a success, else ROLLBACK.
   Result<void> End(Result<void> written);

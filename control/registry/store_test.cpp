@@ -54,6 +54,7 @@ TEST_F(StoreTest, PolicySurvives) {
     ASSERT_TRUE(store.WritePolicy(OnePeer(1, "a")));
     auto last = OnePeer(5, "b");
     last.document.first_line = model::FirstLine{.deny = {*Prefix::Parse("192.0.2.0/24")}};
+    last.document.blocks.push_back({"cve", "nsmf", "b", "PATCH", "/nsi/*"});
     ASSERT_TRUE(store.WritePolicy(last));
     ASSERT_TRUE(store.WriteInForce({"abc", 5}));
     EXPECT_TRUE(store.Healthy());
@@ -65,8 +66,12 @@ TEST_F(StoreTest, PolicySurvives) {
   EXPECT_EQ(policy->document.peers[0].name, "b");
   ASSERT_TRUE(policy->document.first_line);
   EXPECT_EQ(policy->document.first_line->deny.at(0).Text(), "192.0.2.0/24");
+  ASSERT_EQ(policy->document.blocks.size(), 1U);
+  EXPECT_EQ(policy->document.blocks[0].path, "/nsi/*");
+  EXPECT_EQ(policy->document.blocks[0].peer, "b");
   ASSERT_TRUE(store.WritePolicy(OnePeer(6, "b")));
   EXPECT_FALSE(store.ReadPolicy()->document.first_line);
+  EXPECT_TRUE(store.ReadPolicy()->document.blocks.empty());
   EXPECT_EQ(store.ReadInForce()->incarnation, "abc");
   EXPECT_EQ(store.ReadInForce()->generation, 5U);
 }

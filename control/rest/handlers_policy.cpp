@@ -1,4 +1,4 @@
-// The policy: three kinds of resources with the same five operations, the first line, of which
+// The policy: four kinds of resources with the same five operations, the first line, of which
 // there is one, and the document as a whole.
 #include <openssl/evp.h>
 
@@ -16,19 +16,23 @@ using nlohmann::json;
 
 namespace {
 
-// What the three kinds differ in.
+// What the four kinds differ in.
 template <class T>
 struct Kind {
   const char* name;  // "peer"
-  const char* list;  // "peers"
+  const char* list;  // "peers": in the document
+  const char* path;  // after /v1/
   std::vector<T> model::Document::*in;
   Result<T> (*parse)(const json&, const std::string&);
 };
-constexpr Kind<model::Interface> kInterface{"interface", "interfaces", &model::Document::interfaces,
-                                            model::ParseInterface};
-constexpr Kind<model::Peer> kPeer{"peer", "peers", &model::Document::peers, model::ParsePeer};
-constexpr Kind<model::Policy> kPolicy{"policy", "policies", &model::Document::policies,
+constexpr Kind<model::Interface> kInterface{"interface", "interfaces", "interfaces",
+                                            &model::Document::interfaces, model::ParseInterface};
+constexpr Kind<model::Peer> kPeer{"peer", "peers", "peers", &model::Document::peers,
+                                  model::ParsePeer};
+constexpr Kind<model::Policy> kPolicy{"policy", "policies", "policies", &model::Document::policies,
                                       model::ParsePolicy};
+constexpr Kind<model::RequestBlock> kBlock{"block", "request_blocks", "request-blocks",
+                                           &model::Document::blocks, model::ParseRequestBlock};
 
 // A strong entity tag (RFC 9110 8.8.3) of what GET shows.
 std::string TagOf(const json& shown) {
@@ -158,7 +162,7 @@ Answer Write(const Kind<T>& kind, Context& context, Request& request, bool creat
   }
   Response response = AnswerTo(*change, wish.dry_run, wish.dry_run || existed ? 200 : 201);
   if (response.status == 201) {
-    response.headers.emplace_back("Location", fmt::format("/v1/{}/{}", kind.list, name));
+    response.headers.emplace_back("Location", fmt::format("/v1/{}/{}", kind.path, name));
   }
   co_return response;
 }
@@ -246,6 +250,22 @@ Answer DeletePolicy(Context& c, Request& r) {
   return Delete(kPolicy, c, r);
 }
 
+Answer ListRequestBlocks(Context& c, Request&) {
+  return List(kBlock, c);
+}
+Answer CreateRequestBlock(Context& c, Request& r) {
+  return Write(kBlock, c, r, true);
+}
+Answer GetRequestBlock(Context& c, Request& r) {
+  return Get(kBlock, c, r);
+}
+Answer PutRequestBlock(Context& c, Request& r) {
+  return Write(kBlock, c, r, false);
+}
+Answer DeleteRequestBlock(Context& c, Request& r) {
+  return Delete(kBlock, c, r);
+}
+
 Answer GetFirstLine(Context& context, Request& request) {
   const auto& line = context.gate.document().first_line;
   if (!line) co_return Problem(NoFirstLine(), request.path);
@@ -301,12 +321,14 @@ Answer PutPolicyDocument(Context& context, Request& request) {
   auto parsed = model::ParseDocument(*body);
   if (!parsed) co_return Problem(parsed.error(), request.path);
   const bool says_approval = model::Says(*body, "approval");
+  const bool says_blocks = model::Says(*body, "request_blocks");
   const bool says_first_line = model::Says(*body, "first_line");
   const Gate::Edit edit = [&](const model::Document& now) -> Result<model::Document> {
     if (auto r = CheckIfMatch(request.if_match, model::ToJson(now)); !r) {
       return tl::unexpected(r.error());
     }
     if (!says_approval) parsed->approval = now.approval;
+    if (!says_blocks) parsed->blocks = now.blocks;
     if (!says_first_line) parsed->first_line = now.first_line;
     return std::move(*parsed);
   };

@@ -154,6 +154,19 @@ void GuardMetrics(Metrics& out, const admission::GuardState& guard) {
          [](L l) { return uint64_t{l.open()}; });
 }
 
+// Outcomes that never happened have no series: operations times three would be zeros.
+void Operations(Metrics& out, const admission::Operations& operations) {
+  out.Family("portcullis_operations_total", "counter",
+             "Requests that were judged, by interface, operation and outcome");
+  for (const auto& [what, count] : operations.counts()) {
+    out.Sample(fmt::format("interface=\"{}\",operation=\"{}\",outcome=\"{}\"", what.interface,
+                           what.operation, what.outcome),
+               count);
+  }
+  out.Family("portcullis_operations_open", "gauge", "Operations whose outcome is not known yet");
+  out.Sample("", operations.open());
+}
+
 void Expiring(Metrics& out, const Alarms& alarms) {
   out.Family("portcullis_expiry_timestamp_seconds", "gauge",
              "When a certificate, CA, revocation list or key set ends");
@@ -199,6 +212,7 @@ Answer GetMetrics(Context& context, Request&) {
   out.Family("portcullis_sessions", "gauge", "Sessions that peers have");
   out.Sample("", context.sessions.List().size());
   if (context.guard != nullptr) GuardMetrics(out, *context.guard);
+  if (context.operations != nullptr) Operations(out, *context.operations);
   Expiring(out, context.alarms);
   if (status) Ports(out, *status);
   if (status) Xdp(out, *status);

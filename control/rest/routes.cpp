@@ -44,6 +44,12 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"PUT", "/v1/policies/{name}", kOperator, PutPolicy},
     {"DELETE", "/v1/policies/{name}", kOperator, DeletePolicy},
 
+    {"GET", "/v1/request-blocks", kViewer, ListRequestBlocks},
+    {"POST", "/v1/request-blocks", kOperator, CreateRequestBlock},
+    {"GET", "/v1/request-blocks/{name}", kViewer, GetRequestBlock},
+    {"PUT", "/v1/request-blocks/{name}", kOperator, PutRequestBlock},
+    {"DELETE", "/v1/request-blocks/{name}", kOperator, DeleteRequestBlock},
+
     {"GET", "/v1/first-line", kViewer, GetFirstLine},
     {"PUT", "/v1/first-line", kOperator, PutFirstLine},
     {"DELETE", "/v1/first-line", kOperator, DeleteFirstLine},
@@ -64,6 +70,9 @@ constexpr auto kRoutes = std::to_array<Route>({
 
     {"GET", "/v1/keys", kViewer, ListKeys},
     {"DELETE", "/v1/keys/{id}", kOperator, ForgetKey},
+
+    {"GET", "/v1/owners", kViewer, ListOwners},
+    {"DELETE", "/v1/owners/{id}", kOperator, ForgetOwner},
 
     {"GET", "/v1/sessions", kViewer, ListSessions},
     {"DELETE", "/v1/sessions/{id}", kOperator, EndSession},
@@ -115,6 +124,10 @@ bool Takes(const Route& route, const std::string& parameter) {
   if (Changes(route)) return parameter == "dryRun";
   if (path == "/v1/audit") return parameter == "from" || parameter == "count";
   if (path == "/v1/sas" || path == "/v1/keys") return parameter == "after" || parameter == "limit";
+  if (path == "/v1/owners") {
+    return parameter == "after" || parameter == "limit" || parameter == "interface" ||
+           parameter == "tenant";
+  }
   if (path == "/v1/counters") return parameter == "by";
   if (path == "/v1/events") return parameter == "follow";
   if (path == "/v1/drops") return parameter == "oneIn";

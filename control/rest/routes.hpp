@@ -11,6 +11,7 @@
 
 #include "control/admission/guard_state.hpp"
 #include "control/admission/journal.hpp"
+#include "control/admission/operations.hpp"
 #include "control/admission/sessions.hpp"
 #include "control/core/gate.hpp"
 #include "control/link/drops.hpp"
@@ -35,8 +36,9 @@ struct Context {
   admission::Journal& journal;
   const Alarms& alarms;
   Drops& drops;
-  const admission::GuardState* guard = nullptr;  // null: none is configured
-  const Syslog* syslog = nullptr;                // null: none is configured
+  const admission::GuardState* guard = nullptr;       // null: none is configured
+  const Syslog* syslog = nullptr;                     // null: none is configured
+  const admission::Operations* operations = nullptr;  // null: no guard is configured
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   std::set<uint64_t> being_made{};  // approved changes: too late to reject them
 };
@@ -74,6 +76,11 @@ Answer CreatePolicy(Context&, Request&);
 Answer GetPolicy(Context&, Request&);
 Answer PutPolicy(Context&, Request&);
 Answer DeletePolicy(Context&, Request&);
+Answer ListRequestBlocks(Context&, Request&);
+Answer CreateRequestBlock(Context&, Request&);
+Answer GetRequestBlock(Context&, Request&);
+Answer PutRequestBlock(Context&, Request&);
+Answer DeleteRequestBlock(Context&, Request&);
 Answer GetFirstLine(Context&, Request&);
 Answer PutFirstLine(Context&, Request&);
 Answer DeleteFirstLine(Context&, Request&);
@@ -104,6 +111,9 @@ Answer RejectChange(Context&, Request&);
 // handlers_keys.cpp
 Answer ListKeys(Context&, Request&);
 Answer ForgetKey(Context&, Request&);
+// handlers_owners.cpp
+Answer ListOwners(Context&, Request&);
+Answer ForgetOwner(Context&, Request&);
 // handlers_audit.cpp
 Answer ListAudit(Context&, Request&);
 Answer GetAuditCheckpoint(Context&, Request&);

@@ -212,4 +212,4 @@ def clear(rest):
         if rest.request('GET', f'/v1/peers/{name}').status == 404:
             rest.ok('PUT', f'/v1/peers/{name}', peer(name))
         rest.ok('POST', f'/v1/peers/{name}/revoke', {'revoked': False})
-    rest.ok('PUT', '/v1/policy', {**EMPTY, 'first_line': None})
+    rest.ok('PUT', '/v1/policy', {**EMPTY, 'first_line': None, 'request_blocks': []})

@@ -58,6 +58,9 @@ def test_every_operation_answers_as_documented(control, rest):
     rest.ok('DELETE', '/v1/first-line')
     del whole['first_line']
 
+    request_blocks(rest)
+    assert rest.ok('GET', '/v1/owners') == {'items': []}
+
     rest.ok('POST', '/v1/peers/csmf-1/revoke', {'revoked': True})
     assert rest.ok('GET', '/v1/status')['revoked_peers'] == ['csmf-1']
     rest.ok('POST', '/v1/peers/csmf-1/revoke', {'revoked': False})
@@ -126,7 +129,23 @@ def test_every_operation_answers_as_documented(control, rest):
     assert rest.met | NEED_A_PEER == set(operations())
 
 
-NEED_A_PEER = {  # that came by the guard: test_sessions.py, test_two_phase.py, test_visibility.py
+def request_blocks(rest):
+    """Each of their operations, on an interface that they are for."""
+    rest.ok('PUT', '/v1/interfaces/exposure',
+            interface('exposure', protection='tls', prefixes=['10.2.0.30']), status=201)
+    block = {'name': 'cve-1', 'interface': 'exposure', 'path': '/nsi/*'}
+    rest.ok('POST', '/v1/request-blocks', block, status=201)
+    rest.ok('PUT', '/v1/request-blocks/cve-1', {**block, 'method': 'PATCH'}, status=200)
+    assert rest.ok('GET', '/v1/request-blocks')['items'] == [
+        rest.ok('GET', '/v1/request-blocks/cve-1')]
+    rest.ok('DELETE', '/v1/request-blocks/cve-1')
+    rest.ok('DELETE', '/v1/interfaces/exposure')
+
+
+# That came by the guard: test_sessions.py, test_two_phase.py, test_visibility.py,
+# test_request_admission.py.
+NEED_A_PEER = {
+    ('DELETE', '/v1/owners/{id}'),
     ('DELETE', '/v1/keys/{id}'), ('POST', '/v1/peers/{name}/registration'),
     ('DELETE', '/v1/sessions/{id}'), ('GET', '/v1/decisions/{id}')}
 EMPTY_DIFFERENCE = {'added': [], 'changed': [], 'removed': []}

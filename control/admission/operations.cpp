@@ -1,0 +1,429 @@
+#include "control/admission/operations.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+#include <nlohmann/json.hpp>
+
+#include "control/admission/guard_state.hpp"
+#include "control/admission/reference.hpp"
+#include "control/coroutines.hpp"
+#include "control/model/fields.hpp"
+#include "control/model/requests.hpp"
+#include "dataplane/steer/messages.hpp"
+
+namespace portcullis::admission {
+
+namespace asio = boost::asio;
+using identity::Reason;
+using nlohmann::json;
+
+namespace {
+
+constexpr const char* kAction = "operation";
+constexpr size_t kMostMethod = 32;
+constexpr size_t kMostPath = 1024;
+constexpr int kMostOperations = 16;
+constexpr size_t kMostKind = 63;
+constexpr size_t kMostResource = 512;
+constexpr unsigned kLeastOk = 200;
+constexpr unsigned kLeastRedirect = 300;
+constexpr unsigned kLeastError = 400;
+// The disk is asked to make sure at most so often: what comes meanwhile goes with the next.
+constexpr std::chrono::milliseconds kBetweenWrites{2};
+
+tl::unexpected<identity::Refusal> Declined(Reason reason, std::string detail) {
+  return tl::unexpected(identity::Refusal{reason, std::move(detail)});
+}
+
+bool IsPrintable(std::string_view text) {
+  return std::ranges::all_of(text, [](char c) { return c > ' ' && c <= '~'; });
+}
+
+bool IsKind(std::string_view text) {
+  return text.size() <= kMostKind && IsPrintable(text);
+}
+
+// Also bytes beyond ASCII: what the path's parameter stands for.
+bool IsResource(std::string_view text) {
+  return text.size() <= kMostResource &&
+         std::ranges::none_of(text, [](unsigned char c) { return c < ' ' || c == 127; });
+}
+
+// Empty: it is well-formed.
+std::string WhatIsWrong(const Operate& r) {
+  if (!IsReference(r.id())) return "id is not 16 hex digits";
+  if (!model::IsName(r.peer())) return "peer is not a name";
+  if (!model::IsName(r.interface())) return "interface is not a name";
+  if (r.method().empty() || r.method().size() > kMostMethod || !IsPrintable(r.method())) {
+    return "method is none";
+  }
+  if (!r.path().starts_with('/') || r.path().size() > kMostPath || !IsPrintable(r.path())) {
+    return fmt::format("path is none, or longer than {} bytes", kMostPath);
+  }
+  if (r.operations().empty() || r.operations_size() > kMostOperations ||
+      !std::ranges::all_of(r.operations(), model::IsOperation)) {
+    return fmt::format("operations are not 1 to {} names", kMostOperations);
+  }
+  if (!IsKind(r.kind()) || !IsResource(r.resource())) return "kind or resource is too long";
+  if (r.kind().empty() && !r.resource().empty()) return "a resource of no kind";
+  if (!steer::FromBytes(r.source())) return "source is no address";
+  return {};
+}
+
+std::string WhatIsWrong(const Outcome& r, const std::string& kind) {
+  if (!IsKind(r.created_kind()) || !IsResource(r.created())) {
+    return "created or created_kind is too long";
+  }
+  if (!r.created().empty() && r.created_kind().empty() && kind.empty()) {
+    return "what was created is of no kind";
+  }
+  return {};
+}
+
+audit::Entry EntryOf(const Operate& r) {
+  audit::Entry entry;
+  entry.who = r.peer();
+  entry.action = kAction;
+  entry.subject = r.id();
+  entry.detail = {
+      {"interface", r.interface()},
+      {"operations", json(std::vector<std::string>(r.operations().begin(), r.operations().end()))},
+      {"method", r.method()},
+      {"path", r.path()},
+      {"source", steer::FromBytes(r.source())->Text()},
+      {"token",
+       {{"issuer", Plain(r.token().issuer())},
+        {"subject", Plain(r.token().subject())},
+        {"id", Plain(r.token().jti())}}}};
+  if (!r.tenant().empty()) entry.detail["tenant"] = r.tenant();
+  if (!r.kind().empty()) entry.detail["kind"] = r.kind();
+  if (!r.resource().empty()) entry.detail["resource"] = r.resource();
+  return entry;
+}
+
+}  // namespace
+
+Operations::Operations(const asio::any_io_executor& executor, Gate& gate, Permits& permits,
+                       AuditLog& audit, Journal& journal, Times times)
+    : executor_(executor),
+      gate_(gate),
+      permits_(permits),
+      audit_(audit),
+      journal_(journal),
+      times_(times),
+      pause_(executor) {}
+
+// ---- before it is made
+
+// The guard has judged it by what it was told a while ago; this is judged now.
+tl::expected<void, identity::Refusal> Operations::Judge(const admission::Operate& r) {
+  if (std::string wrong = WhatIsWrong(r); !wrong.empty()) {
+    return Declined(Reason::request_malformed, "operation: " + wrong);
+  }
+  if (open_.contains(r.id())) {
+    return Declined(Reason::request_malformed, "an operation of this id is under way");
+  }
+  const Operation operation{.peer = r.peer(),
+                            .tenant = r.tenant(),
+                            .interface = r.interface(),
+                            .operations = {r.operations().begin(), r.operations().end()},
+                            .method = r.method(),
+                            .path = r.path()};
+  const Applicant who = ApplicantOf({}, r.token(), r.interface());
+  const auto quotas = DecideOperation(permits_.View(), gate_.denials(), operation, who,
+                                      std::chrono::system_clock::now());
+  if (!quotas) return tl::unexpected(quotas.error());
+  if (!r.resource().empty()) {
+    const auto owner = gate_.store().FindOwner({r.interface(), r.kind(), r.resource()});
+    if (!owner) return Declined(Reason::gate_unavailable, owner.error().Text());
+    if (*owner && (*owner)->tenant != r.tenant()) {
+      return Declined(Reason::tenant_violation, fmt::format("{} '{}' is not of tenant '{}'",
+                                                            r.kind(), r.resource(), r.tenant()));
+    }
+  }
+  // What could not be recorded must not be done; and what ends must be found again.
+  if (!journal_.Takes()) {
+    return Declined(Reason::gate_unavailable, "the audit log cannot be written now");
+  }
+  if (open_.size() >= kMostOpen) {
+    return Declined(Reason::gate_unavailable, fmt::format("{} operations are open", kMostOpen));
+  }
+  // Last: what is refused for another reason uses up nothing.
+  const model::Quota* full =
+      quotas_.Take({r.tenant(), r.peer(), r.interface()}, *quotas, Clock::now());
+  if (full == nullptr) return {};
+  return Declined(Reason::quota_exceeded,
+                  fmt::format("tenant '{}' had {} of '{}' within {} s on {}", r.tenant(),
+                              full->count, full->operation, full->seconds, r.interface()));
+}
+
+Operations::Done Operations::Operate(admission::Operate r, uint64_t guard) {
+  auto judged = Judge(r);
+  if (!judged) {
+    // Counted by names that policy knows, and not by whatever the guard says.
+    if (judged.error().reason == Reason::quota_exceeded) {
+      Count(r.interface(), r.operations(), identity::Info(Reason::quota_exceeded).name);
+    }
+    co_return judged;
+  }
+  Open operation{.entry = EntryOf(r),
+                 .tenant = r.tenant(),
+                 .interface = r.interface(),
+                 .kind = r.kind(),
+                 .resource = r.resource(),
+                 .operations = {r.operations().begin(), r.operations().end()},
+                 .change = r.change(),
+                 .guard = guard,
+                 .until = Clock::now() + times_.longest};
+  const std::string id = r.id();
+  if (!r.change()) {
+    open_.emplace(id, std::move(operation));
+    co_return tl::expected<void, identity::Refusal>{};
+  }
+  Waiting waiting{.entry = operation.entry, .written = asio::steady_timer(executor_)};
+  waiting.entry.outcome = audit::kBegun;
+  // Known from now on: whoever hangs up meanwhile leaves it open.
+  open_.emplace(id, std::move(operation));
+  co_await Write(waiting);
+  const auto at = open_.find(id);
+  if (!waiting.number) {
+    if (at != open_.end()) open_.erase(at);
+    co_return Declined(Reason::gate_unavailable, waiting.number.error().Text());
+  }
+  if (at != open_.end()) at->second.begun = *waiting.number;
+  co_return tl::expected<void, identity::Refusal>{};
+}
+
+// ---- afterwards
+
+Operations::Done Operations::Outcome(admission::Outcome r) {
+  const auto at = open_.find(r.id());
+  if (at == open_.end() || (at->second.change && at->second.begun == 0)) {
+    co_return Declined(Reason::request_malformed,
+                       fmt::format("outcome: no operation '{}' is under way", Plain(r.id())));
+  }
+  const Open operation = std::move(at->second);
+  open_.erase(at);
+  const bool ok = r.status() >= kLeastOk && r.status() < kLeastRedirect;
+  const bool failed = r.status() < kLeastOk || r.status() >= kLeastError;
+  std::string wrong = WhatIsWrong(r, operation.kind);
+
+  Waiting waiting{.entry = operation.entry, .written = asio::steady_timer(executor_)};
+  audit::Entry& entry = waiting.entry;
+  entry.outcome = failed ? audit::kFailed : audit::kDone;
+  if (operation.begun != 0) entry.detail["begun"] = operation.begun;
+  entry.detail["status"] = r.status();
+  entry.detail["request_bytes"] = r.request_bytes();
+  entry.detail["response_bytes"] = r.response_bytes();
+  Count(operation.interface, operation.operations, entry.outcome);
+
+  model::Owner owner{.tenant = operation.tenant, .since = std::chrono::system_clock::now()};
+  if (ok && wrong.empty() && !r.created().empty()) {
+    owner.resource = {operation.interface,
+                      r.created_kind().empty() ? operation.kind : r.created_kind(), r.created()};
+    entry.detail["created"] = {{"kind", owner.resource.kind}, {"id", owner.resource.id}};
+    // Without a tenant there is nobody to whom it could belong.
+    if (!operation.tenant.empty()) waiting.owner = model::OwnerChange{owner, false};
+  } else if (ok && r.deleted() && !operation.resource.empty()) {
+    owner.resource = {operation.interface, operation.kind, operation.resource};
+    entry.detail["deleted"] = true;
+    if (!operation.tenant.empty()) waiting.owner = model::OwnerChange{owner, true};
+  }
+  if (!operation.change && !waiting.owner) {
+    journal_.Record(std::move(entry));
+  } else {
+    co_await Write(waiting);
+    if (!waiting.number) journal_.Record(waiting.entry);  // when the log can be written again
+  }
+  if (!wrong.empty()) co_return Declined(Reason::request_malformed, "outcome: " + wrong);
+  if (!waiting.tenant) co_return Declined(Reason::gate_unavailable, waiting.tenant.error().Text());
+  if (waiting.owner && !waiting.owner->gone && *waiting.tenant != operation.tenant) {
+    std::string text = fmt::format(
+        "{}: the server says that {} '{}' was created for tenant '{}'; it is another's ({}) and "
+        "stays so",
+        operation.interface, owner.resource.kind, owner.resource.id, operation.tenant, r.id());
+    gate_.events().Tell("alarm", text, {}, operation.entry.who);
+    co_return Declined(Reason::tenant_violation, std::move(text));
+  }
+  if (!waiting.number) co_return Declined(Reason::gate_unavailable, waiting.number.error().Text());
+  co_return tl::expected<void, identity::Refusal>{};
+}
+
+tl::expected<std::string, identity::Refusal> Operations::FindOwner(
+    const admission::FindOwner& request) {
+  if (!model::IsName(request.interface()) || request.kind().empty() || !IsKind(request.kind()) ||
+      request.resource().empty() || !IsResource(request.resource())) {
+    return Declined(Reason::request_malformed, "owner: interface, kind and resource name nothing");
+  }
+  const auto owner =
+      gate_.store().FindOwner({request.interface(), request.kind(), request.resource()});
+  if (!owner) return Declined(Reason::gate_unavailable, owner.error().Text());
+  return *owner ? (*owner)->tenant : std::string();
+}
+
+template <class Names>
+void Operations::Count(const std::string& interface, const Names& operations,
+                       std::string_view outcome) {
+  for (const std::string& name : operations) {
+    ++counts_[{interface, name, std::string(outcome)}];
+  }
+}
+
+// ---- the disk
+
+asio::awaitable<void> Operations::Write(Waiting& waiting) {
+  waiting.written.expires_at(Clock::time_point::max());
+  waiting_.push_back(&waiting);
+  if (!writing_) {
+    writing_ = true;
+    asio::co_spawn(executor_, WriteAll(), Rethrow);
+  }
+  while (!waiting.ended) co_await waiting.written.async_wait(kAwait);
+}
+
+asio::awaitable<void> Operations::WriteAll() {
+  asio::steady_timer gather(executor_);
+  while (!waiting_.empty()) {
+    // Whatever has arrived by now is worked on before this goes on.
+    gather.expires_at(std::max(written_ + kBetweenWrites, Clock::now()));
+    co_await gather.async_wait(kAwait);
+    WriteBatch();
+  }
+  writing_ = false;
+}
+
+// First whose it is, then that it happened: a record never tells of more than was stored.
+void Operations::WriteBatch() {
+  const std::deque<Waiting*> batch = std::exchange(waiting_, {});
+  std::vector<model::OwnerChange> owners;
+  std::vector<audit::Entry> entries;
+  for (const Waiting* w : batch) {
+    if (w->owner) owners.push_back(*w->owner);
+  }
+  const auto tenants = gate_.store().ChangeOwners(owners);
+  size_t next = 0;
+  for (Waiting* w : batch) {
+    if (w->owner) {
+      if (tenants) {
+        w->tenant = (*tenants)[next++];
+      } else {
+        w->tenant = tl::unexpected(tenants.error());
+      }
+      const bool kept = tenants && (w->owner->gone || *w->tenant == w->owner->owner.tenant);
+      if (!kept) w->entry.detail["ownership"] = tenants ? "another tenant's" : "not stored";
+    }
+    entries.push_back(w->entry);
+  }
+  const auto last = audit_.Append(entries);
+  if (!last) gate_.events().Tell("audit_failed", last.error().Text());
+  if (!tenants) gate_.events().Tell("audit_failed", tenants.error().Text());
+  written_ = Clock::now();
+  for (size_t i = 0; i < batch.size(); ++i) {
+    Waiting& w = *batch[i];
+    if (last) {
+      w.number = *last - (batch.size() - 1 - i);
+    } else {
+      w.number = tl::unexpected(last.error());
+    }
+    w.ended = true;
+    w.written.cancel();
+  }
+}
+
+// ---- what nobody ends
+
+Result<void> Operations::Restore() {
+  const uint64_t count = audit_.count();
+  const auto records = audit_.Read(count < kSearched ? 1 : count - kSearched + 1, kSearched);
+  if (!records) return tl::unexpected(records.error());
+  std::map<uint64_t, const json*> begun;
+  for (const json& record : *records) {
+    if (record.value("action", "") != kAction) continue;
+    const std::string outcome = record.value("outcome", "");
+    if (outcome == audit::kBegun) {
+      begun.emplace(record["number"].get<uint64_t>(), &record);
+    } else if (const json& detail = record["detail"]; detail.contains("begun")) {
+      begun.erase(detail["begun"].get<uint64_t>());
+    }
+  }
+  for (const auto& [number, record] : begun) {
+    const json& detail = (*record)["detail"];
+    Open operation{.entry = {.who = record->value("who", ""),
+                             .action = kAction,
+                             .subject = record->value("subject", ""),
+                             .detail = detail},
+                   .tenant = detail.value("tenant", ""),
+                   .interface = detail.value("interface", ""),
+                   .kind = detail.value("kind", ""),
+                   .resource = detail.value("resource", ""),
+                   .operations = detail.value("operations", std::vector<std::string>()),
+                   .change = true,
+                   .begun = number,
+                   .until = Clock::now() + times_.missing};
+    gate_.events().Tell("operation",
+                        fmt::format("operation {} ({}) was begun before control ended, and has no "
+                                    "outcome yet",
+                                    operation.entry.subject, fmt::join(operation.operations, ", ")),
+                        {}, operation.entry.who);
+    open_.emplace(operation.entry.subject, std::move(operation));
+  }
+  return {};
+}
+
+void Operations::GuardGone(uint64_t guard) {
+  size_t left = 0;
+  const auto until = Clock::now() + times_.missing;
+  for (auto& [id, operation] : open_) {
+    if (operation.guard != guard) continue;
+    operation.guard = kNoGuard;
+    operation.until = std::min(operation.until, until);
+    ++left;
+  }
+  if (left == 0) return;
+  gate_.events().Tell(
+      "operation",
+      fmt::format("{} operations of the guard that hung up have no outcome yet", left));
+}
+
+void Operations::EndMissing(Clock::time_point now) {
+  for (auto at = open_.begin(); at != open_.end();) {
+    Open& operation = at->second;
+    const bool being_written = operation.change && operation.begun == 0;
+    if (now < operation.until || being_written) {
+      ++at;
+      continue;
+    }
+    audit::Entry entry = std::move(operation.entry);
+    entry.outcome = audit::kFailed;
+    entry.detail["outcome"] = "unknown";
+    if (operation.begun != 0) entry.detail["begun"] = operation.begun;
+    gate_.events().Tell("operation",
+                        fmt::format("nobody told what became of operation {} ({})", entry.subject,
+                                    fmt::join(operation.operations, ", ")),
+                        {}, entry.who);
+    Count(operation.interface, operation.operations, audit::kFailed);
+    journal_.Record(std::move(entry));
+    at = open_.erase(at);
+  }
+}
+
+asio::awaitable<void> Operations::Run() {
+  while (!stopping_) {
+    pause_.expires_after(times_.tick);
+    co_await pause_.async_wait(kAwait);
+    if (stopping_) co_return;
+    EndMissing(Clock::now());
+    quotas_.Prune(Clock::now());
+  }
+}
+
+void Operations::Stop() {
+  stopping_ = true;
+  pause_.cancel();
+}
+
+}  // namespace portcullis::admission

@@ -1,0 +1,90 @@
+#include "control/admission/permits.hpp"
+
+#include <fmt/format.h>
+
+#include <random>
+
+#include "control/admission/own_key.hpp"
+#include "control/coroutines.hpp"
+
+namespace portcullis::admission {
+
+namespace asio = boost::asio;
+using identity::Reason;
+
+namespace {
+
+constexpr size_t kMostBytes = (64U << 10U) - 64;  // of a message (admission.proto), less its frame
+
+uint64_t NewProcess() {
+  std::random_device random;  // the kernel's
+  return uint64_t{random()} << 32U;
+}
+
+}  // namespace
+
+Permits::Permits(asio::any_io_executor executor, Gate& gate, std::chrono::milliseconds wait)
+    : executor_(std::move(executor)), gate_(gate), wait_(wait), process_(NewProcess()) {
+  gate_.OnEpoch([this] { Wake(); });
+}
+
+Permits::~Permits() {
+  gate_.OnEpoch({});
+}
+
+const PolicyView& Permits::View() {
+  if (!view_ || viewed_ != gate_.generation()) {
+    view_.emplace(gate_.document());
+    viewed_ = gate_.generation();
+  }
+  return *view_;
+}
+
+tl::expected<void, identity::Refusal> Permits::Permit(const Applicant& who, Permitted& reply) {
+  // Nobody says whether the peer was here before. A clock that is ahead ends rights early, so that
+  // during the grace it is taken for one that was.
+  if (auto admits = ClockAdmits(gate_.clock(), /*known=*/true); !admits) return admits;
+  const auto now = std::chrono::system_clock::now();
+  auto grant = DecideRequests(View(), gate_.denials(), who, now);
+  if (!grant) return tl::unexpected(grant.error());
+  if (auto own = KeyIsOwn(gate_, grant->peer, who, now); !own) return own;
+  reply.set_peer(std::move(grant->peer));
+  reply.set_role(std::move(grant->role));
+  reply.set_tenant(std::move(grant->tenant));
+  reply.set_self(std::move(grant->self));
+  for (auto& operation : grant->operations) reply.add_operations(std::move(operation));
+  for (auto& from : grant->blocks) {
+    Block& to = *reply.add_blocks();
+    to.set_name(std::move(from.name));
+    to.set_method(std::move(from.method));
+    to.set_path(std::move(from.path));
+  }
+  reply.set_seconds(static_cast<uint32_t>(grant->life.count()));
+  reply.set_version(version());
+  if (reply.ByteSizeLong() <= kMostBytes) return {};
+  return tl::unexpected(identity::Refusal{
+      Reason::gate_unavailable,
+      fmt::format("peer '{}' has {} operations and {} blocks on {}: more than one message takes",
+                  reply.peer(), reply.operations_size(), reply.blocks_size(), who.interface)});
+}
+
+asio::awaitable<uint64_t> Permits::Watch(uint64_t known) {
+  if (known == version() && !stopping_) {
+    asio::steady_timer timer(executor_, wait_);
+    waiting_.insert(&timer);
+    co_await timer.async_wait(kAwait);
+    waiting_.erase(&timer);
+  }
+  co_return version();
+}
+
+void Permits::Wake() {
+  for (auto* timer : waiting_) timer->cancel();
+}
+
+void Permits::Stop() {
+  stopping_ = true;
+  Wake();
+}
+
+}  // namespace portcullis::admission

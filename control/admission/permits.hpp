@@ -1,0 +1,53 @@
+// What peers may ask for on interfaces whose requests the guard judges one by one. The guard keeps
+// what it is told here for a while, and waits (Watch) to hear that it may be otherwise: so a
+// revocation, a block or another policy is in force as soon as this process knows of it.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <tl/expected.hpp>
+
+#include "control/admission/grant.hpp"
+#include "control/core/gate.hpp"
+
+namespace portcullis::admission {
+
+class Permits {
+ public:
+  /// `gate` outlives this. `wait`: how long Watch() does, at most.
+  Permits(boost::asio::any_io_executor executor, Gate& gate,
+          std::chrono::milliseconds wait = std::chrono::minutes(1));
+  ~Permits();
+  Permits(const Permits&) = delete;
+  Permits& operator=(const Permits&) = delete;
+
+  tl::expected<void, identity::Refusal> Permit(const Applicant& who, Permitted& reply);
+  /// The version, once it is another than `known`, or after a while.
+  boost::asio::awaitable<uint64_t> Watch(uint64_t known);
+  /// Whoever waits is answered, and nobody waits any more.
+  void Stop();
+
+  /// Of Gate::epoch(), and of this process: whoever knows one of an earlier process knows nothing.
+  [[nodiscard]] uint64_t version() const { return process_ + gate_.epoch(); }
+  /// The policy of now.
+  const PolicyView& View();
+
+ private:
+  void Wake();
+
+  boost::asio::any_io_executor executor_;
+  Gate& gate_;
+  const std::chrono::milliseconds wait_;
+  const uint64_t process_;
+  std::optional<PolicyView> view_;
+  uint64_t viewed_ = 0;  // Gate::generation() of view_
+  std::set<boost::asio::steady_timer*> waiting_;
+  bool stopping_ = false;
+};
+
+}  // namespace portcullis::admission
