@@ -106,8 +106,9 @@ def test_without_the_right_token_nothing_passes(world, reached):
 
 def test_why_knows_the_reference(world):
     problem = world.ask('GET', '/ProvMnS/v1/Nothing=1')[2]
-    found = world.rest.get(f'/v1/why/{problem["reference"]}')
-    assert found['items'][0]['reason'] == 'request_unlisted'
+    path = f'/v1/decisions/{problem["reference"]}'
+    assert wait_until(lambda: world.rest.call('GET', path)[0] == 200, 5)
+    assert world.rest.get(path)['items'][0]['reason'] == 'request_unlisted'
 
 
 def test_a_block_is_in_force_within_a_second(world):
@@ -132,10 +133,11 @@ def test_a_revoked_peer_is_out_on_the_connection_it_has(world):
     connection = world.client()
     assert world.create('revoked') == 201
     assert world.ask('GET', SLICE.format('revoked'), connection=connection)[0] == 200
-    world.rest.post('/v1/revocations', {'kind': 'peer', 'value': 'csmf-1'})
+    what = {'kind': 'peer', 'id': 'csmf-1'}
+    world.rest.post('/v1/revocations', what)
     assert wait_until(lambda: world.ask('GET', SLICE.format('revoked'),
                                         connection=connection)[0] == 403, 1)
-    world.rest.delete('/v1/revocations/peer/csmf-1')
+    world.rest.post('/v1/revocations', {**what, 'revoked': False})
     assert wait_until(lambda: world.ask('GET', SLICE.format('revoked'))[0] == 200, 1)
 
 
@@ -148,7 +150,9 @@ def test_each_admitted_operation_has_its_record_and_owners_survive_a_restart(wor
                      token=world.api_token(credential=world.other, client='csmf-2'),
                      connection=world.client(world.other))[0] == 403
     assert world.ask('DELETE', SLICE.format('kept'))[0] == 204
-    records = world.rest.get('/v1/audit?limit=1000')['items']
-    mine = [r for r in records if SLICE.format('kept') in str(r)]
-    assert [r['outcome'] for r in mine if r['action'] == 'nsi:create'] == ['begun', 'done']
-    assert [r['outcome'] for r in mine if r['action'] == 'nsi:delete'] == ['begun', 'done']
+    records = world.rest.get('/v1/audit?count=1000')['items']
+    mine = [r for r in records if r.get('detail', {}).get('path') == SLICE.format('kept')]
+    for operation in ('nsi:create', 'nsi:delete'):
+        of_it = [r for r in mine if r['detail']['operations'] == [operation]]
+        assert [r['outcome'] for r in of_it] == ['begun', 'done'], of_it
+        assert all(r['who'] == 'csmf-1' for r in of_it)
