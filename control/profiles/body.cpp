@@ -138,13 +138,12 @@ void Reader::TouchState(const JsonPointer& at, How how, const json* value) {
     if (it && value->get_ref<const std::string&>() == rule.value) return Need(rule.operation);
     all += (all.empty() ? "" : ", ") + rule.value;
   }
-  Refuse(Fault::body_undecided, at.Text(), "its value decides about the operation",
-         "one of " + all, value == nullptr ? "no value" : model::Describe(*value));
+  Refuse(Fault::body_undecided, at.Text(), "its value decides about the operation", "one of " + all,
+         value == nullptr ? "no value" : model::Describe(*value));
 }
 
 void Reader::TouchSame(const SameRule& rule, How how, const json* value) {
-  const std::string text =
-      rule.parameter ? Decoded(match_.values[*rule.parameter]) : rule.text;
+  const std::string text = rule.parameter ? Decoded(match_.values[*rule.parameter]) : rule.text;
   if (how != How::unknown && *value == json(text)) return;
   Refuse(Fault::body_contradicts, rule.member.Text(), "not what the path says",
          model::Describe(text), value == nullptr ? "no value" : model::Describe(*value));
@@ -240,7 +239,8 @@ void Reader::PatchOne(const json& one, const std::string& where, bool of_3gpp) {
   const auto from = does == Does::takes ? Place(one, "from", where, of_3gpp) : at;
   if (!at || !from) return;
   if (does == Does::sets) return Replace(*at, one["value"]);
-  // Whoever moves, copies, removes or compares what holds members that decide is asked to name them.
+  // Whoever moves, copies, removes or compares what holds members that decide is asked to name
+  // them.
   for (const JsonPointer& place : {*at, *from}) {
     if (!Decides(place)) continue;
     return Refuse(Fault::body_undecided, where, "members of " + place.Text() + " decide",
@@ -264,7 +264,9 @@ tl::expected<Classified, BodyRefusal> Reader::Finish() {
 
 }  // namespace
 
-bool IsJsonPatch(std::string_view media_type) { return media_type.ends_with("json-patch+json"); }
+bool IsJsonPatch(std::string_view media_type) {
+  return media_type.ends_with("json-patch+json");
+}
 
 bool IsJson(std::string_view media_type) {
   return media_type == "application/json" || media_type.ends_with("+json");
@@ -277,15 +279,17 @@ bool Accepts(const Rule& rule, std::string_view media_type) {
 }
 
 tl::expected<Classified, BodyRefusal> Classify(const Profile& profile, const Match& match,
-                                               std::string_view media_type,
-                                               std::string_view body) {
+                                               std::string_view media_type, std::string_view body) {
   const auto refuse = [](Fault fault, std::string expected, std::string found) {
-    return tl::unexpected(BodyRefusal{
-        fault, Error{ErrorKind::kInvalid, std::string(Info(fault).text), {}, std::move(expected),
-                     std::move(found)}});
+    return tl::unexpected(BodyRefusal{fault, Error{ErrorKind::kInvalid,
+                                                   std::string(Info(fault).text),
+                                                   {},
+                                                   std::move(expected),
+                                                   std::move(found)}});
   };
   if (!Accepts(*match.rule, media_type)) {
-    return refuse(Fault::body_media_type, fmt::format("{}", fmt::join(match.rule->media_types, ", ")),
+    return refuse(Fault::body_media_type,
+                  fmt::format("{}", fmt::join(match.rule->media_types, ", ")),
                   model::Describe(std::string(media_type)));
   }
   if (body.size() > profile.body_limit) {

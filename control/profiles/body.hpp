@@ -1,7 +1,7 @@
-// What a request is when method and path do not say it: activating a slice differs from modifying it
-// in one member of a PATCH (TS 28.541 administrativeState). The body is read as its media type says
-// it works: a document, a merge patch (RFC 7396), a JSON Patch (RFC 6902), or 3GPP's forms of these
-// (TS 32.158). What could be read in two ways is refused.
+// What a request is when method and path do not say it: activating a slice differs from modifying
+// it in one member of a PATCH (TS 28.541 administrativeState). The body is read as its media type
+// says it works: a document, a merge patch (RFC 7396), a JSON Patch (RFC 6902), or 3GPP's forms of
+// these (TS 32.158). What could be read in two ways is refused.
 #pragma once
 
 #include <string>

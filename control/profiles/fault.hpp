@@ -1,5 +1,5 @@
-// Why a request is none that a profile knows: names for counters, texts for people. What an attacker
-// tried is in the name; the answer to him says no more than that nothing is there.
+// Why a request is none that a profile knows: names for counters, texts for people. What an
+// attacker tried is in the name; the answer to him says no more than that nothing is there.
 #pragma once
 
 #include <array>

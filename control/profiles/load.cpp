@@ -40,8 +40,9 @@ Result<std::string> OperationName(const std::string& text) {
            });
   };
   const size_t colon = text.find(':');
-  const bool fits = is_word(std::string_view(text).substr(0, colon)) &&
-                    (colon == std::string::npos || is_word(std::string_view(text).substr(colon + 1)));
+  const bool fits =
+      is_word(std::string_view(text).substr(0, colon)) &&
+      (colon == std::string::npos || is_word(std::string_view(text).substr(colon + 1)));
   if (fits && text.size() <= 63) return text;
   return Invalid("", "not an operation's name", "words of a-z, 0-9, -, such as context:read");
 }
@@ -60,8 +61,8 @@ Result<std::string> QueryName(const std::string& text) {
 
 Result<std::string> ListedMediaType(const std::string& text) {
   const auto fits = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || std::string_view("/+-.").find(c) !=
-                                                                   std::string_view::npos;
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+           std::string_view("/+-.").find(c) != std::string_view::npos;
   };
   if (std::ranges::all_of(text, fits) && std::ranges::count(text, '/') == 1) return text;
   return Invalid("", "not a media type", "type/subtype in lower case, without parameters");
@@ -131,11 +132,11 @@ Profile Reader::Read(const Section& root) {
   profile_.source = Text(root, "source", "the standard that it is from");
   root.Read("body_limit", profile_.body_limit, 1, kMostBody);
   ReadOperations(root);
-  const auto apis =
-      root.Items("apis", {"name", "title", "base", "caller", "resource", "paths"});
+  const auto apis = root.Items("apis", {"name", "title", "base", "caller", "resource", "paths"});
   if (apis.empty()) root.Refuse("apis", "missing", "the APIs of the interface", "nothing");
   profile_.apis.reserve(apis.size());  // paths point to them
   for (const Section& api : apis) ReadApi(api);
+  std::ranges::stable_sort(profile_.paths, {}, [](const Path& path) { return path.form.Weight(); });
   for (const Section& one : root.Items("egress", {"operation", "method", "path", "callbacks_of"})) {
     ReadEgress(one);
   }
@@ -169,9 +170,9 @@ void Reader::ReadApi(const Section& s) {
   if (paths.empty()) s.Refuse("paths", "missing", "the paths of the API", "nothing");
   const size_t before = profile_.paths.size();
   for (const Section& path : paths) ReadPath(path, kept);
-  const bool about = std::any_of(
-      profile_.paths.begin() + static_cast<std::ptrdiff_t>(before), profile_.paths.end(),
-      [](const Path& path) { return !path.resource.empty(); });
+  const bool about =
+      std::any_of(profile_.paths.begin() + static_cast<std::ptrdiff_t>(before),
+                  profile_.paths.end(), [](const Path& path) { return !path.resource.empty(); });
   if (!kept.resource.empty() && !about) {
     s.Refuse("resource", "no path has these parameters", "names of parameters",
              fmt::format("{}", fmt::join(kept.resource, ", ")));
@@ -241,8 +242,8 @@ Rule Reader::ReadRule(const Section& s, const Path& path, const char* method) {
     return rule;
   }
   const Section one =
-      s.Sub(method, {"operation", "replaces", "query", "media_types", "creates", "states", "fences",
-                     "same", "only", "callers", "callbacks"});
+      s.Sub(method, {"operation", "replaces", "query", "media_types", "creates", "creates_of",
+                     "states", "fences", "same", "only", "callers", "callbacks"});
   rule.operation = Named(one, "operation");
   rule.replaces = List(one, "replaces");
   one.ReadList("query", rule.queries, QueryName);
@@ -255,16 +256,27 @@ Rule Reader::ReadRule(const Section& s, const Path& path, const char* method) {
 void Reader::ReadCreates(const Section& s, const Path& path, Rule& rule) const {
   if (!s.Has("creates")) {
     if (!rule.replaces.empty()) s.Refuse("replaces", "nothing is created", "creates: path");
+    if (s.Has("creates_of")) s.Refuse("creates_of", "nothing is created", "creates: location");
     return;
   }
   const std::string from = Text(s, "creates", "path, location, or a member of the answer");
-  const auto& names = path.api->resource;
+  rule.creates.of = path.api;
   if (from == "path") {
     if (path.resource.empty()) s.Refuse("creates", "the path names no resource", "`resource`");
+    if (s.Has("creates_of")) s.Refuse("creates_of", "the path says whose it is", "nothing");
     rule.creates.from = Creates::From::path;
     return;
   }
-  if (names.empty() || !path.resource.empty() || path.container.size() + 1 != names.size()) {
+  // A resource of another API: what a task starts is found by its id alone.
+  s.ReadParsed("creates_of", rule.creates.of, [&](const std::string& name) -> Result<const Api*> {
+    const auto api = std::ranges::find(profile_.apis, name, &Api::name);
+    if (api != profile_.apis.end() && api->resource.size() == 1) return &*api;
+    return Invalid("", "no such API", "one above, whose `resource` is one parameter");
+  });
+  const auto& names = path.api->resource;
+  const bool collection =
+      !names.empty() && path.resource.empty() && path.container.size() + 1 == names.size();
+  if (!s.Has("creates_of") && !collection) {
     s.Refuse("creates", "not the collection of the API's resources",
              "a path with all parameters of `resource` but the last");
   }
@@ -313,11 +325,11 @@ void Reader::ReadBody(const Section& s, const Path& path, Rule& rule) {
     s.Refuse("operation", "its body cannot decide: it has none", "POST, PUT or PATCH", rule.method);
   }
   if (rule.media_types.empty() && rule.method == "PATCH") {
-    s.Refuse("media_types", "missing, though the body decides", "the forms of the patch", "nothing");
+    s.Refuse("media_types", "missing, though the body decides", "the forms of the patch",
+             "nothing");
   }
   if (rule.media_types.empty()) rule.media_types = {"application/json"};
-  const bool patched = rule.method != "PATCH" &&
-                       std::ranges::any_of(rule.media_types, IsJsonPatch);
+  const bool patched = rule.method != "PATCH" && std::ranges::any_of(rule.media_types, IsJsonPatch);
   if (patched || !std::ranges::all_of(rule.media_types, IsJson)) {
     s.Refuse("media_types", "the body decides, and is not read in this form",
              "application/json or +json; patches for PATCH");
@@ -349,8 +361,8 @@ void Reader::ReadEgress(const Section& s) {
     const auto api = std::ranges::find(profile_.apis, name, &Api::name);
     const auto collects = [&](const Path& path) {
       return path.api->name == name && std::ranges::any_of(path.rules, [](const Rule& rule) {
-        return !rule.body.callbacks.empty();
-      });
+               return !rule.body.callbacks.empty();
+             });
     };
     if (api != profile_.apis.end() && std::ranges::any_of(profile_.paths, collects)) return &*api;
     return Invalid("", "no API of that name takes callbacks", "an API with `callbacks`");
@@ -362,9 +374,9 @@ void Reader::ReadEgress(const Section& s) {
 
 Result<Profile> ParseProfile(const std::string& yaml, const std::string& file) {
   try {
-    const Section root(YAML::Load(yaml), file, "",
-                       {"name", "title", "source", "body_limit", "operations", "registration",
-                        "apis", "egress"});
+    const Section root(
+        YAML::Load(yaml), file, "",
+        {"name", "title", "source", "body_limit", "operations", "registration", "apis", "egress"});
     return Reader().Read(root);
   } catch (const WrongField& wrong) {
     return tl::unexpected(wrong.error);

@@ -20,7 +20,8 @@ Result<PathTemplate> PathTemplate::Parse(const std::string& text) {
   }
   const auto is_many = [](const Segment& s) { return s.kind == Segment::Kind::many; };
   if (std::ranges::count_if(parsed.segments_, is_many) > 1) {
-    return Invalid("", "two parameters take any number of segments, so that a path fits in many ways",
+    return Invalid("",
+                   "two parameters take any number of segments, so that a path fits in many ways",
                    "one {name*} or {name+}");
   }
   const auto many = std::ranges::find_if(parsed.segments_, is_many);
@@ -48,7 +49,8 @@ Result<PathTemplate::Segment> PathTemplate::ParseSegment(std::string_view text) 
   segment.text = text.substr(0, open);
   // A literal that a canonical path cannot have would never match.
   Target target;
-  if (!segment.text.empty() && target.Read("/" + segment.text)) {
+  const std::string alone = "/" + segment.text;
+  if (!segment.text.empty() && (target.Read(alone) || target.path() != alone)) {
     return refuse("not a literal of a path in its canonical form", "characters of RFC 3986 pchar");
   }
   if (open == std::string_view::npos) {
@@ -102,9 +104,9 @@ bool PathTemplate::Match(std::span<const std::string_view> path, Values& values)
   const auto taken = path.subspan(many_, path.size() - many_ - behind);
   // The segments of one path follow each other in memory, with a slash between them.
   *value++ = taken.empty() ? std::string_view()
-                           : std::string_view(taken.front().data(), taken.back().data() +
-                                                                        taken.back().size() -
-                                                                        taken.front().data());
+                           : std::string_view(
+                                 taken.front().data(),
+                                 taken.back().data() + taken.back().size() - taken.front().data());
   for (size_t i = 0; i < behind; ++i) {
     if (!Take(segments_[many_ + 1 + i], path[path.size() - behind + i], value)) return false;
   }

@@ -1,6 +1,7 @@
 // The form of a path, as standards write it:
 //   /3gpp-nidd/v1/{scsAsId}/configurations     a literal or one whole segment
-//   /ProvMnS/{v}/{ldn*}/NetworkSlice={id}      the end of a segment (TS 32.158 4.4.2); any number of
+//   /ProvMnS/{v}/{ldn*}/NetworkSlice={id}      the end of a segment (TS 32.158 4.4.2); any number
+//   of
 //                                              whole segments, {name+} at least one
 // Each path that a template matches, it matches in one way: at most one parameter takes several
 // segments.
@@ -33,6 +34,11 @@ class PathTemplate {
   [[nodiscard]] const std::string& text() const { return text_; }
   [[nodiscard]] const std::vector<std::string>& parameters() const { return parameters_; }
   [[nodiscard]] std::optional<size_t> IndexOf(std::string_view parameter) const;
+  /// The fewer, the more concrete it is.
+  [[nodiscard]] size_t Weight() const {
+    const bool many = many_ != segments_.size();
+    return parameters_.size() + (many ? kMostParameters : 0);
+  }
   [[nodiscard]] bool EndsWithParameter() const {
     return segments_.back().kind != Segment::Kind::literal;
   }

@@ -1,6 +1,7 @@
 #include "control/profiles/profile.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "control/model/fields.hpp"
@@ -44,11 +45,11 @@ std::optional<std::string> Member(const JsonPointer& member, std::string_view an
   if (value == nullptr || !value->is_string()) return {};
   const auto& text = value->get_ref<const std::string&>();
   constexpr std::string_view kNever = "/\\?#%;";
-  const bool fits = !text.empty() && text != "." && text != ".." &&
-                    std::ranges::all_of(text, [&](unsigned char c) {
-                      return c >= ' ' && c != 0x7F && kNever.find(static_cast<char>(c)) ==
-                                                          std::string_view::npos;
-                    });
+  const bool fits =
+      !text.empty() && text != "." && text != ".." &&
+      std::ranges::all_of(text, [&](unsigned char c) {
+        return c >= ' ' && c != 0x7F && kNever.find(static_cast<char>(c)) == std::string_view::npos;
+      });
   if (!fits) return {};
   return text;
 }
@@ -87,7 +88,9 @@ std::optional<Resource> Match::Created(std::string_view location, std::string_vi
       break;
   }
   if (!last) return {};
-  return Resource{path->api->name, Joined(*this, path->container) + *last};
+  const Creates& creates = rule->creates;
+  const bool within = creates.of == path->api;
+  return Resource{creates.of->name, (within ? Joined(*this, path->container) : "") + *last};
 }
 
 tl::expected<Match, Fault> Profile::Find(std::string_view method, std::string_view text,
@@ -98,12 +101,18 @@ tl::expected<Match, Fault> Profile::Find(std::string_view method, std::string_vi
   if (!segments) return tl::unexpected(Fault::outside_root);
   Match match;
   Fault fault = Fault::path_unlisted;
+  // A path that a more concrete template has is its, whatever the method (as servers route, OpenAPI
+  // 3.1 4.8.8.2): /alarms/alarmCount is no alarm.
+  size_t weight = std::numeric_limits<size_t>::max();
   for (const Path& path : paths) {
+    if (path.form.Weight() > weight) break;
     if (!path.form.Match(*segments, match.values)) continue;
     const auto rule = std::ranges::find(path.rules, method, &Rule::method);
-    // Another template may have this path with other methods.
-    fault = Fault::method_unlisted;
-    if (rule == path.rules.end()) continue;
+    if (rule == path.rules.end()) {
+      weight = std::min(weight, path.form.Weight());
+      fault = Fault::method_unlisted;
+      continue;
+    }
     match.path = &path;
     match.rule = &*rule;
     const bool listed = std::ranges::all_of(target.queries(), [&](std::string_view query) {

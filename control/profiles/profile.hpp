@@ -58,11 +58,14 @@ struct BodyRules {
   }
 };
 
+struct Api;
+
 /// Where the id of what a request made is found.
 struct Creates {
   enum class From : uint8_t { nothing, path, location, member };
   From from = From::nothing;
-  JsonPointer member;  // of the answer's body
+  JsonPointer member;       // of the answer's body
+  const Api* of = nullptr;  // whose resource it is
 };
 
 /// One method of one path.
@@ -82,8 +85,9 @@ struct Api {
   std::string name;
   std::string title;
   std::string base;
-  std::string caller;                 // the parameter that must be the peer's own id; may be empty
-  std::vector<std::string> resource;  // the parameters that name a resource, the last one its own id
+  std::string caller;  // the parameter that must be the peer's own id; may be empty
+  std::vector<std::string>
+      resource;  // the parameters that name a resource, the last one its own id
 };
 
 struct Path {
@@ -138,7 +142,7 @@ class Profile {
   const Operation* opens = nullptr;   // before it has succeeded, a peer may do nothing else …
   const Operation* closes = nullptr;  // … and after this one again
   std::vector<Api> apis;
-  std::vector<Path> paths;
+  std::vector<Path> paths;  // the more concrete ones first
   std::vector<Egress> egress;
 
   Profile() = default;

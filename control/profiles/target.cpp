@@ -20,7 +20,9 @@ constexpr auto kClasses = [] {
   return classes;
 }();
 
-constexpr bool Is(uint8_t c, Class which) { return (kClasses[c] & which) != 0; }
+constexpr bool Is(uint8_t c, Class which) {
+  return (kClasses[c] & which) != 0;
+}
 
 constexpr int HexDigit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -139,7 +141,11 @@ std::optional<Fault> Target::ReadQuery(std::string_view query) {
     const std::string_view one = query.substr(0, query.find('&'));
     const std::string_view name = one.substr(0, one.find('='));
     const auto literal = [](char c) { return Is(static_cast<uint8_t>(c), kUnreserved); };
-    if (name.empty() || !std::ranges::all_of(name, literal)) return Fault::query_malformed;
+    const auto other = std::ranges::find_if_not(name, literal);
+    if (other != name.end() && *other != '%' && !Is(static_cast<uint8_t>(*other), kQuery)) {
+      return IllegalCharacter(*other);
+    }
+    if (name.empty() || other != name.end()) return Fault::query_malformed;
     for (size_t at = name.size(); at < one.size();) {
       const char c = one[at];
       if (c == '%') {

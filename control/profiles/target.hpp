@@ -1,6 +1,6 @@
-// A request-target in its one canonical spelling, taken apart. Nothing is normalised: whatever could
-// be spelt otherwise is refused, so that the path that is authorised is byte for byte the path that
-// is forwarded, and no server behind the gate can read another one out of it.
+// A request-target in its one canonical spelling, taken apart. Nothing is normalised: whatever
+// could be spelt otherwise is refused, so that the path that is authorised is byte for byte the
+// path that is forwarded, and no server behind the gate can read another one out of it.
 #pragma once
 
 #include <array>
