@@ -67,7 +67,9 @@ class Reader {
                const json* value, bool may_go, std::vector<std::string>& into);
 
   /// A rule is about a member below.
-  [[nodiscard]] bool Decides(const JsonPointer& at) const;
+  [[nodiscard]] bool Decides(const JsonPointer& at) const {
+    return std::ranges::find(rules_.above, at) != rules_.above.end();
+  }
   void Need(const Operation* operation) {
     auto& all = found_.operations;
     if (std::ranges::find(all, operation) == all.end()) all.push_back(operation);
@@ -85,17 +87,6 @@ class Reader {
   size_t callers_seen_ = 0;
   std::optional<BodyRefusal> refusal_;
 };
-
-bool Reader::Decides(const JsonPointer& at) const {
-  const auto below = [&](const JsonPointer& member) { return at != member && at.Holds(member); };
-  const auto any = [&](const std::vector<JsonPointer>& members) {
-    return std::ranges::any_of(members, below);
-  };
-  return std::ranges::any_of(rules_.states, below, &StateRule::member) ||
-         std::ranges::any_of(rules_.same, below, &SameRule::member) ||
-         std::ranges::any_of(rules_.fences, [&](const auto& f) { return any(f.members); }) ||
-         any(rules_.only) || any(rules_.callers) || any(rules_.callbacks);
-}
 
 void Reader::Visit(const JsonPointer& at, const json& value) {
   if (!Decides(at)) return Touch(at, How::set, &value);

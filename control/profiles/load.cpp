@@ -68,6 +68,21 @@ Result<std::string> ListedMediaType(const std::string& text) {
   return Invalid("", "not a media type", "type/subtype in lower case, without parameters");
 }
 
+void FindAbove(BodyRules& body) {
+  const auto add = [&](JsonPointer member) {
+    while (!member.tokens.empty()) {
+      member.tokens.pop_back();
+      if (std::ranges::find(body.above, member) == body.above.end()) body.above.push_back(member);
+    }
+  };
+  for (const auto& rule : body.states) add(rule.member);
+  for (const auto& rule : body.same) add(rule.member);
+  for (const auto& rule : body.fences) std::ranges::for_each(rule.members, add);
+  for (const auto* members : {&body.only, &body.callers, &body.callbacks}) {
+    std::ranges::for_each(*members, add);
+  }
+}
+
 class Reader {
  public:
   Profile Read(const Section& root);
@@ -137,7 +152,7 @@ Profile Reader::Read(const Section& root) {
   profile_.apis.reserve(apis.size());  // paths point to them
   for (const Section& api : apis) ReadApi(api);
   std::ranges::stable_sort(profile_.paths, {}, [](const Path& path) { return path.form.Weight(); });
-  for (const Section& one : root.Items("egress", {"operation", "method", "path", "callbacks_of"})) {
+  for (const Section& one : root.Items("egress", {"operation", "method", "path", "query", "callbacks_of"})) {
     ReadEgress(one);
   }
   if (root.Has("registration")) {
@@ -321,6 +336,7 @@ void Reader::ReadBody(const Section& s, const Path& path, Rule& rule) {
   s.ReadList("callers", body.callers, Member);
   s.ReadList("callbacks", body.callbacks, Member);
   if (body.empty()) return;
+  FindAbove(body);
   if (rule.method == "GET" || rule.method == "DELETE") {
     s.Refuse("operation", "its body cannot decide: it has none", "POST, PUT or PATCH", rule.method);
   }
@@ -356,6 +372,9 @@ void Reader::ReadEgress(const Section& s) {
                "one template for each method and path");
     }
     egress.path = std::move(form);
+    s.ReadList("query", egress.queries, QueryName);
+  } else if (s.Has("query")) {
+    s.Refuse("query", "a callback has its own query", "a query beside `path`");
   }
   s.ReadList("callbacks_of", egress.apis, [&](const std::string& name) -> Result<const Api*> {
     const auto api = std::ranges::find(profile_.apis, name, &Api::name);

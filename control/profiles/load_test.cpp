@@ -176,6 +176,8 @@ TEST(Load, BadFilesAreRefusedWithTheirPlace) {
            {"callbacks_of: [thing]", "callbacks_of: [task]", "egress[0].callbacks_of[0]",
             "takes callbacks"},
            {"callbacks_of: [thing]", "callbacks_of: [thing], path: /x", "egress[0].path", "both"},
+           {"callbacks_of: [thing]", "callbacks_of: [thing], query: [a]", "egress[0].query",
+            "its own query"},
            {"callbacks_of: [thing]", "path: /notify/me", "egress[1].path", "fit two templates"},
            {"method: POST, callbacks_of", "method: FETCH, callbacks_of", "egress[0].method",
             "not a method"},

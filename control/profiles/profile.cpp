@@ -20,6 +20,12 @@ std::optional<std::span<const std::string_view>> Behind(const Target& target,
   return segments.subspan(static_cast<size_t>(std::ranges::count(root, '/')));
 }
 
+bool Listed(const Target& target, const std::vector<std::string>& queries) {
+  return std::ranges::all_of(target.queries(), [&](std::string_view query) {
+    return std::ranges::find(queries, query) != queries.end();
+  });
+}
+
 std::string Joined(const Match& match, const std::vector<size_t>& parameters) {
   std::string id;
   for (const size_t p : parameters) id += Decoded(match.values[p]) + "/";
@@ -115,10 +121,7 @@ tl::expected<Match, Fault> Profile::Find(std::string_view method, std::string_vi
     }
     match.path = &path;
     match.rule = &*rule;
-    const bool listed = std::ranges::all_of(target.queries(), [&](std::string_view query) {
-      return std::ranges::find(rule->queries, query) != rule->queries.end();
-    });
-    if (!listed) return tl::unexpected(Fault::query_unlisted);
+    if (!Listed(target, rule->queries)) return tl::unexpected(Fault::query_unlisted);
     return match;
   }
   return tl::unexpected(fault);
@@ -137,7 +140,7 @@ tl::expected<const Egress*, Fault> Profile::FindEgress(std::string_view method,
     if (!one.path || !one.path->Match(*segments, values)) continue;
     fault = Fault::method_unlisted;
     if (one.method != method) continue;
-    if (!target.queries().empty()) return tl::unexpected(Fault::query_unlisted);
+    if (!Listed(target, one.queries)) return tl::unexpected(Fault::query_unlisted);
     return &one;
   }
   return tl::unexpected(fault);

@@ -52,6 +52,7 @@ struct BodyRules {
   std::vector<JsonPointer> only;       // nothing else may be named; empty: anything may
   std::vector<JsonPointer> callers;    // who sends it; must be there
   std::vector<JsonPointer> callbacks;  // where answers are to go
+  std::vector<JsonPointer> above;      // what holds any of these members, each once
   [[nodiscard]] bool empty() const {
     return states.empty() && fences.empty() && same.empty() && only.empty() && callers.empty() &&
            callbacks.empty();
@@ -104,6 +105,7 @@ struct Egress {
   const Operation* operation = nullptr;
   std::string method;
   std::optional<PathTemplate> path;  // at the peer's own address
+  std::vector<std::string> queries;
   std::vector<const Api*> apis;      // where there is no path: callbacks given in requests of these
 };
 

@@ -464,6 +464,9 @@ TEST(Egress, IsListedAsWell) {
   EXPECT_EQ(operation("POST", "/msgg-n3gdelivery/v1/deliver-message"), "outside_root");
   EXPECT_EQ(operation("POST", "/gw/msgg-n3gdelivery/v1/deliver-message?a=b"), "query_unlisted");
   EXPECT_EQ(operation("POST", "/gw//msgg-n3gdelivery/v1/deliver-message"), "empty_segment");
+  EXPECT_TRUE(Shipped("management-exposure")
+                  .FindEgress("DELETE", "/StreamingDataReportingMnS/v1/connections/c/streams"
+                                        "?streamIds=1"));
   // What the server may send, a gateway may not, nor the other way round.
   EXPECT_FALSE(gateways.Find("POST", "/msgg-n3gdelivery/v1/deliver-message"));
   EXPECT_FALSE(gateways.FindEgress("POST", "/msgs-msgdelivery/v1/deliver-report"));
