@@ -67,6 +67,8 @@ class Reader {
                const json* value, bool may_go, std::vector<std::string>& into);
 
   /// A rule is about a member below.
+  /// It is not a member that decides, but some reader would take it for one.
+  [[nodiscard]] bool IsMistakable(const JsonPointer& at) const;
   [[nodiscard]] bool Decides(const JsonPointer& at) const {
     return std::ranges::find(rules_.above, at) != rules_.above.end();
   }
@@ -87,6 +89,16 @@ class Reader {
   size_t callers_seen_ = 0;
   std::optional<BodyRefusal> refusal_;
 };
+
+bool Reader::IsMistakable(const JsonPointer& at) const {
+  const JsonPointer folded = at.Folded();
+  for (size_t i = 0; i < rules_.all.size(); ++i) {
+    const bool alike = rules_.folded[i].Holds(folded) || folded.Holds(rules_.folded[i]);
+    const bool exact = rules_.all[i].Holds(at) || at.Holds(rules_.all[i]);
+    if (alike && !exact) return true;
+  }
+  return false;
+}
 
 void Reader::Visit(const JsonPointer& at, const json& value) {
   if (!Decides(at)) return Touch(at, How::set, &value);
@@ -154,6 +166,10 @@ void Reader::Collect(const std::vector<JsonPointer>& members, const JsonPointer&
 }
 
 void Reader::Touch(const JsonPointer& at, How how, const json* value) {
+  if (IsMistakable(at)) {
+    return Refuse(Fault::body_undecided, at.Text(), "too like a member that decides",
+                  "names as the standard writes them", "upper and lower case differ");
+  }
   const auto holds = [&](const JsonPointer& member) { return member.Holds(at); };
   if (!rules_.only.empty() && std::ranges::none_of(rules_.only, holds)) {
     std::string all;

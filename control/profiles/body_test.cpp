@@ -75,8 +75,17 @@ TEST(Body, MergePatches) {
           {R"({})", "nsi:modify"},
           {R"({"id":"7"})", "nsi:modify"},
           {R"({"attributes":{}})", "nsi:modify"},
-          // The name in another place or another case is another member.
-          {R"({"attributes":{"AdministrativeState":"LOCKED"}})", "nsi:modify"},
+          // The name in another place is another member; in another case, some servers take it for
+          // the member.
+          {R"({"attributes":{"AdministrativeState":"LOCKED"}})", "! body_undecided"},
+          {R"({"attributes":{"administrativeState":"UNLOCKED","ADMINISTRATIVESTATE":"LOCKED"}})",
+           "! body_undecided"},
+          {R"({"attributes":{"admini\u017ftrativeState":"LOCKED"}})", "! body_undecided"},
+          {R"({"attributes":{"administrativeState\u0000":"LOCKED"}})", "! body_undecided"},
+          {R"({"Attributes":{"administrativeState":"LOCKED"}})", "! body_undecided"},
+          {R"({"attributes":{"ISOLATIONPROFILEREF":"x"}})", "! body_undecided"},
+          {R"({"ID":"8"})", "! body_undecided"},
+          {R"({"attributes":{"administrativeStates":"LOCKED"}})", "nsi:modify"},
           {R"({"attributes":{"x":{"administrativeState":"LOCKED"}}})", "nsi:modify"},
           // What decides has no value that says which operation it is.
           {R"({"attributes":{"administrativeState":"unlocked"}})", "! body_undecided"},
@@ -161,6 +170,12 @@ TEST(Body, JsonPatches) {
            "nsi:modify"},
           {R"([{"op":"add","path":"/attributes~1administrativeState","value":"LOCKED"}])",
            "! body_unlisted"},
+          {R"([{"op":"add","path":"/attributes/AdministrativeState","value":"LOCKED"}])",
+           "! body_undecided"},
+          {R"([{"op":"add","path":"/Attributes/administrativeState","value":"LOCKED"}])",
+           "! body_undecided"},
+          {R"([{"op":"copy","from":"/attributes/a","path":"/attributes/Administrativestate"}])",
+           "! body_undecided"},
           // The whole: what it does not say is gone, and what is fenced with it.
           {R"([{"op":"replace","path":"/attributes","value":{"administrativeState":"LOCKED"}}])",
            "nsi:deactivate nsi:modify nsi:modify-topology"},
@@ -380,6 +395,10 @@ TEST(Body, TheSenderIsSaid) {
   EXPECT_EQ(Asked(message, kJson, R"({"oriAddr":{"addr":["ue-7"]}})"), "! body_undecided");
   EXPECT_EQ(Asked(message, kJson, R"({"oriAddr":{"addr":null}})"), "! body_undecided");
   EXPECT_EQ(Asked(message, kJson, R"({"oriAddr":"ue-7"})"), "! body_undecided");
+  EXPECT_EQ(Asked(message, kJson, R"({"oriAddr":{"addr":"ue-7"},"OriAddr":{"addr":"ue-9"}})"),
+            "! body_undecided");
+  EXPECT_EQ(Asked(message, kJson, R"({"oriAddr":{"addr":"ue-7","ADDR":"ue-9"}})"),
+            "! body_undecided");
   EXPECT_EQ(Asked(message, kJson, R"({"oriAddr":{"addr":"a","addr":"b"}})"), "! body_malformed");
 }
 

@@ -38,6 +38,31 @@ const nlohmann::json* JsonPointer::In(const nlohmann::json& value, size_t skip) 
   return at;
 }
 
+JsonPointer JsonPointer::Folded() const {
+  // Two letters outside ASCII fold into it (Unicode CaseFolding.txt): long s and the Kelvin sign.
+  constexpr std::string_view kLongS = "\xC5\xBF";
+  constexpr std::string_view kKelvin = "\xE2\x84\xAA";
+  JsonPointer folded;
+  for (const std::string& token : tokens) {
+    std::string& name = folded.tokens.emplace_back();
+    const std::string_view text = std::string_view(token).substr(0, token.find('\0'));
+    for (size_t at = 0; at < text.size(); ++at) {
+      const auto rest = text.substr(at);
+      if (rest.starts_with(kLongS)) {
+        name += 's';
+        at += kLongS.size() - 1;
+      } else if (rest.starts_with(kKelvin)) {
+        name += 'k';
+        at += kKelvin.size() - 1;
+      } else {
+        name += static_cast<char>(text[at] >= 'A' && text[at] <= 'Z' ? text[at] + ('a' - 'A')
+                                                                     : text[at]);
+      }
+    }
+  }
+  return folded;
+}
+
 std::string JsonPointer::Text() const {
   std::string text;
   for (const std::string& token : tokens) {

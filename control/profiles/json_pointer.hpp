@@ -18,6 +18,9 @@ struct JsonPointer {
   [[nodiscard]] bool Holds(const JsonPointer& other) const;
   /// The value `skip` tokens of which are behind us already; null: it is not there.
   [[nodiscard]] const nlohmann::json* In(const nlohmann::json& value, size_t skip = 0) const;
+  /// As the laxest of readers would take its names: Go's know no upper and lower case, C's end at a
+  /// NUL.
+  [[nodiscard]] JsonPointer Folded() const;
   [[nodiscard]] std::string Text() const;
   bool operator==(const JsonPointer&) const = default;
 };

@@ -68,8 +68,10 @@ Result<std::string> ListedMediaType(const std::string& text) {
   return Invalid("", "not a media type", "type/subtype in lower case, without parameters");
 }
 
-void FindAbove(BodyRules& body) {
+void Index(BodyRules& body) {
   const auto add = [&](JsonPointer member) {
+    body.all.push_back(member);
+    body.folded.push_back(member.Folded());
     while (!member.tokens.empty()) {
       member.tokens.pop_back();
       if (std::ranges::find(body.above, member) == body.above.end()) body.above.push_back(member);
@@ -81,6 +83,40 @@ void FindAbove(BodyRules& body) {
   for (const auto* members : {&body.only, &body.callers, &body.callbacks}) {
     std::ranges::for_each(*members, add);
   }
+}
+
+/// Each member has one rule, and one that may be named.
+void RefuseDoubleRules(const Section& s, const BodyRules& body) {
+  std::vector<std::pair<const char*, JsonPointer>> all;
+  const auto add = [&](const char* key, const JsonPointer& member) {
+    for (const auto& [other, known] : all) {
+      if (!known.Holds(member) && !member.Holds(known)) continue;
+      s.Refuse(key, "two rules about one member", "one rule for each",
+               member.Text() + " beside " + known.Text() + " of " + other);
+    }
+    const auto holds = [&](const JsonPointer& one) { return one.Holds(member); };
+    if (!body.only.empty() && std::ranges::none_of(body.only, holds)) {
+      s.Refuse(key, "a rule about a member that may not be named", "a member of `only`",
+               member.Text());
+    }
+    all.emplace_back(key, member);
+  };
+  for (auto state = body.states.begin(); state != body.states.end(); ++state) {
+    const auto same = [&](const StateRule& other) { return other.member == state->member; };
+    const auto twice = [&](const StateRule& other) {
+      return same(other) && other.value == state->value;
+    };
+    if (std::any_of(body.states.begin(), state, twice)) {
+      s.Refuse("states", "one value for two operations", "each value once", state->value);
+    }
+    if (std::none_of(body.states.begin(), state, same)) add("states", state->member);
+  }
+  for (const auto& rule : body.same) add("same", rule.member);
+  for (const auto& rule : body.fences) {
+    for (const auto& member : rule.members) add("fences", member);
+  }
+  for (const auto& member : body.callers) add("callers", member);
+  for (const auto& member : body.callbacks) add("callbacks", member);
 }
 
 class Reader {
@@ -152,7 +188,8 @@ Profile Reader::Read(const Section& root) {
   profile_.apis.reserve(apis.size());  // paths point to them
   for (const Section& api : apis) ReadApi(api);
   std::ranges::stable_sort(profile_.paths, {}, [](const Path& path) { return path.form.Weight(); });
-  for (const Section& one : root.Items("egress", {"operation", "method", "path", "query", "callbacks_of"})) {
+  for (const Section& one :
+       root.Items("egress", {"operation", "method", "path", "query", "callbacks_of"})) {
     ReadEgress(one);
   }
   if (root.Has("registration")) {
@@ -336,7 +373,8 @@ void Reader::ReadBody(const Section& s, const Path& path, Rule& rule) {
   s.ReadList("callers", body.callers, Member);
   s.ReadList("callbacks", body.callbacks, Member);
   if (body.empty()) return;
-  FindAbove(body);
+  RefuseDoubleRules(s, body);
+  Index(body);
   if (rule.method == "GET" || rule.method == "DELETE") {
     s.Refuse("operation", "its body cannot decide: it has none", "POST, PUT or PATCH", rule.method);
   }

@@ -62,6 +62,11 @@ std::optional<std::string> Member(const JsonPointer& member, std::string_view an
 
 }  // namespace
 
+bool IsRoot(std::string_view text) {
+  Target target;
+  return text.empty() || (!target.Read(text) && target.path() == text);
+}
+
 std::string_view Match::Value(std::string_view parameter) const {
   const auto index = path->form.IndexOf(parameter);
   return index ? values[*index] : std::string_view();

@@ -52,7 +52,11 @@ struct BodyRules {
   std::vector<JsonPointer> only;       // nothing else may be named; empty: anything may
   std::vector<JsonPointer> callers;    // who sends it; must be there
   std::vector<JsonPointer> callbacks;  // where answers are to go
-  std::vector<JsonPointer> above;      // what holds any of these members, each once
+
+  // Found when the file is read.
+  std::vector<JsonPointer> above;   // what holds any of these members, each once
+  std::vector<JsonPointer> all;     // these members, and …
+  std::vector<JsonPointer> folded;  // … each of them, folded
   [[nodiscard]] bool empty() const {
     return states.empty() && fences.empty() && same.empty() && only.empty() && callers.empty() &&
            callbacks.empty();
@@ -106,7 +110,7 @@ struct Egress {
   std::string method;
   std::optional<PathTemplate> path;  // at the peer's own address
   std::vector<std::string> queries;
-  std::vector<const Api*> apis;      // where there is no path: callbacks given in requests of these
+  std::vector<const Api*> apis;  // where there is no path: callbacks given in requests of these
 };
 
 /// Ids are decoded, so that they compare with those in answers and in operators' hands.
@@ -132,6 +136,9 @@ struct Match {
                                                 std::string_view answer) const;
 };
 
+/// What an interface may have before the paths of its profile: nothing, or a canonical path.
+bool IsRoot(std::string_view text);
+
 class Profile {
  public:
   static constexpr size_t kBodyLimit = 65536;
@@ -155,8 +162,8 @@ class Profile {
   Profile& operator=(Profile&&) = default;
   ~Profile() = default;
 
-  /// `target` is the request-target as it came; `root`, a path or empty, is what the interface has
-  /// before every path of its profile.
+  /// `target` is the request-target as it came; `root` is what the interface has before every path
+  /// of its profile (IsRoot).
   [[nodiscard]] tl::expected<Match, Fault> Find(std::string_view method, std::string_view target,
                                                 std::string_view root = {}) const;
   /// What the trusted side may send to a path of a peer; never a callback.

@@ -2,6 +2,7 @@
 // from the standards and apart from the files: each is the operation that it says, nothing else is.
 #include <algorithm>
 #include <cctype>
+#include <fstream>
 #include <set>
 #include <sstream>
 
@@ -387,6 +388,23 @@ TEST(Shipped, EachProfileIsTested) {
   for (const auto& [name, profile] : Shipped()) EXPECT_EQ(name, profile.name);
 }
 
+TEST(Roots, AreNothingOrACanonicalPath) {
+  for (const char* root : {"", "/nbi", "/3GPPManagement/a"}) EXPECT_TRUE(IsRoot(root)) << root;
+  for (const char* root : {"/", "nbi", "/nbi/", "/a/../b", "/%41", "/a?b", "https://h/a"}) {
+    EXPECT_FALSE(IsRoot(root)) << root;
+  }
+}
+
+TEST(Docs, SayEachReason) {
+  std::ifstream in(SHIPPED_INTERFACES "/../../docs/interface-profiles.md");
+  std::ostringstream text;
+  text << in.rdbuf();
+  for (const FaultInfo& fault : kFaults) {
+    const std::string row = fmt::format("| `{}` | {} |", fault.name, fault.text);
+    EXPECT_NE(text.str().find(row), std::string::npos) << row;
+  }
+}
+
 TEST(Resources, AreNamedByTheirParametersDecoded) {
   const Profile& exposure = Shipped("management-exposure");
   const auto slice = exposure.Find("GET", "/ProvMnS/v1/SubNetwork=1/NetworkSlice=a%20b");
@@ -465,8 +483,9 @@ TEST(Egress, IsListedAsWell) {
   EXPECT_EQ(operation("POST", "/gw/msgg-n3gdelivery/v1/deliver-message?a=b"), "query_unlisted");
   EXPECT_EQ(operation("POST", "/gw//msgg-n3gdelivery/v1/deliver-message"), "empty_segment");
   EXPECT_TRUE(Shipped("management-exposure")
-                  .FindEgress("DELETE", "/StreamingDataReportingMnS/v1/connections/c/streams"
-                                        "?streamIds=1"));
+                  .FindEgress("DELETE",
+                              "/StreamingDataReportingMnS/v1/connections/c/streams"
+                              "?streamIds=1"));
   // What the server may send, a gateway may not, nor the other way round.
   EXPECT_FALSE(gateways.Find("POST", "/msgg-n3gdelivery/v1/deliver-message"));
   EXPECT_FALSE(gateways.FindEgress("POST", "/msgs-msgdelivery/v1/deliver-report"));
