@@ -395,13 +395,16 @@ TEST(Roots, AreNothingOrACanonicalPath) {
   }
 }
 
-TEST(Docs, SayEachReason) {
+TEST(Docs, SayEachReasonAndNameEachFile) {
   std::ifstream in(SHIPPED_INTERFACES "/../../docs/interface-profiles.md");
   std::ostringstream text;
   text << in.rdbuf();
   for (const FaultInfo& fault : kFaults) {
     const std::string row = fmt::format("| `{}` | {} |", fault.name, fault.text);
     EXPECT_NE(text.str().find(row), std::string::npos) << row;
+  }
+  for (const auto& [name, profile] : Shipped()) {
+    EXPECT_NE(text.str().find("`" + name + ".yaml`"), std::string::npos) << name;
   }
 }
 
