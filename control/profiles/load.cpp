@@ -217,8 +217,12 @@ void Reader::ReadEgress(const Section& s) {
 
 Result<Profile> ParseProfile(const std::string& yaml, const std::string& file) {
   try {
+    const auto documents = YAML::LoadAll(yaml);
+    if (documents.size() != 1) {
+      return Invalid(file, "not one YAML document", "one", std::to_string(documents.size()));
+    }
     const Section root(
-        YAML::Load(yaml), file, "",
+        documents[0], file, "",
         {"name", "title", "source", "body_limit", "operations", "registration", "apis", "egress"});
     return Reader().Read(root);
   } catch (const WrongField& wrong) {

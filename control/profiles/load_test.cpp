@@ -218,6 +218,12 @@ TEST(Load, BadFilesAreRefusedWithTheirPlace) {
   }
 }
 
+TEST(Load, AFileIsOneProfile) {
+  EXPECT_FALSE(ParseProfile("", "things.yaml"));
+  EXPECT_FALSE(ParseProfile(std::string(kGood) + "---\n" + std::string(kGood), "things.yaml"));
+  EXPECT_TRUE(ParseProfile("---\n" + std::string(kGood), "things.yaml"));
+}
+
 // Another method on a path that fits two templates is no ambiguity: the more concrete one has it.
 TEST(Load, TwoTemplatesMayShareAPathWithOtherMethods) {
   const auto profile =
