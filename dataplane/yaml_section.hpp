@@ -29,6 +29,8 @@ class Section {
           std::initializer_list<std::string_view> known);
 
   [[nodiscard]] bool Has(const char* key) const { return static_cast<bool>(node_[key]); }
+  /// For values that may also be written as one word.
+  [[nodiscard]] bool IsMapping(const char* key) const { return node_[key].IsMap(); }
   [[nodiscard]] Section Sub(const char* key, std::initializer_list<std::string_view> known) const;
   /// The items of a list of mappings; absent is empty.
   [[nodiscard]] std::vector<Section> Items(const char* key,
