@@ -65,7 +65,7 @@ FLOODS = {
         {'admit_strangers': False, 'admit': [A + '/32']}, {'xdp_source_denied'}),
     'random SPIs': (
         lambda c: esp(A, c.getrandbits(32) | 0x10000, c.getrandbits(30)), {}, {'xdp_unknown_spi'}),
-    'live SPI, garbage ICV in window': (
+    'live SPI with garbage ICV in window': (
         lambda c: esp(random_source(c), SPI, 1 << 30 | c.getrandbits(29)), {},
         {'auth_failed', 'auth_throttled', 'xdp_auth_throttled'}),
     'replays': (
