@@ -53,6 +53,19 @@ std::optional<std::string> RequestLineFault(std::string_view line) {
   return {};
 }
 
+std::string Lower(std::string_view text) {
+  std::string lower(text);
+  std::ranges::transform(lower, lower.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return lower;
+}
+
+// Some servers take the method or the path from these instead (lower case).
+constexpr auto kOverrides =
+    std::to_array<std::string_view>({"x-http-method", "x-http-method-override", "x-method-override",
+                                     "x-original-url", "x-rewrite-url", "x-original-uri"});
+
 // The fields that say where a message ends, and for whom it is.
 class Framing {
  public:
@@ -66,6 +79,8 @@ class Framing {
     } else if (beast::iequals(name, "Host")) {
       if (++hosts_ > 1) return "Host twice";
       if (value.empty()) return "an empty Host";
+    } else if (std::ranges::find(kOverrides, Lower(name)) != kOverrides.end()) {
+      return "a field that would be another method or path to some servers: " + std::string(name);
     }
     return {};
   }
@@ -81,23 +96,17 @@ class Framing {
   unsigned hosts_ = 0;
 };
 
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  std::ranges::transform(lower, lower.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
-  return lower;
-}
-
 // Of one connection only, or this gate's own business. Lower case.
 constexpr auto kStaysHere = std::to_array<std::string_view>(
     {"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization",
      "te", "trailer", "transfer-encoding", "upgrade", "content-length", "host", "expect",
      "authorization", "dpop", "dpop-nonce", "www-authenticate", "portcullis-client"});
 
-// The fields that go on; those that `Connection` names are of this connection only.
-void AppendFields(std::string& out, const Fields& fields) {
+// The fields that go on, all but that one; those that `Connection` names are of this connection
+// only.
+void AppendFields(std::string& out, const Fields& fields, const std::string& but) {
   std::set<std::string> here(kStaysHere.begin(), kStaysHere.end());
+  here.insert(but);
   const auto [first, last] = fields.equal_range(http::field::connection);
   for (auto field = first; field != last; ++field) {
     for (const auto& option : http::token_list(field->value())) here.insert(Lower(option));
@@ -150,12 +159,12 @@ std::optional<std::string> FramingFault(std::string_view head) {
 }
 
 std::string RequestHead(std::string_view method, std::string_view target, const Fields& fields,
-                        std::string_view authority, std::string_view client,
-                        const BodyLength& body) {
+                        const Onward& onward, const BodyLength& body) {
   std::string out = fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\n{}: {}\r\n", method, target,
-                                authority, kClientField, client);
+                                onward.authority, kClientField, onward.client);
+  if (onward.only_absent) out += "If-None-Match: *\r\n";
   AppendLength(out, body);
-  AppendFields(out, fields);
+  AppendFields(out, fields, onward.only_absent ? "if-none-match" : "");
   return out + "\r\n";
 }
 
@@ -164,7 +173,7 @@ std::string ResponseHead(unsigned status, std::string_view reason, const Fields&
   std::string out = fmt::format("HTTP/1.1 {} {}\r\n", status, reason);
   AppendLength(out, body);
   if (close) out += "Connection: close\r\n";
-  AppendFields(out, fields);
+  AppendFields(out, fields, {});
   return out + "\r\n";
 }
 

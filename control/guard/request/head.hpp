@@ -30,11 +30,17 @@ using Fields = boost::beast::http::fields;
 /// Who asks, as the protected server is told: in one field, which no client can write.
 inline constexpr const char* kClientField = "Portcullis-Client";
 
-/// For the protected server. `authority` is its own; `client` the value of kClientField. Tokens and
-/// proofs stay here: they are bound to the client's key and of no use to anybody else.
+/// What the gate says to the protected server for itself.
+struct Onward {
+  std::string authority;     // the server's
+  std::string client;        // the value of kClientField
+  bool only_absent = false;  // nothing that is there already may be replaced (RFC 9110 13.1.2)
+};
+
+/// For the protected server. Tokens and proofs stay here: they are bound to the client's key and of
+/// no use to anybody else.
 std::string RequestHead(std::string_view method, std::string_view target, const Fields& fields,
-                        std::string_view authority, std::string_view client,
-                        const BodyLength& body);
+                        const Onward& onward, const BodyLength& body);
 
 /// For the client. `close`: the connection ends after it.
 std::string ResponseHead(unsigned status, std::string_view reason, const Fields& fields,

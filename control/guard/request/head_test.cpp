@@ -62,6 +62,8 @@ TEST(Head, WhatCouldBeReadInTwoWaysIsRefused) {
       {Get("no colon\r\n"), "without a colon"},
       {Get(": nameless\r\n"), "no token"},
       {Get("Host: other\r\n"), "Host twice"},
+      {Get("X-HTTP-Method-Override: DELETE\r\n"), "another method or path"},
+      {Get("x-original-url: /b\r\n"), "another method or path"},
       {"GET /a HTTP/1.1\r\n\r\n", "no Host"},
       {"GET /a HTTP/1.1\r\nHost:\r\n\r\n", "empty Host"},
       {"GET /a HTTP/1.0\r\nHost: a\r\n\r\n", "version"},
@@ -101,12 +103,23 @@ TEST(Head, GoesOnWithWhatIsEndToEndOnly) {
            {"X-Twice", "b"}}) {
     request.insert(name, value);
   }
-  EXPECT_EQ(RequestHead("PUT", "/a?b=c", request, "nsmf:8443", "peer=\"csmf-1\"", {3, false}),
-            "PUT /a?b=c HTTP/1.1\r\nHost: nsmf:8443\r\nPortcullis-Client: peer=\"csmf-1\"\r\n"
-            "Content-Length: 3\r\nAccept: application/json\r\nX-Twice: a\r\nX-Twice: b\r\n\r\n");
+  EXPECT_EQ(
+      RequestHead("PUT", "/a?b=c", request, {"nsmf:8443", "peer=\"csmf-1\"", false}, {3, false}),
+      "PUT /a?b=c HTTP/1.1\r\nHost: nsmf:8443\r\nPortcullis-Client: peer=\"csmf-1\"\r\n"
+      "Content-Length: 3\r\nAccept: application/json\r\nX-Twice: a\r\nX-Twice: b\r\n\r\n");
   EXPECT_EQ(ResponseHead(201, "Created", request, {{}, true}, true),
             "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n"
             "Accept: application/json\r\nX-Twice: a\r\nX-Twice: b\r\n\r\n");
+}
+
+TEST(Head, ReplacesNothingWhereItMayOnlyCreate) {
+  boost::beast::http::request<boost::beast::http::string_body> request;
+  request.insert("If-None-Match", "\"a tag\"");
+  EXPECT_EQ(RequestHead("PUT", "/a", request, {"nsmf", "x", true}, {}),
+            "PUT /a HTTP/1.1\r\nHost: nsmf\r\nPortcullis-Client: x\r\nIf-None-Match: *\r\n\r\n");
+  EXPECT_EQ(RequestHead("PUT", "/a", request, {"nsmf", "x", false}, {}),
+            "PUT /a HTTP/1.1\r\nHost: nsmf\r\nPortcullis-Client: x\r\n"
+            "If-None-Match: \"a tag\"\r\n\r\n");
 }
 
 TEST(Head, ChunksSayTheirLengthInHex) {

@@ -36,7 +36,7 @@ bool IsEnd(const web::ErrorCode& error) {
 
 }  // namespace
 
-asio::awaitable<Result<void>> Relay::Send(std::string client) {
+asio::awaitable<Result<void>> Relay::Send(Onward onward) {
   const auto& request = incoming_.parser.get();
   repeatable_ = MayBeSentTwice();
   BodyLength length;
@@ -49,7 +49,7 @@ asio::awaitable<Result<void>> Relay::Send(std::string client) {
   }
   const auto method = request.method_string();
   const auto target = request.target();
-  head_ = RequestHead(method, target, request, server_.authority(), client, length);
+  head_ = RequestHead(method, target, request, onward, length);
   auto sent = co_await SendOnce(head_, false);
   if (!sent && connection_ && connection_->used && repeatable_) {
     sent = co_await SendOnce(head_, true);

@@ -34,7 +34,7 @@ class Relay {
 
   /// Head and body. kUnavailable: the server cannot be reached, or has not taken all; it may have
   /// answered all the same. kInvalid: the client's body broke off or is no body.
-  boost::asio::awaitable<Result<void>> Send(std::string client);
+  boost::asio::awaitable<Result<void>> Send(Onward onward);
   /// The answer's head, interim ones passed over. kUnavailable.
   boost::asio::awaitable<Result<void>> ReadAnswer();
 

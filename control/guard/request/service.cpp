@@ -77,6 +77,10 @@ tl::unexpected<Stopped> StopFor(Fault fault) {
       Error{ErrorKind::kInvalid, std::string(info.text), std::string(info.name), {}, {}});
 }
 
+bool MayHaveBody(http::verb method) {
+  return method != http::verb::get && method != http::verb::head && method != http::verb::delete_;
+}
+
 // Names of policy, for a field of RFC 8941: nothing that would end a string is in them.
 std::string ClientText(const admission::Permitted& permit, const std::string& reference) {
   return fmt::format(R"(peer="{}", tenant="{}", role="{}", request="{}")", permit.peer(),
@@ -114,6 +118,7 @@ class Conversation {
     Permits::Permit permit;
     std::optional<profiles::Resource> about;
     bool change = false;
+    bool only_absent = false;  // it makes something, and may not replace anything by that
   };
 
   asio::awaitable<void> ServeOne() {
@@ -257,7 +262,9 @@ class Conversation {
     auto owner = co_await OwnerOf(decided.about);
     if (!owner) co_return Stop(std::move(owner.error()));
     const profiles::Rule& rule = *decided.match.rule;
-    if (!rule.replaces.empty() && *owner && !(*owner)->empty()) {
+    const bool owned = *owner && !(*owner)->empty();
+    decided.only_absent = !rule.replaces.empty() && !owned;
+    if (!rule.replaces.empty() && owned) {
       std::erase(reading->operations, rule.operation);
       for (const auto* operation : rule.replaces) reading->operations.push_back(operation);
     }
@@ -317,6 +324,14 @@ class Conversation {
     Reading reading{method, path, match, {match.rule->operation}, {}};
     const std::string_view type(incoming.parser.get()[http::field::content_type]);
     const bool has_body = !incoming.parser.is_done();
+    if (has_body && !MayHaveBody(incoming.parser.get().method())) {
+      // Some servers read it, some take it for the next request (RFC 9110 9.3.1).
+      co_return StopFor(Error{ErrorKind::kInvalid,
+                              "a body where the method has none",
+                              {},
+                              "no body",
+                              std::string(method) + " with one"});
+    }
     if (has_body && !profiles::Accepts(*match.rule, type))
       co_return StopFor(Fault::body_media_type);
     if (!match.NeedsBody()) co_return reading;
@@ -395,8 +410,9 @@ class Conversation {
   asio::awaitable<void> Forward(Decided decided, Incoming incoming) {
     const std::shared_ptr<Upstream> server = interface_.server;  // a reload may change it
     Relay relay(*server, std::move(incoming));
-    std::string client = ClientText(*decided.permit, decided.reference);
-    auto sent = co_await relay.Send(std::move(client));
+    Onward onward{server->authority(), ClientText(*decided.permit, decided.reference),
+                  decided.only_absent};
+    auto sent = co_await relay.Send(std::move(onward));
     if (sent) sent = co_await relay.ReadAnswer();
     if (!sent) {
       auto outcome = OutcomeOf(decided, relay, 0);
