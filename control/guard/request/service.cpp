@@ -3,15 +3,12 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include <array>
-#include <boost/beast/core/error.hpp>
-#include <boost/beast/core/string.hpp>
 #include <optional>
 #include <utility>
 
 #include "control/admission/reference.hpp"
 #include "control/admission/refusal_message.hpp"
-#include "control/guard/request/head.hpp"
+#include "control/guard/request/intake.hpp"
 #include "control/guard/request/judge.hpp"
 #include "control/guard/request/relay.hpp"
 #include "control/guard/session/address.hpp"
@@ -27,55 +24,12 @@ using identity::Reason;
 using identity::Refusal;
 using profiles::Fault;
 using Clock = std::chrono::steady_clock;
-using namespace std::chrono_literals;
-
 namespace {
 
-constexpr size_t kMostHeadBytes = 32U << 10U;
 constexpr size_t kMostAnswerBytes = 64U << 10U;  // that is read for what was created
 constexpr size_t kMostPathInRecords = 1024;
-constexpr auto kIdleTime = 60s;
-constexpr auto kDrainTime = 2s;
 constexpr unsigned kFirstSuccess = 200;
 constexpr unsigned kFirstRedirect = 300;
-
-// A refusal, and what the client may know of its own mistake.
-struct Stopped {
-  Refusal why;
-  std::string reference = {};      // control's
-  std::optional<Error> form = {};  // of the request, when that is what is wrong
-};
-template <class T>
-using Step = tl::expected<T, Stopped>;
-
-tl::unexpected<Stopped> Stop(Reason reason, std::string detail) {
-  return tl::unexpected(Stopped{{reason, std::move(detail)}});
-}
-tl::unexpected<Stopped> Stop(Refusal why) {
-  return tl::unexpected(Stopped{std::move(why)});
-}
-tl::unexpected<Stopped> Stop(Denied denied) {
-  return tl::unexpected(Stopped{std::move(denied.why), std::move(denied.reference)});
-}
-tl::unexpected<Stopped> StopFor(Error form) {
-  Refusal why{Reason::request_malformed, form.Text()};
-  return tl::unexpected(Stopped{std::move(why), {}, std::move(form)});
-}
-
-// Whether the request is hostile or wrong in form, or only one that is not served.
-bool IsUnlisted(Fault fault) {
-  return fault == Fault::outside_root || fault == Fault::path_unlisted ||
-         fault == Fault::method_unlisted;
-}
-
-tl::unexpected<Stopped> StopFor(Fault fault) {
-  const auto& info = profiles::Info(fault);
-  if (IsUnlisted(fault)) {
-    return Stop(Reason::request_unlisted, fmt::format("{}: {}", info.name, info.text));
-  }
-  return StopFor(
-      Error{ErrorKind::kInvalid, std::string(info.text), std::string(info.name), {}, {}});
-}
 
 bool MayHaveBody(http::verb method) {
   return method != http::verb::get && method != http::verb::head && method != http::verb::delete_;
@@ -122,31 +76,14 @@ class Conversation {
   };
 
   asio::awaitable<void> ServeOne() {
-    const size_t length = co_await ReadHead();
-    if (length == 0) co_return;
-    const auto front = buffer_.data();
-    const std::string_view head(static_cast<const char*>(front.data()), length);
-    if (auto fault = FramingFault(head)) {
-      Stopped stopped =
-          StopFor(Error{ErrorKind::kInvalid, "not an HTTP/1.1 request: " + *fault, {}, {}, {}})
-              .value();
-      co_await Refuse(std::move(stopped), true);
-      co_return;
-    }
     RequestParser parser;
-    parser.header_limit(static_cast<uint32_t>(kMostHeadBytes));
-    parser.body_limit(boost::none);
-    web::ErrorCode error;
-    buffer_.consume(parser.put(front, error));
-    if (error || !parser.is_header_done()) {
-      Stopped stopped =
-          StopFor(
-              Error{ErrorKind::kInvalid, "not an HTTP/1.1 request: " + error.message(), {}, {}, {}})
-              .value();
-      co_await Refuse(std::move(stopped), true);
+    auto there = co_await intake_.Head(parser);
+    if (!there) {
+      co_await Refuse(std::move(there.error()), true);
       co_return;
     }
-    if (!parser.get().keep_alive()) done_ = true;
+    done_ = !*there || !parser.get().keep_alive();
+    if (!*there) co_return;
     Incoming incoming{connection_.stream, buffer_, parser, {}};
     auto decided = co_await Decide(incoming);
     if (!decided) {
@@ -155,86 +92,6 @@ class Conversation {
       co_return;
     }
     co_await Forward(std::move(*decided), std::move(incoming));
-  }
-
-  // ---- reading
-
-  // Its length, once it stands whole at the buffer's front. 0: the connection is over.
-  asio::awaitable<size_t> ReadHead() {
-    auto& tcp = connection_.stream.next_layer();
-    bool begun = buffer_.size() != 0;
-    tcp.expires_after(begun ? std::chrono::milliseconds(limits_.request_time) : kIdleTime);
-    tcp.rate_policy().Set(kMostHeadBytes);
-    for (;;) {
-      const std::string_view bytes(static_cast<const char*>(buffer_.data().data()), buffer_.size());
-      if (const size_t length = HeadLength(bytes); length != 0) co_return length;
-      if (bytes.size() >= kMostHeadBytes) {
-        Stopped stopped = StopFor(Error{ErrorKind::kInvalid,
-                                        "the head is too large",
-                                        {},
-                                        fmt::format("at most {} bytes", kMostHeadBytes),
-                                        "more"})
-                              .value();
-        co_await Refuse(std::move(stopped), true);
-        co_return 0;
-      }
-      constexpr size_t kAtOnce = 4096;
-      const auto got = co_await web::ReadSome(connection_.stream, buffer_.prepare(kAtOnce));
-      if (got.error) {
-        if (got.error == beast::error::timeout && begun) {
-          Note({Reason::handshake_timeout, "a request's head did not come in time"}, {});
-        }
-        done_ = true;
-        co_return 0;
-      }
-      buffer_.commit(got.bytes);
-      if (!begun) tcp.expires_after(limits_.request_time);
-      begun = true;
-    }
-  }
-
-  // The body, where it decides.
-  asio::awaitable<Step<std::string>> ReadBody(Incoming& incoming, size_t most) {
-    RequestParser& parser = incoming.parser;
-    const auto too_large = [&] {
-      return StopFor(Error{ErrorKind::kInvalid,
-                           "the body is too large",
-                           {},
-                           fmt::format("at most {} bytes, since it is read to decide", most),
-                           "more"});
-    };
-    if (parser.content_length() && *parser.content_length() > most) co_return too_large();
-    if (auto going = co_await GoOn(parser); !going) co_return tl::unexpected(going.error());
-    std::string all;
-    std::array<char, 4096> piece{};
-    connection_.stream.next_layer().expires_after(limits_.request_time);
-    connection_.stream.next_layer().rate_policy().Set(2 * most + kMostHeadBytes);
-    while (!parser.is_done()) {
-      auto& body = parser.get().body();
-      body.data = piece.data();
-      body.size = piece.size();
-      const auto error = co_await web::ReadSome(connection_.stream, buffer_, parser);
-      if (error && error != http::error::need_buffer) {
-        co_return StopFor(Error{
-            ErrorKind::kInvalid, "the body breaks off or is none: " + error.message(), {}, {}, {}});
-      }
-      all.append(piece.data(), piece.size() - body.size);
-      if (all.size() > most) co_return too_large();
-    }
-    co_return all;
-  }
-
-  // Whoever waits for it sends the body now (RFC 9110 10.1.1).
-  asio::awaitable<Step<void>> GoOn(const RequestParser& parser) {
-    const auto expect = parser.get()[http::field::expect];
-    if (expect.empty() || parser.is_done()) co_return Step<void>{};
-    if (!beast::iequals(expect, "100-continue")) {
-      co_return StopFor(Error{ErrorKind::kInvalid, "an expectation that nobody meets", "Expect",
-                              "100-continue", std::string(expect)});
-    }
-    const auto failed = co_await web::Write(connection_.stream, "HTTP/1.1 100 Continue\r\n\r\n");
-    if (failed) co_return Stop(Reason::request_malformed, "the connection broke");
-    co_return Step<void>{};
   }
 
   // ---- deciding
@@ -274,16 +131,11 @@ class Conversation {
     decided.reference = admission::NewReference();
     auto accounted = co_await Account(decided, *reading);
     if (!accounted) co_return Stop(std::move(accounted.error()));
-    if (auto going = co_await GoOnUnlessRead(incoming); !going) {
-      co_return tl::unexpected(going.error());
+    if (!incoming.body) {
+      auto going = co_await intake_.GoOn(incoming.parser);
+      if (!going) co_return tl::unexpected(std::move(going.error()));
     }
     co_return decided;
-  }
-
-  asio::awaitable<Step<void>> GoOnUnlessRead(Incoming& incoming) {
-    if (incoming.body) co_return Step<void>{};
-    auto going = co_await GoOn(incoming.parser);
-    co_return going;
   }
 
   // Token and permit, unless the connection has shown this token before and nothing has changed.
@@ -338,7 +190,7 @@ class Conversation {
     if (incoming.parser.get().count(http::field::content_encoding) > 0) {
       co_return StopFor(Fault::body_media_type);  // nobody looks into what is compressed
     }
-    auto body = co_await ReadBody(incoming, profile.body_limit);
+    auto body = co_await intake_.Body(incoming.parser, profile.body_limit);
     if (!body) co_return tl::unexpected(std::move(body.error()));
     auto classified = profiles::Classify(profile, match, type, *body);
     if (!classified) co_return StopFor(std::move(classified.error().error));
@@ -497,19 +349,7 @@ class Conversation {
     connection_.stream.next_layer().expires_after(limits_.request_time);
     const std::string text = web::ToText(answer);
     if (co_await web::Write(connection_.stream, text)) done_ = true;
-    if (unread) co_await Drain();
-  }
-
-  // What the client still sends is read away for a while: closing at once would reset the
-  // connection, and the answer would be lost with it.
-  asio::awaitable<void> Drain() {
-    connection_.stream.next_layer().expires_after(kDrainTime);
-    connection_.stream.next_layer().rate_policy().Set(kMostHeadBytes * 8);
-    std::array<char, 4096> away{};
-    for (bool ended = false; !ended;) {
-      const auto got = co_await web::ReadSome(connection_.stream, asio::buffer(away));
-      ended = got.error.failed();
-    }
+    if (unread) co_await intake_.Drain();
   }
 
   RequestContext& context_;
@@ -518,6 +358,7 @@ class Conversation {
   Connection& connection_;
   CredentialCheck credentials_;
   web::Buffer buffer_;
+  Intake intake_{connection_.stream, buffer_, limits_};
   std::optional<Proven> proven_;
   bool learned_ = false;  // the outcome of the request at hand is with control already
   bool done_ = false;
