@@ -7,6 +7,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
@@ -64,8 +65,10 @@ Result<void> Run(const std::string& config_path) {
   std::optional<Syslog> syslog;
   if (config->syslog) {
     syslog.emplace(io.get_executor(), *config->syslog);
-    audit->Forward(
-        [&](const audit::Stamp& when, const std::string& line) { syslog->Send(when.wall, line); });
+    // Another thread may have written it.
+    audit->Forward([&](const audit::Stamp& when, const std::string& line) {
+      asio::post(io, [&, wall = when.wall, line] { syslog->Send(wall, line); });
+    });
     asio::co_spawn(io, syslog->Run(), Rethrow);
   }
   asio::steady_timer each_second(io);
@@ -148,6 +151,8 @@ Result<void> Run(const std::string& config_path) {
     spdlog::warn("some requests did not end in {} s and are cut off", kTimeToEnd.count());
     std::_Exit(EXIT_FAILURE);
   }
+  io.restart();
+  io.poll();  // what the remote log gets of the last records
   return {};
 }
 

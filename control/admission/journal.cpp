@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "control/admission/reference.hpp"
@@ -66,7 +68,7 @@ Result<void> Journal::NoteRefusal(const Entry& entry, const std::string& of) {
 }
 
 void Journal::Record(Entry entry) {
-  if (waiting_.size() < kMostWaiting) {
+  if (waiting_.size() + under_way_ < kMostWaiting) {
     waiting_.push_back(std::move(entry));
   } else {
     ++lost_;
@@ -74,7 +76,7 @@ void Journal::Record(Entry entry) {
 }
 
 bool Journal::Takes() const {
-  return !failing_ && audit_.Healthy() && waiting_.size() < kMostWaiting / 2;
+  return !failing_ && audit_.Healthy() && waiting_.size() + under_way_ < kMostWaiting / 2;
 }
 
 void Journal::WriteCounts(Clock::time_point now) {
@@ -100,23 +102,40 @@ void Journal::WriteCounts(Clock::time_point now) {
   });
 }
 
-void Journal::Write() {
+// What is to be written now; the caller says Took() of it.
+std::vector<Entry> Journal::Next() {
   if (lost_ > 0 && waiting_.size() < kMostWaiting) {
     waiting_.push_back({"control", "lost", "records", audit::kFailed, "", {{"records", lost_}}});
     lost_ = 0;
   }
-  if (waiting_.empty()) return;
   // While the log cannot be written, one of them serves to find out when it can again.
   const size_t most = std::min(waiting_.size(), failing_ ? size_t{1} : kMostAtOnce);
   const auto end = waiting_.begin() + static_cast<ptrdiff_t>(most);
-  const std::vector<Entry> together(waiting_.begin(), end);
-  const auto written = audit_.Append(together);
-  if (written) {
-    waiting_.erase(waiting_.begin(), end);
-  } else if (!failing_) {  // once, and not four times a second
-    events_.Tell("audit_failed", written.error().Text());
+  std::vector<Entry> together(std::make_move_iterator(waiting_.begin()),
+                              std::make_move_iterator(end));
+  waiting_.erase(waiting_.begin(), end);
+  under_way_ += together.size();
+  return together;
+}
+
+void Journal::Took(std::vector<Entry> entries, const Result<uint64_t>& written) {
+  under_way_ -= entries.size();
+  if (!written) {
+    waiting_.insert(waiting_.begin(), std::make_move_iterator(entries.begin()),
+                    std::make_move_iterator(entries.end()));
+    // Once, and not four times a second.
+    if (!failing_) events_.Tell("audit_failed", written.error().Text());
   }
   failing_ = !written;
+}
+
+asio::awaitable<Result<uint64_t>> Journal::Append(std::span<const Entry> entries) {
+  auto there = [](AuditLog& log, std::span<const Entry> what) -> asio::awaitable<Result<uint64_t>> {
+    co_return log.Append(what);
+  };
+  auto work = there(audit_, entries);
+  auto number = co_await asio::co_spawn(disk_.get_executor(), std::move(work), asio::use_awaitable);
+  co_return number;
 }
 
 asio::awaitable<void> Journal::Run() {
@@ -125,7 +144,10 @@ asio::awaitable<void> Journal::Run() {
     pause_.expires_after(behind ? kWriteSoon : kWriteEvery);
     co_await pause_.async_wait(kAwait);
     WriteCounts(Clock::now());
-    Write();
+    std::vector<Entry> entries = Next();
+    if (entries.empty()) continue;
+    const auto written = co_await Append(entries);
+    Took(std::move(entries), written);
   }
 }
 
@@ -134,7 +156,9 @@ void Journal::Stop() {
   pause_.cancel();
   WriteCounts(Clock::time_point::max());
   while (!waiting_.empty()) {
-    Write();
+    std::vector<Entry> entries = Next();
+    const auto written = audit_.Append(entries);
+    Took(std::move(entries), written);
     if (failing_) return;
   }
 }

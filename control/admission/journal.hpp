@@ -7,7 +7,10 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <deque>
+#include <span>
+#include <vector>
 
 #include "control/admission/decisions.hpp"
 #include "control/events/events.hpp"
@@ -40,6 +43,10 @@ class Journal {
   void Record(audit::Entry entry);
   [[nodiscard]] bool Takes() const;
 
+  /// On the disk when it returns, as AuditLog::Append(); in a thread of its own, so that who need
+  /// not wait for the disk goes on meanwhile. `entries` stay as they are.
+  boost::asio::awaitable<Result<uint64_t>> Append(std::span<const audit::Entry> entries);
+
   /// Writes what waits, until Stop(), which writes the rest; to be called again after what still
   /// ran.
   boost::asio::awaitable<void> Run();
@@ -49,7 +56,8 @@ class Journal {
 
  private:
   using Clock = audit::Repeats::Clock;
-  void Write();
+  std::vector<audit::Entry> Next();
+  void Took(std::vector<audit::Entry> entries, const Result<uint64_t>& written);
   void WriteCounts(Clock::time_point now);
 
   Events& events_;
@@ -61,8 +69,10 @@ class Journal {
   audit::Repeats sessions_{kSessionRecords};
   audit::Repeats operators_{kOperatorsRefusals};
   std::deque<audit::Entry> waiting_;
+  size_t under_way_ = 0;  // no longer in waiting_, and not written yet
   uint64_t lost_ = 0;
   bool failing_ = false;
+  boost::asio::thread_pool disk_{1};  // last: it ends first
 };
 
 }  // namespace portcullis::admission

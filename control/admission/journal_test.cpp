@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
@@ -169,6 +170,34 @@ TEST_F(JournalTest, AReferenceThatIsNoneOrIsTakenBecomesAnotherOne) {
     EXPECT_EQ(id.size(), 16U);
   }
   EXPECT_EQ(journal_->decisions().Of("0123456789abcdef").size(), 1U);
+}
+
+TEST_F(JournalTest, WhatIsWrittenAsideAndAtOnceIsOneIntactLog) {
+  constexpr size_t kAside = 500;
+  constexpr size_t kAtOnce = 50;
+  const std::vector<audit::Entry> entries(kAside, Change("/aside"));
+  std::optional<Result<uint64_t>> aside;
+  boost::asio::co_spawn(
+      io_, journal_->Append(entries),
+      [&](const std::exception_ptr&, Result<uint64_t> number) { aside = std::move(number); });
+  for (size_t i = 0; i < kAtOnce; ++i) {
+    io_.poll();
+    ASSERT_TRUE(log_->Append(Change("/at-once")));
+  }
+  while (!aside) {
+    io_.restart();
+    io_.run_one_for(std::chrono::seconds(60));
+  }
+  ASSERT_TRUE(*aside);
+  const auto records = Written();
+  const auto count = [&](const char* subject) {
+    return static_cast<size_t>(std::ranges::count_if(
+        records, [&](const json& record) { return record["subject"] == subject; }));
+  };
+  EXPECT_EQ(count("/aside"), kAside);
+  EXPECT_EQ(count("/at-once"), kAtOnce);
+  EXPECT_EQ((*log_->Read(**aside, 1))[0]["subject"], "/aside");
+  EXPECT_FALSE(Verified().wrong);
 }
 
 }  // namespace

@@ -29,6 +29,7 @@ constexpr size_t kMostPath = 1024;
 constexpr int kMostOperations = 16;
 constexpr size_t kMostKind = 63;
 constexpr size_t kMostResource = 512;
+constexpr size_t kMostTold = 10;  // one by one, as events
 constexpr unsigned kLeastOk = 200;
 constexpr unsigned kLeastRedirect = 300;
 constexpr unsigned kLeastError = 400;
@@ -291,13 +292,13 @@ asio::awaitable<void> Operations::WriteAll() {
     // Whatever has arrived by now is worked on before this goes on.
     gather.expires_at(std::max(written_ + kBetweenWrites, Clock::now()));
     co_await gather.async_wait(kAwait);
-    WriteBatch();
+    co_await WriteBatch();
   }
   writing_ = false;
 }
 
 // First whose it is, then that it happened: a record never tells of more than was stored.
-void Operations::WriteBatch() {
+asio::awaitable<void> Operations::WriteBatch() {
   const std::deque<Waiting*> batch = std::exchange(waiting_, {});
   std::vector<model::OwnerChange> owners;
   std::vector<audit::Entry> entries;
@@ -318,7 +319,7 @@ void Operations::WriteBatch() {
     }
     entries.push_back(w->entry);
   }
-  const auto last = audit_.Append(entries);
+  const auto last = co_await journal_.Append(entries);
   if (!last) gate_.events().Tell("audit_failed", last.error().Text());
   if (!tenants) gate_.events().Tell("audit_failed", tenants.error().Text());
   written_ = Clock::now();
@@ -350,6 +351,7 @@ Result<void> Operations::Restore() {
       begun.erase(detail["begun"].get<uint64_t>());
     }
   }
+  std::vector<const Open*> missing;
   for (const auto& [number, record] : begun) {
     const json& detail = (*record)["detail"];
     Open operation{.entry = {.who = record->value("who", ""),
@@ -364,14 +366,25 @@ Result<void> Operations::Restore() {
                    .change = true,
                    .begun = number,
                    .until = Clock::now() + times_.missing};
-    gate_.events().Tell("operation",
-                        fmt::format("operation {} ({}) was begun before control ended, and has no "
-                                    "outcome yet",
-                                    operation.entry.subject, fmt::join(operation.operations, ", ")),
-                        {}, operation.entry.who);
-    open_.emplace(operation.entry.subject, std::move(operation));
+    const std::string id = operation.entry.subject;
+    missing.push_back(&open_.insert_or_assign(id, std::move(operation)).first->second);
   }
+  TellMissing(missing, "was begun before control ended, and has no outcome yet");
   return {};
+}
+
+void Operations::TellMissing(const std::vector<const Open*>& operations, const char* what) {
+  size_t told = 0;
+  for (const Open* operation : operations) {
+    if (++told > kMostTold) break;
+    gate_.events().Tell("operation",
+                        fmt::format("operation {} ({}) {}", operation->entry.subject,
+                                    fmt::join(operation->operations, ", "), what),
+                        {}, operation->entry.who);
+  }
+  if (operations.size() <= kMostTold) return;
+  gate_.events().Tell("operation",
+                      fmt::format("the same of {} more", operations.size() - kMostTold));
 }
 
 void Operations::GuardGone(uint64_t guard) {
@@ -390,24 +403,21 @@ void Operations::GuardGone(uint64_t guard) {
 }
 
 void Operations::EndMissing(Clock::time_point now) {
-  for (auto at = open_.begin(); at != open_.end();) {
-    Open& operation = at->second;
+  std::vector<const Open*> missing;
+  for (const auto& [id, operation] : open_) {
     const bool being_written = operation.change && operation.begun == 0;
-    if (now < operation.until || being_written) {
-      ++at;
-      continue;
-    }
-    audit::Entry entry = std::move(operation.entry);
+    if (now >= operation.until && !being_written) missing.push_back(&operation);
+  }
+  TellMissing(missing, "has failed, as far as anybody knows: nobody told its outcome");
+  for (const Open* operation : missing) {
+    audit::Entry entry = operation->entry;
     entry.outcome = audit::kFailed;
     entry.detail["outcome"] = "unknown";
-    if (operation.begun != 0) entry.detail["begun"] = operation.begun;
-    gate_.events().Tell("operation",
-                        fmt::format("nobody told what became of operation {} ({})", entry.subject,
-                                    fmt::join(operation.operations, ", ")),
-                        {}, entry.who);
-    Count(operation.interface, operation.operations, audit::kFailed);
+    if (operation->begun != 0) entry.detail["begun"] = operation->begun;
+    Count(operation->interface, operation->operations, audit::kFailed);
+    const std::string id = entry.subject;
     journal_.Record(std::move(entry));
-    at = open_.erase(at);
+    open_.erase(id);
   }
 }
 

@@ -44,7 +44,7 @@ class Operations {
   static constexpr size_t kMostOpen = 65'536;
   static constexpr uint64_t kSearched = 20'000;  // records of the log, at start
 
-  /// All outlive this.
+  /// All outlive this. `audit` is that of `journal`.
   Operations(const boost::asio::any_io_executor& executor, Gate& gate, Permits& permits,
              AuditLog& audit, Journal& journal)
       : Operations(executor, gate, permits, audit, journal, Times{}) {}
@@ -103,10 +103,12 @@ class Operations {
   tl::expected<void, identity::Refusal> Judge(const admission::Operate& request);
   boost::asio::awaitable<void> Write(Waiting& waiting);
   boost::asio::awaitable<void> WriteAll();
-  void WriteBatch();
+  boost::asio::awaitable<void> WriteBatch();
   template <class Names>
   void Count(const std::string& interface, const Names& operations, std::string_view outcome);
   void EndMissing(Clock::time_point now);
+  /// Events about these, not more than a few.
+  void TellMissing(const std::vector<const Open*>& operations, const char* what);
 
   boost::asio::any_io_executor executor_;
   Gate& gate_;

@@ -19,8 +19,8 @@ namespace asio = boost::asio;
 
 namespace {
 constexpr size_t kReadBytes = 64U << 10U;
-// More than a guard has handshakes at once (guard/session/listener.hpp).
-constexpr unsigned kMostUnderWay = 4096;
+// More than a guard has handshakes (guard/session/listener.hpp) and requests at once.
+constexpr unsigned kMostUnderWay = 32'768;
 }  // namespace
 
 struct Server::State {

@@ -57,7 +57,9 @@ AuditLog::AuditLog(AuditLog&& other) noexcept
       last_(std::move(other.last_)),
       covered_(other.covered_),
       cut_(other.cut_),
-      broken_(other.broken_),
+      broken_(other.broken_.load()),
+      count_(other.count_.load()),
+      mutex_(std::move(other.mutex_)),
       sink_(std::move(other.sink_)) {}
 
 AuditLog::~AuditLog() {
@@ -121,6 +123,7 @@ Result<void> AuditLog::Check() {
                       std::strerror(errno));
     }
   }
+  count_ = offsets_.size();
   if (count() == 0 && !SyncFolder(path)) return Unusable(path, "its folder cannot be synced");
   return {};
 }
@@ -130,6 +133,7 @@ Result<uint64_t> AuditLog::Append(const Entry& entry) {
 }
 
 Result<uint64_t> AuditLog::Append(std::span<const Entry> entries) {
+  const std::lock_guard lock(*mutex_);
   const Stamp now = Stamp::Now();
   auto number = Write(entries, now);
   // That a checkpoint is missing is no reason to refuse what was recorded; if the log is broken,
@@ -167,6 +171,7 @@ Result<uint64_t> AuditLog::Write(std::span<const Entry> entries, const Stamp& wh
   }
   const uint64_t before = size_;
   offsets_.insert(offsets_.end(), begins.begin(), begins.end());
+  count_ = offsets_.size();
   size_ += lines.size();
   head_ = head;
   for (size_t i = 0; sink_ && i < begins.size(); ++i) {
@@ -199,6 +204,7 @@ Result<void> AuditLog::Sign() {
 }
 
 Result<audit::Checkpoint> AuditLog::Checkpoint() {
+  const std::lock_guard lock(*mutex_);
   if (!last_ || covered_ != count()) {
     if (auto made = Sign(); !made) return tl::unexpected(made.error());
   }
@@ -206,6 +212,7 @@ Result<audit::Checkpoint> AuditLog::Checkpoint() {
 }
 
 Result<std::vector<json>> AuditLog::Read(uint64_t from, size_t most) const {
+  const std::lock_guard lock(*mutex_);
   std::vector<json> records;
   if (from < 1 || from > count() || most == 0) return records;
   std::ifstream file(settings_.file, std::ios::binary);

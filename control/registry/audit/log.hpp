@@ -5,12 +5,14 @@
 // one write() at the end followed by fdatasync(), so kill -9 or a power cut can only leave an
 // incomplete last line, of a record that nobody was told about; no later write ever touches an
 // earlier page; there is no second file (SQLite's -wal holds the newest records) that a copy
-// forgets; and it can be read, copied and verified while it is written. Everything here is called
-// from one thread.
+// forgets; and it can be read, copied and verified while it is written. Any thread: who appends or
+// reads waits for whoever does; who only asks how it stands waits for nobody.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -52,13 +54,13 @@ class AuditLog {
   /// Up to `most` records from number `from` (1 is the first), each with its `hash`.
   [[nodiscard]] Result<std::vector<nlohmann::json>> Read(uint64_t from, size_t most) const;
 
-  [[nodiscard]] uint64_t count() const { return offsets_.size(); }
+  [[nodiscard]] uint64_t count() const { return count_; }
   /// False: nothing can be appended any more until the log is opened again.
   [[nodiscard]] bool Healthy() const { return !broken_; }
   [[nodiscard]] audit::PublicKey Key() const { return key_.Public(); }
 
   /// Calls `sink` with each line after it was written, without its newline: what a remote log
-  /// collects can be verified, too.
+  /// collects can be verified, too. In the order of the log, by whichever thread wrote it.
   using Sink = std::function<void(const audit::Stamp& when, const std::string& line)>;
   void Forward(Sink sink) { sink_ = std::move(sink); }
 
@@ -78,7 +80,9 @@ class AuditLog {
   std::optional<audit::Checkpoint> last_;
   uint64_t covered_ = 0;  // records before the last checkpoint, itself included
   uint64_t cut_ = 0;      // bytes of an incomplete last line that were cut away
-  bool broken_ = false;
+  std::atomic<bool> broken_ = false;
+  std::atomic<uint64_t> count_ = 0;                                             // offsets_.size()
+  mutable std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();  // of all the rest
   Sink sink_;
 };
 
