@@ -4,7 +4,7 @@
 //
 //   gate_policy.cpp      changes of the policy
 //   gate_revocation.cpp  what is denied, whatever the policy says
-//   gate_keys.cpp        which peer a public key belongs to
+//   gate_keys.cpp        which peer a public key belongs to, and which tenant a resource
 //   gate_sas.cpp         security associations
 //   gate_time.cpp        is the clock right
 //   gate_reconcile.cpp   agreement after either side restarted
@@ -95,6 +95,10 @@ class Gate {
   /// The next peer that comes with it has it. kNotFound: nobody had.
   Result<Change> ForgetSeenKey(const std::string& id, const Wish& wish);
 
+  /// The resource is nobody's from now on, whatever anybody remembers of it: the epoch grows. Whose
+  /// it was. kNotFound: nobody's.
+  Result<model::Owner> ForgetOwner(const model::Resource& resource, const Wish& wish);
+
   /// The dataplane's view of these, as far as it has them.
   boost::asio::awaitable<Result<std::vector<steer::SaState>>> LiveSas(std::vector<std::string> ids);
   /// An SPI for an inbound SA: unpredictable, in a slot of its own beside those in use and those
@@ -108,8 +112,8 @@ class Gate {
   [[nodiscard]] const model::Document& document() const { return document_; }
   [[nodiscard]] uint64_t generation() const { return generation_; }
   [[nodiscard]] const Denials& denials() const { return denials_; }
-  /// Grows whenever policy or revocations change, also when they change back. What was decided
-  /// under another one must be decided again.
+  /// Grows whenever policy or revocations change, also when they change back, and when an operator
+  /// takes a resource from its tenant. What was decided under another one must be decided again.
   [[nodiscard]] uint64_t epoch() const { return epoch_; }
   /// Called whenever that grows, by what goes on: to wake who waits for it, and nothing else.
   void OnEpoch(std::function<void()> wake) { wake_ = std::move(wake); }

@@ -1,5 +1,5 @@
-// Peers' public keys: each belongs to the peer that first came with it, until an operator says
-// otherwise.
+// What belongs to whoever came first, until an operator says otherwise: peers' public keys, and
+// tenants' resources on protected servers.
 #include "control/core/gate.hpp"
 #include "control/model/difference.hpp"
 
@@ -25,6 +25,22 @@ Result<Gate::Change> Gate::ForgetSeenKey(const std::string& id, const Wish& wish
   events_.Tell("operator", fmt::format("key {} is no longer that of peer '{}'", id, (*known)->peer),
                wish.operator_name, (*known)->peer);
   return change;
+}
+
+Result<model::Owner> Gate::ForgetOwner(const model::Resource& resource, const Wish& wish) {
+  const auto owner = store_.FindOwner(resource);
+  if (!owner) return tl::unexpected(owner.error());
+  if (!*owner) return Fail(ErrorKind::kNotFound, "no such resource belongs to anybody");
+  if (wish.dry_run) return **owner;
+  if (auto removed = store_.RemoveOwner(resource); !removed) {
+    return tl::unexpected(removed.error());
+  }
+  NextEpoch();
+  events_.Tell("operator",
+               fmt::format("{} '{}' on {} is no longer tenant '{}'s", resource.kind, resource.id,
+                           resource.interface, (*owner)->tenant),
+               wish.operator_name);
+  return **owner;
 }
 
 }  // namespace portcullis

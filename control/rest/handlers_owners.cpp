@@ -81,30 +81,16 @@ Answer ListOwners(Context& context, Request& request) {
 Answer ForgetOwner(Context& context, Request& request) {
   const Gate::Wish wish = WishOf(request);
   const auto resource = ResourceOf(request.name);
-  Result<std::optional<Owner>> owner = std::optional<Owner>();
-  if (resource) owner = context.gate.store().FindOwner(*resource);
+  const auto owner = context.gate.ForgetOwner(resource.value_or(Resource{}), wish);
   if (!owner) co_return Problem(owner.error(), request.path);
-  if (!*owner) {
-    co_return Problem({ErrorKind::kNotFound, "no such resource belongs to anybody", "", "", ""},
-                      request.path);
-  }
   Gate::Change change{model::OneDifference("removed", "owner", request.name), {}, {}, {}, {}};
   change.generation = context.gate.generation();
-  change.in_force = true;  // nobody else keeps it
-  if (!wish.dry_run) {
-    const auto removed = context.gate.store().RemoveOwner(*resource);
-    if (!removed) co_return Problem(removed.error(), request.path);
-    context.gate.events().Tell(
-        "operator",
-        fmt::format("{} '{}' on {} is no longer tenant '{}'s", resource->kind, resource->id,
-                    resource->interface, (*owner)->tenant),
-        wish.operator_name);
-  }
+  change.in_force = true;  // the dataplane knows nothing of it
   Response response = Json(200, ToJson(change, wish.dry_run));
   response.audit = {{"interface", resource->interface},
                     {"kind", resource->kind},
                     {"resource", resource->id},
-                    {"tenant", (*owner)->tenant}};
+                    {"tenant", owner->tenant}};
   co_return response;
 }
 

@@ -296,8 +296,11 @@ def test_operators_see_owners_by_pages_and_take_them_away(gate, guard):
     would = rest.ok('DELETE', f'/v1/owners/{one["id"]}?dryRun=true')['would']
     assert would['removed'] == [{'kind': 'owner', 'name': one['id']}]
     assert owner(guard, 'with/slash') == 'a'
+    known = guard.done(permit=permit()).permitted.version
     rest.ok('DELETE', f'/v1/owners/{one["id"]}')
     assert owner(guard, 'with/slash') == ''
+    # A guard that keeps whose something is hears of it.
+    assert guard.done(watch=pb.Watch(version=known)).changed.version != known
     rest.problem('DELETE', f'/v1/owners/{one["id"]}', status=404)
     rest.problem('DELETE', '/v1/owners/nonsense', status=404)
     start = max(1, rest.ok('GET', '/v1/audit/checkpoint')['count'] - 20)
