@@ -23,13 +23,11 @@ using nlohmann::json;
 
 namespace {
 
-constexpr const char* kAction = "operation";
 constexpr size_t kMostMethod = 32;
 constexpr size_t kMostPath = 1024;
 constexpr int kMostOperations = 16;
 constexpr size_t kMostKind = 63;
 constexpr size_t kMostResource = 512;
-constexpr size_t kMostTold = 10;  // one by one, as events
 constexpr unsigned kLeastOk = 200;
 constexpr unsigned kLeastRedirect = 300;
 constexpr unsigned kLeastError = 400;
@@ -88,7 +86,7 @@ std::string WhatIsWrong(const Outcome& r, const std::string& kind) {
 audit::Entry EntryOf(const Operate& r) {
   audit::Entry entry;
   entry.who = r.peer();
-  entry.action = kAction;
+  entry.action = Operations::kAction;
   entry.subject = r.id();
   entry.detail = {
       {"interface", r.interface()},
@@ -167,7 +165,7 @@ Operations::Done Operations::Operate(admission::Operate r, uint64_t guard) {
   if (!judged) {
     // Counted by names that policy knows, and not by whatever the guard says.
     if (judged.error().reason == Reason::quota_exceeded) {
-      Count(r.interface(), r.operations(), identity::Info(Reason::quota_exceeded).name);
+      Count(r.interface(), r.operations(), std::string(Info(Reason::quota_exceeded).name));
     }
     co_return judged;
   }
@@ -266,14 +264,6 @@ tl::expected<std::string, identity::Refusal> Operations::FindOwner(
   return *owner ? (*owner)->tenant : std::string();
 }
 
-template <class Names>
-void Operations::Count(const std::string& interface, const Names& operations,
-                       std::string_view outcome) {
-  for (const std::string& name : operations) {
-    ++counts_[{interface, name, std::string(outcome)}];
-  }
-}
-
 // ---- the disk
 
 asio::awaitable<void> Operations::Write(Waiting& waiting) {
@@ -333,107 +323,6 @@ asio::awaitable<void> Operations::WriteBatch() {
     w.ended = true;
     w.written.cancel();
   }
-}
-
-// ---- what nobody ends
-
-Result<void> Operations::Restore() {
-  const uint64_t count = audit_.count();
-  const auto records = audit_.Read(count < kSearched ? 1 : count - kSearched + 1, kSearched);
-  if (!records) return tl::unexpected(records.error());
-  std::map<uint64_t, const json*> begun;
-  for (const json& record : *records) {
-    if (record.value("action", "") != kAction) continue;
-    const std::string outcome = record.value("outcome", "");
-    if (outcome == audit::kBegun) {
-      begun.emplace(record["number"].get<uint64_t>(), &record);
-    } else if (const json& detail = record["detail"]; detail.contains("begun")) {
-      begun.erase(detail["begun"].get<uint64_t>());
-    }
-  }
-  std::vector<const Open*> missing;
-  for (const auto& [number, record] : begun) {
-    const json& detail = (*record)["detail"];
-    Open operation{.entry = {.who = record->value("who", ""),
-                             .action = kAction,
-                             .subject = record->value("subject", ""),
-                             .detail = detail},
-                   .tenant = detail.value("tenant", ""),
-                   .interface = detail.value("interface", ""),
-                   .kind = detail.value("kind", ""),
-                   .resource = detail.value("resource", ""),
-                   .operations = detail.value("operations", std::vector<std::string>()),
-                   .change = true,
-                   .begun = number,
-                   .until = Clock::now() + times_.missing};
-    const std::string id = operation.entry.subject;
-    missing.push_back(&open_.insert_or_assign(id, std::move(operation)).first->second);
-  }
-  TellMissing(missing, "was begun before control ended, and has no outcome yet");
-  return {};
-}
-
-void Operations::TellMissing(const std::vector<const Open*>& operations, const char* what) {
-  size_t told = 0;
-  for (const Open* operation : operations) {
-    if (++told > kMostTold) break;
-    gate_.events().Tell("operation",
-                        fmt::format("operation {} ({}) {}", operation->entry.subject,
-                                    fmt::join(operation->operations, ", "), what),
-                        {}, operation->entry.who);
-  }
-  if (operations.size() <= kMostTold) return;
-  gate_.events().Tell("operation",
-                      fmt::format("the same of {} more", operations.size() - kMostTold));
-}
-
-void Operations::GuardGone(uint64_t guard) {
-  size_t left = 0;
-  const auto until = Clock::now() + times_.missing;
-  for (auto& [id, operation] : open_) {
-    if (operation.guard != guard) continue;
-    operation.guard = kNoGuard;
-    operation.until = std::min(operation.until, until);
-    ++left;
-  }
-  if (left == 0) return;
-  gate_.events().Tell(
-      "operation",
-      fmt::format("{} operations of the guard that hung up have no outcome yet", left));
-}
-
-void Operations::EndMissing(Clock::time_point now) {
-  std::vector<const Open*> missing;
-  for (const auto& [id, operation] : open_) {
-    const bool being_written = operation.change && operation.begun == 0;
-    if (now >= operation.until && !being_written) missing.push_back(&operation);
-  }
-  TellMissing(missing, "has failed, as far as anybody knows: nobody told its outcome");
-  for (const Open* operation : missing) {
-    audit::Entry entry = operation->entry;
-    entry.outcome = audit::kFailed;
-    entry.detail["outcome"] = "unknown";
-    if (operation->begun != 0) entry.detail["begun"] = operation->begun;
-    Count(operation->interface, operation->operations, audit::kFailed);
-    const std::string id = entry.subject;
-    journal_.Record(std::move(entry));
-    open_.erase(id);
-  }
-}
-
-asio::awaitable<void> Operations::Run() {
-  while (!stopping_) {
-    pause_.expires_after(times_.tick);
-    co_await pause_.async_wait(kAwait);
-    if (stopping_) co_return;
-    EndMissing(Clock::now());
-    quotas_.Prune(Clock::now());
-  }
-}
-
-void Operations::Stop() {
-  stopping_ = true;
-  pause_.cancel();
 }
 
 }  // namespace portcullis::admission

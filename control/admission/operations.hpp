@@ -12,6 +12,9 @@
 // be missed, and recorded as failed when it has been for long; one that was begun before control
 // died is found again in the log, so that a guard which lived on can still end it. Everything is
 // bounded. One thread.
+//
+//   operations.cpp          what becomes of them
+//   operations_missing.cpp  what becomes of those whose outcome nobody tells
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -41,6 +44,7 @@ class Operations {
     std::chrono::milliseconds longest = std::chrono::hours(24);    // with one
     std::chrono::milliseconds tick = std::chrono::seconds(1);
   };
+  static constexpr const char* kAction = "operation";  // in the audit log
   static constexpr size_t kMostOpen = 65'536;
   static constexpr uint64_t kSearched = 20'000;  // records of the log, at start
 
@@ -105,7 +109,9 @@ class Operations {
   boost::asio::awaitable<void> WriteAll();
   boost::asio::awaitable<void> WriteBatch();
   template <class Names>
-  void Count(const std::string& interface, const Names& operations, std::string_view outcome);
+  void Count(const std::string& interface, const Names& names, const std::string& outcome) {
+    for (const std::string& name : names) ++counts_[{interface, name, outcome}];
+  }
   void EndMissing(Clock::time_point now);
   /// Events about these, not more than a few.
   void TellMissing(const std::vector<const Open*>& operations, const char* what);
