@@ -144,8 +144,8 @@ def test_no_secret_is_in_any_answer(world):
     assert len(got) == len(get_routes()) >= 20
     for path, (status, content) in got.items():
         # Nothing waits for approval here; what does is looked at by test_administration.py. Nor is
-        # a first line configured.
-        nothing = path in ('/v1/approvals/1', '/v1/first-line')
+        # a first line configured, nor a request blocked.
+        nothing = path in ('/v1/approvals/1', '/v1/first-line', '/v1/request-blocks/1')
         assert status == (404 if nothing else 200), (path, content)
         assert not found_in(content, secrets), path
     # The search's twin: the fingerprint, which is public, is found where it belongs.
