@@ -91,6 +91,16 @@ def test_a_slice_is_its_tenants(world, reached):
     assert world.ask('GET', SLICE.format('mine'))[0] == 200
 
 
+def test_what_a_collection_creates_is_its_creators(world):
+    """AllocateNsi: the new id is in the answer's Location."""
+    status, headers, _ = world.ask('POST', '/NSProvMnS/v1/ServiceProfiles', {'sST': 1})
+    assert status == 201
+    token = world.api_token(credential=world.other, client='csmf-2')
+    assert world.ask('DELETE', headers['Location'], token=token,
+                     connection=world.client(world.other))[0] == 403
+    assert world.ask('DELETE', headers['Location'])[0] == 204
+
+
 def test_without_the_right_token_nothing_passes(world, reached):
     status, headers, problem = world.ask('GET', SLICE.format('one'), token='')
     assert (status, headers['WWW-Authenticate']) == (401, 'Bearer')

@@ -311,6 +311,7 @@ class Conversation {
     }
     auto message = OutcomeOf(decided, relay, status);
     message.mutable_outcome()->set_created(created->id);
+    message.mutable_outcome()->set_created_kind(std::string(created->kind));
     const auto response = co_await context_.shared.control.Call(std::move(message));
     learned_ = true;
     if (response && !response->has_refusal()) co_return true;

@@ -247,6 +247,7 @@ TEST_F(RequestServiceTest, WhoCreatesASliceOwnsIt) {
   const auto outcomes = Asked(admission::Request::kOutcome);
   ASSERT_EQ(outcomes.size(), 1U);
   EXPECT_EQ(outcomes[0].outcome().created(), "77");
+  EXPECT_EQ(outcomes[0].outcome().created_kind(), "slice");
   EXPECT_TRUE(Asked(admission::Request::kOperate)[0].operate().change());
   EXPECT_EQ(Ask(*client, "GET", "/slices/77", Shown()).status, 200U);
   EXPECT_EQ(Ask(*client, "DELETE", "/slices/77", Shown()).status, 200U);
