@@ -98,8 +98,9 @@ def assert_works(gate):
         assert gate.judge(data).verdicts == {'accepted': 1}
         gate.refuses(data, 'replayed')
         gate.accepts(link, vlan=5)
-    frames = [link.seal(link.request()) for _ in range(50) for link in links]
-    assert gate.judge(frames, burst=True).verdicts == {'accepted': 200}
+    # Well below the 200 or so that the buffer of a pcap port holds.
+    frames = [link.seal(link.request()) for _ in range(30) for link in links]
+    assert gate.judge(frames, burst=True).verdicts == {'accepted': 120}
     gate.refuses(frames, 'replayed', burst=True)
 
 
