@@ -14,6 +14,14 @@ namespace portcullis::guard {
 
 namespace {
 constexpr unsigned kMostPerSecond = 50;
+
+// A detail quotes what strangers wrote: it must end no line of the log and break no message.
+std::string Plain(const std::string& text) {
+  constexpr size_t kLongest = 512;
+  std::string plain = text.substr(0, kLongest);
+  for (char& c : plain) c = c >= ' ' && c <= '~' ? c : '?';
+  return plain;
+}
 }  // namespace
 
 bool Refusals::MaySay(Share& share) {
@@ -41,12 +49,12 @@ std::string Refusals::NoteCounted(const identity::Refusal& refusal, const About&
   std::string reference = control_knows ? about.reference : admission::NewReference();
   if (!MaySay(about.identity ? peers_ : strangers_)) return reference;
   const Address source = ToAddress(about.from.address());
-  spdlog::info("refused {} ({}): {}", source.Text(), reference, refusal.Text());
+  spdlog::info("refused {} ({}): {}", source.Text(), reference, Plain(refusal.Text()));
   if (control_knows) return reference;
   admission::Request request;
   admission::Refused& refused = *request.mutable_refused();
   refused.mutable_refusal()->set_reason(std::string(identity::Info(refusal.reason).name));
-  refused.mutable_refusal()->set_detail(refusal.detail);
+  refused.mutable_refusal()->set_detail(Plain(refusal.detail));
   refused.mutable_refusal()->set_reference(reference);
   refused.set_source(steer::ToBytes(source));
   refused.set_interface(about.interface);

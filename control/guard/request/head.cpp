@@ -79,6 +79,13 @@ class Framing {
     } else if (beast::iequals(name, "Host")) {
       if (++hosts_ > 1) return "Host twice";
       if (value.empty()) return "an empty Host";
+    } else if (beast::iequals(name, "Content-Type")) {
+      if (++types_ > 1) return "Content-Type twice";
+    } else if (beast::iequals(name, "Expect")) {
+      if (!beast::iequals(value, "100-continue")) return "an expectation other than 100-continue";
+    } else if (name.find('_') != std::string_view::npos) {
+      // To CGI and its kin it is a dash (RFC 3875 4.1.18), and the field another one.
+      return "a field name with an underscore";
     } else if (std::ranges::find(kOverrides, Lower(name)) != kOverrides.end()) {
       return "a field that would be another method or path to some servers: " + std::string(name);
     }
@@ -94,6 +101,7 @@ class Framing {
   unsigned lengths_ = 0;
   unsigned encodings_ = 0;
   unsigned hosts_ = 0;
+  unsigned types_ = 0;
 };
 
 // Of one connection only, or this gate's own business. Lower case.

@@ -2,7 +2,6 @@
 
 #include <array>
 #include <boost/beast/core/error.hpp>
-#include <boost/beast/core/string.hpp>
 #include <utility>
 
 #include "control/guard/request/head.hpp"
@@ -97,11 +96,8 @@ asio::awaitable<Step<std::string>> Intake::Body(RequestParser& parser, size_t mo
 
 asio::awaitable<Step<void>> Intake::GoOn(const RequestParser& parser) {
   const auto expect = parser.get()[http::field::expect];
-  if (expect.empty() || parser.is_done()) co_return Step<void>{};
-  if (!beast::iequals(expect, "100-continue")) {
-    co_return StopFor(Error{ErrorKind::kInvalid, "an expectation that nobody meets", "Expect",
-                            "100-continue", std::string(expect)});
-  }
+  if (expect.empty() || parser.is_done()) co_return Step<void>{};  // it is 100-continue: see Head()
+  stream_.next_layer().expires_after(limits_.request_time);
   const auto failed = co_await web::Write(stream_, "HTTP/1.1 100 Continue\r\n\r\n");
   if (failed) co_return Stop(Reason::request_malformed, "the connection broke");
   co_return Step<void>{};

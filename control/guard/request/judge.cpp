@@ -44,9 +44,11 @@ tl::expected<void, Refusal> CheckCallers(const admission::Permitted& permit,
 
 tl::expected<void, Refusal> CheckOwner(const admission::Permitted& permit, const Reading& request,
                                        const std::string& owner) {
-  if (owner == permit.tenant()) return {};
+  // Nobody's is not everybody's: a peer without a tenant has nothing.
+  if (!owner.empty() && owner == permit.tenant()) return {};
   const bool creates = request.match.rule->creates.from == profiles::Creates::From::path;
-  if (owner.empty() && creates) return {};  // a PUT to what is not there yet
+  // A PUT to what is not there yet; what it makes needs somebody to belong to.
+  if (owner.empty() && creates && !permit.tenant().empty()) return {};
   return Refuse(Reason::tenant_violation,
                 owner.empty() ? fmt::format("peer '{}' of tenant '{}': nobody owns {}",
                                             permit.peer(), permit.tenant(), request.path)

@@ -73,6 +73,10 @@ TEST_F(JudgeTest, OnlyOnesOwnResources) {
   // What is not there yet may be made, and what is somebody else's may not be made again.
   EXPECT_EQ(Ask("PUT", "/slices/1", ""), "");
   EXPECT_EQ(Ask("PUT", "/slices/1", "operator-b"), "tenant_violation");
+  // Nobody's is not theirs who belong to nobody.
+  permit_.clear_tenant();
+  EXPECT_EQ(Ask("GET", "/slices/1", ""), "tenant_violation");
+  EXPECT_EQ(Ask("PUT", "/slices/1", ""), "tenant_violation");
 }
 
 TEST_F(JudgeTest, OnlyInOnesOwnName) {

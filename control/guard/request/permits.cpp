@@ -37,9 +37,8 @@ tl::expected<void, Denied> Check(const Result<admission::Response>& response) {
 
 }  // namespace
 
-asio::awaitable<Outcome<Permits::Permit>> Permits::Of(admission::Identity identity,
-                                                      admission::Token token,
-                                                      std::string interface) {
+asio::awaitable<Outcome<Permits::Kept>> Permits::Of(admission::Identity identity,
+                                                    admission::Token token, std::string interface) {
   admission::Request request;
   admission::Permit& asked = *request.mutable_permit();
   *asked.mutable_identity() = std::move(identity);
@@ -47,7 +46,10 @@ asio::awaitable<Outcome<Permits::Permit>> Permits::Of(admission::Identity identi
   asked.set_interface(std::move(interface));
   const std::string key = KeyOf(asked);
   if (const auto at = permits_.find(key); at != permits_.end()) {
-    if (Current(*at->second.permit) && Clock::now() < at->second.until) co_return at->second.permit;
+    if (Current(*at->second.permit) && Clock::now() < at->second.until) {
+      const Kept kept = at->second;
+      co_return kept;
+    }
     permits_.erase(at);
   }
   auto response = co_await control_.Call(std::move(request));
@@ -56,8 +58,9 @@ asio::awaitable<Outcome<Permits::Permit>> Permits::Of(admission::Identity identi
   auto permit =
       std::make_shared<const admission::Permitted>(std::move(*response->mutable_permitted()));
   if (permits_.size() >= kMost) permits_.clear();
-  permits_[key] = {permit, Clock::now() + std::chrono::seconds(permit->seconds())};
-  co_return permit;
+  Kept kept{permit, Clock::now() + std::chrono::seconds(permit->seconds())};
+  permits_[key] = kept;
+  co_return kept;
 }
 
 asio::awaitable<Outcome<std::string>> Permits::OwnerOf(std::string interface, std::string kind,

@@ -28,9 +28,13 @@ class Permits {
       : control_(control), pause_(executor) {}
 
   using Permit = std::shared_ptr<const admission::Permitted>;
+  struct Kept {
+    Permit permit;
+    std::chrono::steady_clock::time_point until;
+  };
   /// The identity of the connection and the token that was shown on it, both verified.
-  boost::asio::awaitable<Outcome<Permit>> Of(admission::Identity identity, admission::Token token,
-                                             std::string interface);
+  boost::asio::awaitable<Outcome<Kept>> Of(admission::Identity identity, admission::Token token,
+                                           std::string interface);
   /// The tenant; empty: nobody was seen to create it.
   boost::asio::awaitable<Outcome<std::string>> OwnerOf(std::string interface, std::string kind,
                                                        std::string resource);
@@ -49,10 +53,6 @@ class Permits {
 
  private:
   using Clock = std::chrono::steady_clock;
-  struct Kept {
-    Permit permit;
-    Clock::time_point until;
-  };
   using Place = std::tuple<std::string, std::string, std::string>;  // interface, kind, resource
 
   bool Learn(uint64_t version);

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <boost/asio/error.hpp>
+#include <boost/asio/ssl/error.hpp>
 #include <boost/beast/http/verb.hpp>
 #include <utility>
 
@@ -29,6 +31,17 @@ tl::unexpected<Error> Broken(const Upstream& server, const char* during,
               fmt::format("{}: {}: {}", server.authority(), during, error.message()));
 }
 
+tl::unexpected<Error> NoLonger() {
+  return Fail(ErrorKind::kForbidden, "what was permitted when the request began is no longer");
+}
+
+// The server hung up before it answered: it has not read the request, or died over it.
+bool HungUp(const web::ErrorCode& error) {
+  return error == asio::error::eof || error == asio::error::connection_reset ||
+         error == asio::error::broken_pipe || error == asio::ssl::error::stream_truncated ||
+         error == http::error::end_of_stream;
+}
+
 // What a parser with a buffer_body reports when its buffer is full or the body ends.
 bool IsEnd(const web::ErrorCode& error) {
   return error && error != http::error::need_buffer;
@@ -38,7 +51,8 @@ bool IsEnd(const web::ErrorCode& error) {
 
 asio::awaitable<Result<void>> Relay::Send(Onward onward) {
   const auto& request = incoming_.parser.get();
-  repeatable_ = MayBeSentTwice();
+  // What was only to be created would be refused the second time, though the first has made it.
+  repeatable_ = MayBeSentTwice() && !onward.only_absent;
   BodyLength length;
   if (incoming_.body) {
     length.bytes = incoming_.body->size();
@@ -49,7 +63,7 @@ asio::awaitable<Result<void>> Relay::Send(Onward onward) {
   }
   const auto method = request.method_string();
   const auto target = request.target();
-  head_ = RequestHead(method, target, request, onward, length);
+  head_ = RequestHead(method, target, incoming_.fields, onward, length);
   auto sent = co_await SendOnce(head_, false);
   if (!sent && connection_ && connection_->used && repeatable_) {
     sent = co_await SendOnce(head_, true);
@@ -94,6 +108,7 @@ asio::awaitable<Result<void>> Relay::SendBody() {
                         "a body of the length that its head gives");
     }
     const size_t got = piece.size() - body.size;
+    if (!permitted_()) co_return NoLonger();
     if (got == 0) continue;
     request_bytes_ += got;
     const std::string_view bytes(piece.data(), got);
@@ -104,6 +119,7 @@ asio::awaitable<Result<void>> Relay::SendBody() {
   }
   if (chunked) {
     const std::string last = Chunk({});
+    connection_->stream->next_layer().expires_after(kPieceTime);
     const auto failed = co_await web::Write(*connection_->stream, last);
     if (failed) co_return Broken(server_, "sending the body", failed);
   }
@@ -136,7 +152,7 @@ asio::awaitable<Result<void>> Relay::ReadAnswer() {
     } while (!error && status() < kFirstFinal);
     if (!error) co_return Result<void>{};
     // The server may have closed the connection while the request was on its way.
-    if (!again || !connection_->used || answer_->got_some()) {
+    if (!again || !connection_->used || answer_->got_some() || !HungUp(error) || !permitted_()) {
       co_return Broken(server_, "reading the answer", error);
     }
     auto sent = co_await SendOnce(head_, true);
@@ -193,15 +209,18 @@ asio::awaitable<Result<std::string>> Relay::Body(size_t most) {
 asio::awaitable<bool> Relay::Stream(bool close) {
   const auto& answer = answer_->get();
   BodyLength length;
-  if (answer_->content_length()) length.bytes = *answer_->content_length();
+  if (answer_->content_length() && status() != kNoContent) {
+    length.bytes = *answer_->content_length();
+  }
   length.chunked = HasBody() && !length.bytes;
   // The head goes with the first piece: one record, where both are small.
   const auto reason = answer.reason();
   std::string out = ResponseHead(status(), reason, answer, length, close);
-  const bool reusable = answer_->keep_alive();
+  // Behind an answer without a body could be one all the same, which would be the next answer.
+  const bool reusable = answer_->keep_alive() && HasBody();
   for (bool more = HasBody(); more;) {
     Piece piece = co_await NextPiece();
-    if (piece.error) co_return false;
+    if (piece.error || !permitted_()) co_return false;
     more = !piece.bytes.empty();
     response_bytes_ += piece.bytes.size();
     if (length.chunked) {

@@ -5,6 +5,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -23,6 +24,8 @@ struct Incoming {
   web::TlsStream& stream;
   web::Buffer& buffer;
   RequestParser& parser;
+  /// The head's. The parser adds what comes behind a body (RFC 9112 7.1.2), which nobody checked.
+  Fields fields;
   std::optional<std::string> body;  // when it was read already
 };
 
@@ -30,10 +33,14 @@ struct Incoming {
 /// Stream().
 class Relay {
  public:
-  Relay(Upstream& server, Incoming incoming) : server_(server), incoming_(std::move(incoming)) {}
+  /// `permitted` is asked before each piece of a body, in either direction: what was permitted when
+  /// the head came may not be for as long as a body takes.
+  Relay(Upstream& server, Incoming incoming, std::function<bool()> permitted)
+      : server_(server), incoming_(std::move(incoming)), permitted_(std::move(permitted)) {}
 
   /// Head and body. kUnavailable: the server cannot be reached, or has not taken all; it may have
-  /// answered all the same. kInvalid: the client's body broke off or is no body.
+  /// answered all the same. kInvalid: the client's body broke off or is no body. kForbidden: it is
+  /// no longer permitted.
   boost::asio::awaitable<Result<void>> Send(Onward onward);
   /// The answer's head, interim ones passed over. kUnavailable.
   boost::asio::awaitable<Result<void>> ReadAnswer();
@@ -49,6 +56,10 @@ class Relay {
 
   [[nodiscard]] uint64_t request_bytes() const { return request_bytes_; }
   [[nodiscard]] uint64_t response_bytes() const { return response_bytes_; }
+  /// Of the answer's body, by its head; 0: it does not say.
+  [[nodiscard]] uint64_t announced() const {
+    return answer_->content_length() ? *answer_->content_length() : 0;
+  }
 
  private:
   boost::asio::awaitable<Result<void>> SendOnce(const std::string& head, bool fresh);
@@ -63,6 +74,7 @@ class Relay {
 
   Upstream& server_;
   Incoming incoming_;
+  std::function<bool()> permitted_;
   std::optional<Upstream::Connection> connection_;
   std::string head_;
   bool repeatable_ = false;

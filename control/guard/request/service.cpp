@@ -30,15 +30,29 @@ constexpr size_t kMostAnswerBytes = 64U << 10U;  // that is read for what was cr
 constexpr size_t kMostPathInRecords = 1024;
 constexpr unsigned kFirstSuccess = 200;
 constexpr unsigned kFirstRedirect = 300;
+constexpr unsigned kCreated = 201;
 
 bool MayHaveBody(http::verb method) {
   return method != http::verb::get && method != http::verb::head && method != http::verb::delete_;
 }
 
-// Names of policy, for a field of RFC 8941: nothing that would end a string is in them.
+bool IsSuccess(unsigned status) {
+  return status >= kFirstSuccess && status < kFirstRedirect;
+}
+
+// A string of RFC 8941 3.3.3; what it cannot hold becomes a question mark.
+std::string Quoted(const std::string& text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c >= ' ' && c <= '~' ? c : '?';
+  }
+  return quoted + '"';
+}
+
 std::string ClientText(const admission::Permitted& permit, const std::string& reference) {
-  return fmt::format(R"(peer="{}", tenant="{}", role="{}", request="{}")", permit.peer(),
-                     permit.tenant(), permit.role(), reference);
+  return fmt::format("peer={}, tenant={}, role={}, request={}", Quoted(permit.peer()),
+                     Quoted(permit.tenant()), Quoted(permit.role()), Quoted(reference));
 }
 
 // One connection.
@@ -68,6 +82,7 @@ class Conversation {
   struct Decided {
     std::string reference;
     std::shared_ptr<const profiles::Profile> profile;  // that `match` is of
+    std::shared_ptr<Upstream> server;
     profiles::Match match;
     Permits::Permit permit;
     std::optional<profiles::Resource> about;
@@ -84,7 +99,7 @@ class Conversation {
     }
     done_ = !*there || !parser.get().keep_alive();
     if (!*there) co_return;
-    Incoming incoming{connection_.stream, buffer_, parser, {}};
+    Incoming incoming{connection_.stream, buffer_, parser, parser.get(), {}};
     auto decided = co_await Decide(incoming);
     if (!decided) {
       const bool unread = !parser.is_done();
@@ -102,7 +117,8 @@ class Conversation {
     if (!proven) co_return tl::unexpected(std::move(proven.error()));
     Decided decided;
     decided.permit = *std::move(proven);
-    decided.profile = interface_.profile;  // a reload may change it
+    decided.profile = interface_.profile;  // a reload may change both
+    decided.server = interface_.server;
     const std::string_view target(request.target());
     const std::string_view path = target.substr(0, target.find('?'));
     const std::string_view method(request.method_string());
@@ -128,12 +144,15 @@ class Conversation {
     if (auto may = Judge(*decided.permit, *reading, *owner); !may) {
       co_return Stop(std::move(may.error()));
     }
+    if (!StillPermitted()) {  // a body may have been long in coming
+      co_return Stop(Reason::policy_denied, "permitted no longer");
+    }
     decided.reference = admission::NewReference();
     auto accounted = co_await Account(decided, *reading);
-    if (!accounted) co_return Stop(std::move(accounted.error()));
-    if (!incoming.body) {
-      auto going = co_await intake_.GoOn(incoming.parser);
-      if (!going) co_return tl::unexpected(std::move(going.error()));
+    if (!accounted) {
+      // Where control did not answer, it may have begun it.
+      if (accounted.error().reference.empty()) Tell(decided, 0, 0, 0);
+      co_return Stop(std::move(accounted.error()));
     }
     co_return decided;
   }
@@ -147,8 +166,8 @@ class Conversation {
     }
     const std::string_view authorization(request[http::field::authorization]);
     const auto digest = identity::DigestOf(authorization);
-    if (proven_ && proven_->digest == digest && Clock::now() < proven_->until &&
-        context_.permits.Current(*proven_->permit) && credentials_.StillValid(proven_->token)) {
+    // An opaque token's issuer is asked again: only it knows whether the token still counts.
+    if (proven_ && proven_->digest == digest && !proven_->token.kid.empty() && StillPermitted()) {
       co_return proven_->permit;
     }
     proven_.reset();
@@ -165,16 +184,21 @@ class Conversation {
     // It may have been revoked while control was asked.
     if (auto valid = credentials_.StillValid(*token); !valid)
       co_return Stop(std::move(valid.error()));
-    const auto until = Clock::now() + std::chrono::seconds((*permit)->seconds());
-    proven_ = Proven{digest, *std::move(token), *permit, until};
-    co_return *permit;
+    proven_ = Proven{digest, *std::move(token), permit->permit, permit->until};
+    co_return permit->permit;
+  }
+
+  // What was proved, nothing has taken back since.
+  [[nodiscard]] bool StillPermitted() const {
+    return proven_ && Clock::now() < proven_->until && context_.permits.Current(*proven_->permit) &&
+           credentials_.StillValid(proven_->token).has_value();
   }
 
   asio::awaitable<Step<Reading>> Read(Incoming& incoming, const profiles::Profile& profile,
                                       std::string_view method, std::string_view path,
                                       const profiles::Match& match) {
     Reading reading{method, path, match, {match.rule->operation}, {}};
-    const std::string_view type(incoming.parser.get()[http::field::content_type]);
+    const std::string_view type(incoming.fields[http::field::content_type]);
     const bool has_body = !incoming.parser.is_done();
     if (has_body && !MayHaveBody(incoming.parser.get().method())) {
       // Some servers read it, some take it for the next request (RFC 9110 9.3.1).
@@ -187,7 +211,7 @@ class Conversation {
     if (has_body && !profiles::Accepts(*match.rule, type))
       co_return StopFor(Fault::body_media_type);
     if (!match.NeedsBody()) co_return reading;
-    if (incoming.parser.get().count(http::field::content_encoding) > 0) {
+    if (incoming.fields.count(http::field::content_encoding) > 0) {
       co_return StopFor(Fault::body_media_type);  // nobody looks into what is compressed
     }
     auto body = co_await intake_.Body(incoming.parser, profile.body_limit);
@@ -245,59 +269,82 @@ class Conversation {
     co_return Outcome<void>{};
   }
 
-  static admission::Request OutcomeOf(const Decided& decided, const Relay& relay, unsigned status) {
+  static admission::Request OutcomeOf(const Decided& decided, unsigned status, uint64_t sent,
+                                      uint64_t received) {
     admission::Request message;
     admission::Outcome& outcome = *message.mutable_outcome();
     outcome.set_id(decided.reference);
     outcome.set_status(status);
-    outcome.set_request_bytes(relay.request_bytes());
-    outcome.set_response_bytes(relay.response_bytes());
-    outcome.set_deleted(decided.match.rule->deletes && status >= kFirstSuccess &&
-                        status < kFirstRedirect);
+    outcome.set_request_bytes(sent);
+    outcome.set_response_bytes(received);
+    outcome.set_deleted(decided.match.rule->deletes && IsSuccess(status));
     return message;
+  }
+
+  // Control records it; when it is away, it notices by itself that the outcome is missing.
+  void Tell(const Decided& decided, unsigned status, uint64_t sent, uint64_t received) {
+    auto message = OutcomeOf(decided, status, sent, received);
+    if (message.outcome().deleted()) {
+      context_.permits.Forget(interface_.name, std::string(decided.about->kind), decided.about->id);
+    }
+    if (!context_.shared.control.Tell(std::move(message))) {
+      spdlog::warn("{}: the outcome of {} cannot be told: {}", interface_.name, decided.reference,
+                   status);
+    }
   }
 
   // ---- forwarding
 
   asio::awaitable<void> Forward(Decided decided, Incoming incoming) {
-    const std::shared_ptr<Upstream> server = interface_.server;  // a reload may change it
-    Relay relay(*server, std::move(incoming));
-    Onward onward{server->authority(), ClientText(*decided.permit, decided.reference),
+    if (!incoming.body) {
+      auto going = co_await intake_.GoOn(incoming.parser);
+      if (!going) {
+        Tell(decided, 0, 0, 0);
+        co_await Refuse(std::move(going.error()), true);
+        co_return;
+      }
+    }
+    Relay relay(*decided.server, std::move(incoming), [this] { return StillPermitted(); });
+    Onward onward{decided.server->authority(), ClientText(*decided.permit, decided.reference),
                   decided.only_absent};
     auto sent = co_await relay.Send(std::move(onward));
     if (sent) sent = co_await relay.ReadAnswer();
     if (!sent) {
-      auto outcome = OutcomeOf(decided, relay, 0);
-      context_.shared.control.Tell(std::move(outcome));
-      const bool own = sent.error().kind == ErrorKind::kInvalid;
-      Stopped stopped = own ? StopFor(sent.error()).value()
-                            : Stop(Reason::server_unavailable, sent.error().Text()).value();
+      Tell(decided, 0, relay.request_bytes(), 0);
+      Stopped stopped = Broken(sent.error());
       stopped.reference = decided.reference;
       co_await Refuse(std::move(stopped), true);
       co_return;
     }
-    const unsigned status = relay.status();
-    const bool created = co_await Learn(decided, relay, status);
-    if (!created) co_return;
-    const bool good = co_await relay.Stream(done_);
-    if (!good) done_ = true;
-    if (learned_) {
-      learned_ = false;
-      co_return;
+    // A client that is slow to take the answer delays no record of a change.
+    const bool told = decided.change;
+    const bool created = told && co_await Learn(decided, relay);
+    if (told && !created) Tell(decided, relay.status(), relay.request_bytes(), relay.announced());
+    if (!co_await relay.Stream(done_)) done_ = true;
+    if (!told) Tell(decided, relay.status(), relay.request_bytes(), relay.response_bytes());
+  }
+
+  static Stopped Broken(const Error& error) {
+    switch (error.kind) {
+      case ErrorKind::kInvalid:
+        return StopFor(error).value();
+      case ErrorKind::kForbidden:
+        return Stop(Reason::policy_denied, error.Text()).value();
+      default:
+        return Stop(Reason::server_unavailable, error.Text()).value();
     }
-    auto outcome = OutcomeOf(decided, relay, status);
-    if (outcome.outcome().deleted()) {
-      context_.permits.Forget(interface_.name, std::string(decided.about->kind), decided.about->id);
-    }
-    context_.shared.control.Tell(std::move(outcome));
   }
 
   // What was created is its tenant's before the client hears of it, so that nobody is refused what
-  // it has just been given. False: the connection is over.
-  asio::awaitable<bool> Learn(const Decided& decided, Relay& relay, unsigned status) {
+  // it has just been given. True: control was told the outcome.
+  asio::awaitable<bool> Learn(const Decided& decided, Relay& relay) {
     const auto from = decided.match.rule->creates.from;
-    const bool success = status >= kFirstSuccess && status < kFirstRedirect;
-    if (from == profiles::Creates::From::nothing || !success) co_return true;
+    if (from == profiles::Creates::From::nothing || !IsSuccess(relay.status())) co_return false;
+    if (decided.only_absent && relay.status() != kCreated) {
+      spdlog::error("{}: the server answers {} to {}, which was to replace nothing: it is nobody's",
+                    interface_.name, relay.status(), decided.reference);
+      co_return false;
+    }
     std::string answer;
     if (from == profiles::Creates::From::member) {
       auto body = co_await relay.Body(kMostAnswerBytes);
@@ -307,13 +354,12 @@ class Conversation {
     if (!created) {
       spdlog::warn("{}: {} created something, but its answer does not say what: it is nobody's",
                    interface_.name, decided.reference);
-      co_return true;
+      co_return false;
     }
-    auto message = OutcomeOf(decided, relay, status);
+    auto message = OutcomeOf(decided, relay.status(), relay.request_bytes(), relay.announced());
     message.mutable_outcome()->set_created(created->id);
     message.mutable_outcome()->set_created_kind(std::string(created->kind));
     const auto response = co_await context_.shared.control.Call(std::move(message));
-    learned_ = true;
     if (response && !response->has_refusal()) co_return true;
     // The server has made it; whose it is, an operator must say now.
     spdlog::error("{}: what {} created is not recorded as its tenant's: {}", interface_.name,
@@ -361,7 +407,6 @@ class Conversation {
   web::Buffer buffer_;
   Intake intake_{connection_.stream, buffer_, limits_};
   std::optional<Proven> proven_;
-  bool learned_ = false;  // the outcome of the request at hand is with control already
   bool done_ = false;
 };
 

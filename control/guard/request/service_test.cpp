@@ -311,6 +311,47 @@ TEST_F(RequestServiceTest, AmbiguousFramingIsRefusedAndEndsTheConnection) {
   EXPECT_TRUE(server_->Requests()[0].ends_with("\r\n\r\nbody"));
 }
 
+// What comes behind a chunked body is a field to Beast, and was never looked at.
+TEST_F(RequestServiceTest, TrailersGoNoFurther) {
+  server_->Then(TestServer::Http("200 OK", "{}", kClose));
+  const auto client = ConnectedTo();
+  ASSERT_TRUE(Write(
+      *client, "PATCH /slices/1 HTTP/1.1\r\nHost: a\r\nAuthorization: " + Bearer(peer_)[0].second +
+                   "\r\nContent-Type: application/merge-patch+json\r\n"
+                   "Transfer-Encoding: chunked\r\n\r\nc\r\n{\"name\":\"a\"}\r\n0\r\n"
+                   "X-HTTP-Method-Override: DELETE\r\nContent-Type: a/b\r\n\r\n"));
+  EXPECT_EQ(ReadReply(*client).status, 200U);
+  ASSERT_EQ(Reached(), 1U);
+  const std::string request = server_->Requests()[0];
+  EXPECT_TRUE(request.ends_with("\r\n\r\n{\"name\":\"a\"}")) << request;
+  EXPECT_EQ(request.find("Override"), std::string::npos);
+  EXPECT_EQ(request.find("a/b"), std::string::npos);
+}
+
+TEST_F(RequestServiceTest, WhatIsRevokedWhileItsBodyComesDoesNotEnd) {
+  server_->Then(TestServer::Http("200 OK", "{}", kClose));
+  const std::string head =
+      "PUT /slices/1 HTTP/1.1\r\nHost: a\r\nAuthorization: " + Bearer(peer_)[0].second +
+      "\r\nContent-Length: 8\r\n\r\nhalf";
+  const auto revoked = ConnectedTo();
+  ASSERT_TRUE(Write(*revoked, head));
+  control_.Wait(admission::Request::kOperate);
+  Permit({});
+  ASSERT_TRUE(Write(*revoked, "half"));
+  EXPECT_EQ(ReadReply(*revoked).status, 403U);
+  EXPECT_TRUE(Closed(*revoked));
+  Permit({"modify"});
+  const auto client = ConnectedTo();
+  ASSERT_TRUE(Write(*client, head));
+  ASSERT_TRUE(Write(*client, "half"));
+  EXPECT_EQ(ReadReply(*client).status, 200U);
+  const auto requests = server_->Requests();
+  ASSERT_FALSE(requests.empty());
+  EXPECT_TRUE(requests.back().ends_with("\r\n\r\nhalfhalf"));
+  EXPECT_EQ(std::ranges::count_if(requests, [](const auto& r) { return r.ends_with("halfhalf"); }),
+            1);
+}
+
 TEST_F(RequestServiceTest, LargeBodiesPassBothWays) {
   const std::string large(3U << 20U, 'x');
   server_->Then(TestServer::Http("200 OK", json(large).dump(), kClose));

@@ -12,9 +12,12 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
+constexpr size_t kMostBuffered = 64U << 10U;  // a head is smaller; a body is taken as it comes
+
 // A server that closes an idle connection does so unasked. Looking first spares most requests that
 // may not be sent twice from meeting that.
 bool IsOpen(const Upstream::Connection& connection) {
+  if (SSL_has_pending(connection.stream->native_handle()) != 0) return false;
   char ahead = 0;
   const auto socket = connection.stream->next_layer().socket().native_handle();
   return recv(socket, &ahead, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
@@ -54,6 +57,8 @@ asio::awaitable<Result<Upstream::Connection>> Upstream::Take(bool fresh) {
   if (!stream) co_return tl::unexpected(stream.error());
   Connection connection;
   connection.stream = *std::move(stream);
+  connection.buffer.max_size(kMostBuffered);
+  connection.buffer.reserve(kMostBuffered / 4);
   co_return connection;
 }
 
