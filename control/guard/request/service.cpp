@@ -136,7 +136,7 @@ class Conversation {
     if (!owner) co_return Stop(std::move(owner.error()));
     const profiles::Rule& rule = *decided.match.rule;
     const bool owned = *owner && !(*owner)->empty();
-    decided.only_absent = !rule.replaces.empty() && !owned;
+    decided.only_absent = rule.creates.from == profiles::Creates::From::path && !owned;
     if (!rule.replaces.empty() && owned) {
       std::erase(reading->operations, rule.operation);
       for (const auto* operation : rule.replaces) reading->operations.push_back(operation);
