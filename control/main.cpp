@@ -22,6 +22,7 @@
 #include "control/coroutines.hpp"
 #include "control/hardening.hpp"
 #include "control/rest/approvals.hpp"
+#include "control/rest/held_requests.hpp"
 #include "control/rest/operators.hpp"
 #include "control/rest/server.hpp"
 
@@ -39,6 +40,7 @@ asio::awaitable<void> WatchTime(Gate& gate, AuditLog& audit, Alarms& alarms,
     const auto now = audit::Stamp::Now();
     gate.CheckTime(std::chrono::floor<std::chrono::milliseconds>(now.wall), now.boot);
     rest::ExpireApprovals(gate, audit, now.wall);
+    rest::ExpireHeldRequests(gate, audit, now.wall);
     alarms.Check(now.wall);
     each_second.expires_after(std::chrono::seconds(1));
     const auto [ended] = co_await each_second.async_wait(kAwait);

@@ -89,6 +89,7 @@ PolicyView::PolicyView(const model::Document& document) : document_(&document) {
     if (peer.authentication == Authentication::certificate) {
       by_identity_.emplace(peer.identity, &peer);
     }
+    for (const std::string& prefix : peer.callbacks) by_callback_.emplace(prefix, &peer);
   }
 }
 
@@ -115,6 +116,20 @@ tl::expected<const model::Peer*, identity::Refusal> PolicyView::Find(const Appli
                 fmt::format("no peer has the identity {}", fmt::join(who.names, ", ")));
 }
 
+PolicyView::Callee PolicyView::CalledAt(std::string_view url) const {
+  // From the whole address upwards, a segment less each time.
+  std::string prefix(url);
+  if (!prefix.ends_with('/')) prefix += '/';
+  for (;;) {
+    if (const auto at = by_callback_.find(prefix); at != by_callback_.end()) {
+      return {at->second, at->first};
+    }
+    const auto slash = prefix.find_last_of('/', prefix.size() - 2);
+    if (prefix.size() < 2 || slash == std::string::npos) return {};
+    prefix.resize(slash + 1);
+  }
+}
+
 tl::expected<const model::Peer*, identity::Refusal> PolicyView::PeerOf(const Applicant& who) const {
   auto peer = Find(who);
   if (!peer) return peer;
@@ -122,9 +137,10 @@ tl::expected<const model::Peer*, identity::Refusal> PolicyView::PeerOf(const App
   return peer;
 }
 
-tl::expected<Standing, identity::Refusal> StandingOf(const PolicyView& view, const Denials& denied,
-                                                     const model::Peer& peer,
-                                                     const Applicant& who) {
+tl::expected<Standing, identity::Refusal> RoleStandingOf(const PolicyView& view,
+                                                         const Denials& denied,
+                                                         const model::Peer& peer,
+                                                         const std::string& on) {
   using Kind = model::Revocable::Kind;
   const model::Document& policy = view.document();
   const model::Revocable itself{Kind::peer, "", peer.name};
@@ -132,26 +148,30 @@ tl::expected<Standing, identity::Refusal> StandingOf(const PolicyView& view, con
     return Refuse(Reason::peer_revoked,
                   fmt::format("peer '{}' is {}", peer.name, peer.enabled ? "revoked" : "disabled"));
   }
-  const auto interface =
-      std::ranges::find(policy.interfaces, who.interface, &model::Interface::name);
+  const auto interface = std::ranges::find(policy.interfaces, on, &model::Interface::name);
   if (interface == policy.interfaces.end()) {
-    return Refuse(Reason::policy_denied, fmt::format("no interface '{}'", who.interface));
+    return Refuse(Reason::policy_denied, fmt::format("no interface '{}'", on));
   }
   Standing standing{&*interface, {}};
-  bool any_policy = false;
   for (const model::Policy& p : policy.policies) {
     const model::Revocable rule{Kind::policy, "", p.name};
-    if (p.role != peer.role || p.interface != who.interface || denied.Has(rule)) continue;
-    any_policy = true;
-    if (p.scope.empty() || !who.scopes.contains(p.scope)) continue;
+    if (p.role != peer.role || p.interface != on || denied.Has(rule)) continue;
     standing.policies.push_back(&p);
   }
-  if (!any_policy) {
-    return Refuse(Reason::policy_denied,
-                  fmt::format("peer '{}' has role '{}', which may not use {}", peer.name, peer.role,
-                              who.interface));
-  }
-  if (standing.policies.empty()) {
+  if (!standing.policies.empty()) return standing;
+  return Refuse(Reason::policy_denied, fmt::format("peer '{}' has role '{}', which may not use {}",
+                                                   peer.name, peer.role, on));
+}
+
+tl::expected<Standing, identity::Refusal> StandingOf(const PolicyView& view, const Denials& denied,
+                                                     const model::Peer& peer,
+                                                     const Applicant& who) {
+  auto standing = RoleStandingOf(view, denied, peer, who.interface);
+  if (!standing) return standing;
+  std::erase_if(standing->policies, [&](const model::Policy* p) {
+    return p->scope.empty() || !who.scopes.contains(p->scope);
+  });
+  if (standing->policies.empty()) {
     return Refuse(Reason::token_scope_fail,
                   fmt::format("peer '{}' on {}: the token's scope is '{}'", peer.name,
                               who.interface, fmt::join(who.scopes, " ")));

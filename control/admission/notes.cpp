@@ -51,6 +51,14 @@ Decision About(const Context& context, const Request& request) {
       const Permit& permit = request.permit();
       return About(context, permit.identity(), permit.identity().source(), permit.interface());
     }
+    case Kind::kPermitCall:
+      d.interface = Plain(request.permit_call().interface());
+      d.detail = fmt::format("{}: ", Plain(request.permit_call().url()));
+      return d;
+    case Kind::kRecognise: {
+      const Recognise& recognise = request.recognise();
+      return About(context, recognise.identity(), recognise.identity().source(), "");
+    }
     case Kind::kOperate: {
       const Operate& operate = request.operate();
       d = About(context, {}, operate.source(), operate.interface());

@@ -24,10 +24,11 @@ using nlohmann::json;
 namespace {
 
 constexpr size_t kMostMethod = 32;
-constexpr size_t kMostPath = 1024;
+constexpr size_t kMostPath = 2048;  // as profiles::Target::kLongestPath
 constexpr int kMostOperations = 16;
 constexpr size_t kMostKind = 63;
 constexpr size_t kMostResource = 512;
+constexpr size_t kMostServer = 255;
 constexpr unsigned kLeastOk = 200;
 constexpr unsigned kLeastRedirect = 300;
 constexpr unsigned kLeastError = 400;
@@ -70,7 +71,11 @@ std::string WhatIsWrong(const Operate& r) {
   if (!IsKind(r.kind()) || !IsResource(r.resource())) return "kind or resource is too long";
   if (r.kind().empty() && !r.resource().empty()) return "a resource of no kind";
   if (!steer::FromBytes(r.source())) return "source is no address";
-  return {};
+  if (!r.has_call()) return {};
+  if (r.call().server().size() > kMostServer || !IsPrintable(r.call().server())) {
+    return "the server is no name";
+  }
+  return IsPrintable(r.call().url()) ? "" : "url is none";
 }
 
 std::string WhatIsWrong(const Outcome& r, const std::string& kind) {
@@ -93,11 +98,15 @@ audit::Entry EntryOf(const Operate& r) {
       {"operations", json(std::vector<std::string>(r.operations().begin(), r.operations().end()))},
       {"method", r.method()},
       {"path", r.path()},
-      {"source", steer::FromBytes(r.source())->Text()},
-      {"token",
-       {{"issuer", Plain(r.token().issuer())},
-        {"subject", Plain(r.token().subject())},
-        {"id", Plain(r.token().jti())}}}};
+      {"source", steer::FromBytes(r.source())->Text()}};
+  if (r.has_call()) {
+    entry.detail["sent_by"] = r.call().server();
+    entry.detail["sent_to"] = r.call().url();
+  } else {
+    entry.detail["token"] = {{"issuer", Plain(r.token().issuer())},
+                             {"subject", Plain(r.token().subject())},
+                             {"id", Plain(r.token().jti())}};
+  }
   if (!r.tenant().empty()) entry.detail["tenant"] = r.tenant();
   if (!r.kind().empty()) entry.detail["kind"] = r.kind();
   if (!r.resource().empty()) entry.detail["resource"] = r.resource();
@@ -114,12 +123,14 @@ Operations::Operations(const asio::any_io_executor& executor, Gate& gate, Permit
       audit_(audit),
       journal_(journal),
       times_(times),
-      pause_(executor) {}
+      pause_(executor),
+      one_time_(gate.store()),
+      held_(gate) {}
 
 // ---- before it is made
 
 // The guard has judged it by what it was told a while ago; this is judged now.
-tl::expected<void, identity::Refusal> Operations::Judge(const admission::Operate& r) {
+tl::expected<Operations::Judged, identity::Refusal> Operations::Judge(const admission::Operate& r) {
   if (std::string wrong = WhatIsWrong(r); !wrong.empty()) {
     return Declined(Reason::request_malformed, "operation: " + wrong);
   }
@@ -132,10 +143,17 @@ tl::expected<void, identity::Refusal> Operations::Judge(const admission::Operate
                             .operations = {r.operations().begin(), r.operations().end()},
                             .method = r.method(),
                             .path = r.path()};
-  const Applicant who = ApplicantOf({}, r.token(), r.interface());
-  const auto quotas = DecideOperation(permits_.View(), gate_.denials(), operation, who,
-                                      std::chrono::system_clock::now());
-  if (!quotas) return tl::unexpected(quotas.error());
+  const PolicyView& policy = permits_.View();
+  const auto terms = r.has_call()
+                         ? DecideCalling(policy, gate_.denials(), operation, r.call().url())
+                         : DecideOperation(policy, gate_.denials(), operation,
+                                           ApplicantOf({}, r.token(), r.interface()),
+                                           std::chrono::system_clock::now());
+  if (!terms) return tl::unexpected(terms.error());
+  if (r.registered() && !gate_.IsRegistered(r.interface(), r.peer())) {
+    return Declined(Reason::not_registered,
+                    fmt::format("peer '{}' is not registered on {}", r.peer(), r.interface()));
+  }
   if (!r.resource().empty()) {
     const auto owner = gate_.store().FindOwner({r.interface(), r.kind(), r.resource()});
     if (!owner) return Declined(Reason::gate_unavailable, owner.error().Text());
@@ -151,23 +169,37 @@ tl::expected<void, identity::Refusal> Operations::Judge(const admission::Operate
   if (open_.size() >= kMostOpen) {
     return Declined(Reason::gate_unavailable, fmt::format("{} operations are open", kMostOpen));
   }
+  if (terms->one_time) {
+    if (auto fresh = one_time_.Check(r.token()); !fresh) return tl::unexpected(fresh.error());
+  }
+  Judged judged{.one_time = terms->one_time};
+  if (terms->approval) {
+    auto approved = held_.Check(r, EntryOf(r), *terms->approval);
+    if (!approved) return tl::unexpected(approved.error());
+    judged.approved = *std::move(approved);
+  }
   // Last: what is refused for another reason uses up nothing.
   const model::Quota* full =
-      quotas_.Take({r.tenant(), r.peer(), r.interface()}, *quotas, Clock::now());
-  if (full == nullptr) return {};
+      quotas_.Take({r.tenant(), r.peer(), r.interface()}, terms->quotas, Clock::now());
+  if (full == nullptr) return judged;
   return Declined(Reason::quota_exceeded,
                   fmt::format("tenant '{}' had {} of '{}' within {} s on {}", r.tenant(),
                               full->count, full->operation, full->seconds, r.interface()));
 }
 
 Operations::Done Operations::Operate(admission::Operate r, uint64_t guard) {
-  auto judged = Judge(r);
+  const auto judged = Judge(r);
   if (!judged) {
     // Counted by names that policy knows, and not by whatever the guard says.
     if (judged.error().reason == Reason::quota_exceeded) {
       Count(r.interface(), r.operations(), std::string(Info(Reason::quota_exceeded).name));
     }
-    co_return judged;
+    if (auto record = held_.TakeRecord()) {
+      Waiting held{.entry = *std::move(record), .written = asio::steady_timer(executor_)};
+      co_await Write(held);
+      if (!held.number) co_return Declined(Reason::gate_unavailable, held.number.error().Text());
+    }
+    co_return tl::unexpected(judged.error());
   }
   Open operation{.entry = EntryOf(r),
                  .tenant = r.tenant(),
@@ -179,21 +211,31 @@ Operations::Done Operations::Operate(admission::Operate r, uint64_t guard) {
                  .guard = guard,
                  .until = Clock::now() + times_.longest};
   const std::string id = r.id();
-  if (!r.change()) {
+  if (judged->approved) {
+    operation.entry.detail["approval"] = {{"held", judged->approved->id},
+                                          {"approved_by", judged->approved->decided_by},
+                                          {"request_digest", judged->approved->digest}};
+  }
+  if (!r.change() && !judged->one_time && !judged->approved) {
     open_.emplace(id, std::move(operation));
     co_return tl::expected<void, identity::Refusal>{};
   }
-  Waiting waiting{.entry = operation.entry, .written = asio::steady_timer(executor_)};
+  Waiting waiting{
+      .entry = operation.entry, .recorded = r.change(), .written = asio::steady_timer(executor_)};
   waiting.entry.outcome = audit::kBegun;
+  if (judged->one_time) waiting.used.token = one_time_.Begin(r.token());
+  if (judged->approved) waiting.used.approval = held_.Begin(*judged->approved);
   // Known from now on: whoever hangs up meanwhile leaves it open.
   open_.emplace(id, std::move(operation));
   co_await Write(waiting);
+  if (judged->one_time) one_time_.End(*waiting.used.token, waiting.number.has_value());
+  if (judged->approved) held_.End(*judged->approved);
   const auto at = open_.find(id);
   if (!waiting.number) {
     if (at != open_.end()) open_.erase(at);
     co_return Declined(Reason::gate_unavailable, waiting.number.error().Text());
   }
-  if (at != open_.end()) at->second.begun = *waiting.number;
+  if (at != open_.end() && waiting.recorded) at->second.begun = *waiting.number;
   co_return tl::expected<void, identity::Refusal>{};
 }
 
@@ -232,6 +274,7 @@ Operations::Done Operations::Outcome(admission::Outcome r) {
     entry.detail["deleted"] = true;
     if (!operation.tenant.empty()) waiting.owner = model::OwnerChange{owner, true};
   }
+  if (ok) Register(operation, r.registration());
   if (!operation.change && !waiting.owner) {
     journal_.Record(std::move(entry));
   } else {
@@ -250,6 +293,19 @@ Operations::Done Operations::Outcome(admission::Outcome r) {
   }
   if (!waiting.number) co_return Declined(Reason::gate_unavailable, waiting.number.error().Text());
   co_return tl::expected<void, identity::Refusal>{};
+}
+
+// What is not stored does not hold: the peer stays shut out, and registers again.
+void Operations::Register(const Open& operation, Registration registration) {
+  if (registration == UNCHANGED) return;
+  const bool opened = registration == OPENED;
+  const auto done = gate_.SetRegistered(operation.interface, operation.entry.who, opened);
+  if (done) return;
+  gate_.events().Tell("alarm",
+                      fmt::format("that peer '{}' {} on {} is not stored: {}", operation.entry.who,
+                                  opened ? "has registered" : "is no longer registered",
+                                  operation.interface, done.error().Text()),
+                      {}, operation.entry.who);
 }
 
 tl::expected<std::string, identity::Refusal> Operations::FindOwner(
@@ -287,42 +343,74 @@ asio::awaitable<void> Operations::WriteAll() {
   writing_ = false;
 }
 
-// First whose it is, then that it happened: a record never tells of more than was stored.
+// Records follow what was stored: none tells of more than that. What a request uses up is as
+// much a part of it as its record, and whatever of that fails, it is not made.
 asio::awaitable<void> Operations::WriteBatch() {
   const std::deque<Waiting*> batch = std::exchange(waiting_, {});
-  std::vector<model::OwnerChange> owners;
+  UseUp(batch);
+  const auto tenants = ChangeOwners(batch);
   std::vector<audit::Entry> entries;
+  std::vector<Waiting*> recorded;
+  for (Waiting* w : batch) {
+    if (!w->recorded || !w->number) continue;
+    entries.push_back(w->entry);
+    recorded.push_back(w);
+  }
+  if (!entries.empty()) {
+    const auto last = co_await journal_.Append(entries);
+    if (!last) gate_.events().Tell("audit_failed", last.error().Text());
+    for (size_t i = 0; i < recorded.size(); ++i) {
+      if (last) {
+        recorded[i]->number = *last - (recorded.size() - 1 - i);
+      } else {
+        recorded[i]->number = tl::unexpected(last.error());
+      }
+    }
+  }
+  if (!tenants) gate_.events().Tell("audit_failed", tenants.error().Text());
+  written_ = Clock::now();
+  for (Waiting* w : batch) {
+    w->ended = true;
+    w->written.cancel();
+  }
+}
+
+void Operations::UseUp(const std::deque<Waiting*>& batch) {
+  const auto uses = [](const Waiting* w) { return w->used.token || !w->used.approval.empty(); };
+  std::vector<model::Used> all;
+  for (const Waiting* w : batch) {
+    if (uses(w)) all.push_back(w->used);
+  }
+  if (gate_.store().UseUp(all)) return;
+  // One of them may have been withdrawn meanwhile; the others are none the worse for it.
+  for (Waiting* w : batch) {
+    if (!uses(w)) continue;
+    const auto used = gate_.store().UseUp({w->used});
+    if (used) continue;
+    w->number = tl::unexpected(used.error());
+    gate_.events().Tell("audit_failed", used.error().Text());
+  }
+}
+
+Result<void> Operations::ChangeOwners(const std::deque<Waiting*>& batch) {
+  std::vector<model::OwnerChange> owners;
   for (const Waiting* w : batch) {
     if (w->owner) owners.push_back(*w->owner);
   }
   const auto tenants = gate_.store().ChangeOwners(owners);
   size_t next = 0;
   for (Waiting* w : batch) {
-    if (w->owner) {
-      if (tenants) {
-        w->tenant = (*tenants)[next++];
-      } else {
-        w->tenant = tl::unexpected(tenants.error());
-      }
-      const bool kept = tenants && (w->owner->gone || *w->tenant == w->owner->owner.tenant);
-      if (!kept) w->entry.detail["ownership"] = tenants ? "another tenant's" : "not stored";
-    }
-    entries.push_back(w->entry);
-  }
-  const auto last = co_await journal_.Append(entries);
-  if (!last) gate_.events().Tell("audit_failed", last.error().Text());
-  if (!tenants) gate_.events().Tell("audit_failed", tenants.error().Text());
-  written_ = Clock::now();
-  for (size_t i = 0; i < batch.size(); ++i) {
-    Waiting& w = *batch[i];
-    if (last) {
-      w.number = *last - (batch.size() - 1 - i);
+    if (!w->owner) continue;
+    if (tenants) {
+      w->tenant = (*tenants)[next++];
     } else {
-      w.number = tl::unexpected(last.error());
+      w->tenant = tl::unexpected(tenants.error());
     }
-    w.ended = true;
-    w.written.cancel();
+    const bool kept = tenants && (w->owner->gone || *w->tenant == w->owner->owner.tenant);
+    if (!kept) w->entry.detail["ownership"] = tenants ? "another tenant's" : "not stored";
   }
+  if (!tenants) return tl::unexpected(tenants.error());
+  return {};
 }
 
 }  // namespace portcullis::admission

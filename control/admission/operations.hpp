@@ -29,7 +29,9 @@
 #include <tl/expected.hpp>
 #include <unordered_map>
 
+#include "control/admission/held.hpp"
 #include "control/admission/journal.hpp"
+#include "control/admission/one_time.hpp"
 #include "control/admission/permits.hpp"
 #include "control/admission/quotas.hpp"
 #include "control/model/owner.hpp"
@@ -97,17 +99,26 @@ class Operations {
   /// Waits for the disk.
   struct Waiting {
     audit::Entry entry;
+    bool recorded = true;  // false: only what it uses up is written down
+    model::Used used;
     std::optional<model::OwnerChange> owner;
     boost::asio::steady_timer written;
     bool ended = false;
-    Result<uint64_t> number;       // of the record
+    Result<uint64_t> number{};     // of the record, if there is one
     Result<std::string> tenant{};  // whose the resource is afterwards
   };
 
-  tl::expected<void, identity::Refusal> Judge(const admission::Operate& request);
+  struct Judged {
+    bool one_time = false;
+    std::optional<model::HeldRequest> approved;
+  };
+  tl::expected<Judged, identity::Refusal> Judge(const admission::Operate& request);
+  void Register(const Open& operation, Registration registration);
   boost::asio::awaitable<void> Write(Waiting& waiting);
   boost::asio::awaitable<void> WriteAll();
   boost::asio::awaitable<void> WriteBatch();
+  void UseUp(const std::deque<Waiting*>& batch);
+  Result<void> ChangeOwners(const std::deque<Waiting*>& batch);
   template <class Names>
   void Count(const std::string& interface, const Names& names, const std::string& outcome) {
     for (const std::string& name : names) ++counts_[{interface, name, outcome}];
@@ -126,6 +137,8 @@ class Operations {
   bool stopping_ = false;
   std::unordered_map<std::string, Open> open_;  // by the reference that the guard chose
   Quotas quotas_;
+  OneTimeTokens one_time_;
+  HeldRequests held_;
   std::deque<Waiting*> waiting_;
   bool writing_ = false;
   Clock::time_point written_{};  // when the disk was last done

@@ -18,6 +18,7 @@ constexpr size_t kMostTold = 10;  // one by one, as events
 }  // namespace
 
 Result<void> Operations::Restore() {
+  if (auto counted = one_time_.Restore(); !counted) return counted;
   const uint64_t count = audit_.count();
   const auto records = audit_.Read(count < kSearched ? 1 : count - kSearched + 1, kSearched);
   if (!records) return tl::unexpected(records.error());
@@ -108,6 +109,7 @@ asio::awaitable<void> Operations::Run() {
     if (stopping_) co_return;
     EndMissing(Clock::now());
     quotas_.Prune(Clock::now());
+    one_time_.Prune(gate_.clock(), std::chrono::system_clock::now());
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "control/admission/one_time.hpp"
 #include "control/admission/own_key.hpp"
 #include "control/coroutines.hpp"
 
@@ -19,6 +20,16 @@ constexpr size_t kMostBytes = (64U << 10U) - 64;  // of a message (admission.pro
 uint64_t NewProcess() {
   std::random_device random;  // the kernel's
   return uint64_t{random()} << 32U;
+}
+
+// Both kinds of permit, so that none is larger than a message.
+template <class Reply>
+tl::expected<void, identity::Refusal> Fits(const Reply& reply, const std::string& interface) {
+  if (reply.ByteSizeLong() <= kMostBytes) return {};
+  return tl::unexpected(
+      identity::Refusal{Reason::gate_unavailable,
+                        fmt::format("what peer '{}' may do on {} is more than one message takes",
+                                    reply.peer(), interface)});
 }
 
 }  // namespace
@@ -48,24 +59,51 @@ tl::expected<void, identity::Refusal> Permits::Permit(const Applicant& who, Perm
   auto grant = DecideRequests(View(), gate_.denials(), who, now);
   if (!grant) return tl::unexpected(grant.error());
   if (auto own = KeyIsOwn(gate_, grant->peer, who, now); !own) return own;
+  if (grant->one_time) {
+    if (auto fresh = CheckOneTime(gate_.store(), who.token); !fresh) return fresh;
+  }
+  reply.set_one_time(grant->one_time);
   reply.set_peer(std::move(grant->peer));
   reply.set_role(std::move(grant->role));
   reply.set_tenant(std::move(grant->tenant));
   reply.set_self(std::move(grant->self));
   for (auto& operation : grant->operations) reply.add_operations(std::move(operation));
+  for (auto& operation : grant->approval) reply.add_approval(std::move(operation));
   for (auto& from : grant->blocks) {
     Block& to = *reply.add_blocks();
     to.set_name(std::move(from.name));
     to.set_method(std::move(from.method));
     to.set_path(std::move(from.path));
   }
+  for (auto& prefix : grant->callbacks) reply.add_callbacks(std::move(prefix));
   reply.set_seconds(static_cast<uint32_t>(grant->life.count()));
   reply.set_version(version());
-  if (reply.ByteSizeLong() <= kMostBytes) return {};
-  return tl::unexpected(identity::Refusal{
-      Reason::gate_unavailable,
-      fmt::format("peer '{}' has {} operations and {} blocks on {}: more than one message takes",
-                  reply.peer(), reply.operations_size(), reply.blocks_size(), who.interface)});
+  return Fits(reply, who.interface);
+}
+
+tl::expected<void, identity::Refusal> Permits::PermitCall(const admission::PermitCall& request,
+                                                          CallPermitted& reply) {
+  auto grant = DecideCall(View(), gate_.denials(), request.interface(), request.url());
+  if (!grant) return tl::unexpected(grant.error());
+  reply.set_peer(grant->peer->name);
+  reply.set_role(grant->peer->role);
+  reply.set_tenant(grant->peer->tenant);
+  reply.set_prefix(std::move(grant->prefix));
+  for (auto& operation : grant->operations) reply.add_operations(std::move(operation));
+  for (const auto& servers : grant->servers) {
+    const auto bytes = servers.address().wire();
+    Prefix& out = *reply.add_servers();
+    out.set_address(std::string(bytes.begin(), bytes.end()));
+    out.set_length(servers.WrittenLength());
+  }
+  reply.set_seconds(static_cast<uint32_t>(grant->life.count()));
+  reply.set_version(version());
+  return Fits(reply, request.interface());
+}
+
+tl::expected<void, identity::Refusal> Permits::Recognise(const admission::Recognise& request) {
+  const Applicant who = ApplicantOf(request.identity(), {}, {});
+  return DecideRecognised(View(), gate_.denials(), who, request.peer());
 }
 
 asio::awaitable<uint64_t> Permits::Watch(uint64_t known) {

@@ -27,6 +27,11 @@ class Permits {
   Permits& operator=(const Permits&) = delete;
 
   tl::expected<void, identity::Refusal> Permit(const Applicant& who, Permitted& reply);
+  /// Who is called at an address, and what may be sent there.
+  tl::expected<void, identity::Refusal> PermitCall(const admission::PermitCall& request,
+                                                   CallPermitted& reply);
+  /// Is whoever was called there that peer?
+  tl::expected<void, identity::Refusal> Recognise(const admission::Recognise& request);
   /// The version, once it is another than `known`, or after a while.
   boost::asio::awaitable<uint64_t> Watch(uint64_t known);
   /// Whoever waits is answered, and nobody waits any more.

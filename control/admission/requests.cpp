@@ -131,6 +131,12 @@ asio::awaitable<Response> Answer(Context& context, Request& request, uint64_t gu
                                  *response.mutable_permitted());
       break;
     }
+    case Kind::kPermitCall:
+      done = context.permits.PermitCall(request.permit_call(), *response.mutable_call_permitted());
+      break;
+    case Kind::kRecognise:
+      done = context.permits.Recognise(request.recognise());
+      break;
     case Kind::kWatch: {
       const uint64_t version = co_await context.permits.Watch(request.watch().version());
       response.mutable_changed()->set_version(version);
@@ -143,6 +149,8 @@ asio::awaitable<Response> Answer(Context& context, Request& request, uint64_t gu
     }
     case Kind::kOutcome:
       done = co_await context.operations.Outcome(std::move(*request.mutable_outcome()));
+      // What a session opens by it is open before the peer hears that it is registered.
+      if (done) co_await sessions.FollowRegistrations();
       break;
     case Kind::kFindOwner: {
       auto tenant = context.operations.FindOwner(request.find_owner());

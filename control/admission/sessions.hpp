@@ -118,6 +118,9 @@ class Sessions {
   /// on that interface. kUnavailable: the dataplane has not confirmed.
   boost::asio::awaitable<Result<void>> Register(std::string peer, std::string interface,
                                                 std::chrono::seconds duration);
+  /// The same for what the guard has heard protected servers say (Gate::registrations), for
+  /// sessions that there are and those that come.
+  boost::asio::awaitable<void> FollowRegistrations();
   /// Told of all that happens to sessions once they are installed.
   void OnNews(std::function<void(const SessionNews&)> tell) { tell_ = std::move(tell); }
 
@@ -156,6 +159,7 @@ class Sessions {
     std::optional<Generation> current;  // confirmed
     std::optional<Generation> next;
     Clock::time_point registered_until;  // past: it is not registered
+    bool follows = false;                // the guard's word on that
 
     [[nodiscard]] std::string SaName(uint64_t generation, steer::Direction direction) const;
     [[nodiscard]] model::Sa Make(const Generation& g, steer::Direction direction, Secret key) const;

@@ -1,12 +1,19 @@
 // Two-phase grants: what a session carries only while its peer is registered with the protected
 // server, on that server's word.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include "control/admission/sessions.hpp"
 
 namespace portcullis::admission {
 
 namespace asio = boost::asio;
+
+namespace {
+// What has no end of its own is told to the dataplane for so long, and told anew in time.
+constexpr std::chrono::hours kNext{24};
+constexpr std::chrono::hours kAsked{12};
+}  // namespace
 
 asio::awaitable<Result<void>> Sessions::Register(std::string peer, std::string interface,
                                                  std::chrono::seconds duration) {
@@ -36,6 +43,24 @@ asio::awaitable<Result<void>> Sessions::Register(std::string peer, std::string i
                    fmt::format("peer '{}' has no session on {}", peer, interface));
   }
   co_return co_await gate_.RegisterSas(std::move(sas), duration);
+}
+
+asio::awaitable<void> Sessions::FollowRegistrations() {
+  if (!adopted_ || !gate_.link().ready()) co_return;
+  const auto now = Clock::now();
+  std::map<std::pair<std::string, std::string>, bool> changes;
+  for (auto& [id, session] : sessions_) {
+    if (!session.current) continue;
+    const bool registered = gate_.IsRegistered(session.interface, session.peer);
+    const bool due = registered ? session.registered_until < now + kAsked : session.follows;
+    session.follows = registered;
+    if (due) changes.insert_or_assign({session.peer, session.interface}, registered);
+  }
+  for (const auto& [who, registered] : changes) {
+    const std::chrono::seconds duration = registered ? kNext : std::chrono::seconds(0);
+    const auto told = co_await Register(who.first, who.second, duration);
+    if (!told) spdlog::warn("registration of '{}': {}", who.first, told.error().Text());
+  }
 }
 
 // A dataplane that restarted has the SAs, but not who is registered.

@@ -525,6 +525,31 @@ TEST_F(SessionsTest, ARegistrationIsTheSessionsAndEndsWithIt) {
   EXPECT_EQ(registered(), (std::vector<uint64_t>{0, 0}));
 }
 
+TEST_F(SessionsTest, WhatTheGuardHasHeardHoldsForEachSessionOfThePeer) {
+  Edit([](model::Document& d) {
+    d.interfaces[0].ports[0].last = 8090;
+    d.policies[0].registration_ports = {{model::Protocol::tcp, 8085, 8085}};
+  });
+  const auto follow = [&](bool open) {
+    Run([](Sessions& sessions) -> asio::awaitable<bool> {
+      co_await sessions.FollowRegistrations();
+      co_return true;
+    }(*sessions_));
+    for (const auto& sa : dataplane_.Sas()) EXPECT_EQ(sa.registered_seconds() > 0, open);
+  };
+  Open(Csmf(), Ask());
+  follow(false);
+  ASSERT_TRUE(gate_.SetRegistered("scef", "csmf-1", true));  // another interface
+  follow(false);
+  ASSERT_TRUE(gate_.SetRegistered("nsmf", "csmf-1", true));
+  follow(true);
+  Open(Csmf(), AskFirst());  // another session, the same peer
+  AwaitSas(2);
+  follow(true);
+  ASSERT_TRUE(gate_.SetRegistered("nsmf", "csmf-1", false));
+  follow(false);
+}
+
 TEST_F(SessionsTest, ARegistrationOutlivesBothProcesses) {
   Edit([](model::Document& d) {
     d.interfaces[0].ports[0].last = 8090;

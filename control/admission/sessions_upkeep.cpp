@@ -185,6 +185,7 @@ asio::awaitable<void> Sessions::Run() {
     co_await NoticeFirstPackets();
     co_await TidyUp();
     co_await RegisterAgain();
+    co_await FollowRegistrations();
   }
 }
 

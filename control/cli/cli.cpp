@@ -50,6 +50,7 @@ Cli::Cli(std::ostream& out, std::ostream& err)
   AddResourceCommands(*this);
   AddFirstLineCommands(*this);
   AddApprovalCommands(*this);
+  AddHeldRequestCommands(*this);
   AddSessionCommands(*this);
   AddTimeCommands(*this);
   AddAuditCommands(*this);

@@ -54,16 +54,17 @@ class Cli {
   std::optional<ControlClient> client_;
 };
 
-void AddResourceCommands(Cli& cli);   // interfaces, peers, policies, request-blocks, sas
-void AddOwnerCommands(Cli& cli);      // owners
-void AddPolicyCommands(Cli& cli);     // policy
-void AddApprovalCommands(Cli& cli);   // approvals
-void AddFirstLineCommands(Cli& cli);  // first-line, drops
-void AddObserveCommands(Cli& cli);    // status, counters, events, pipeline
-void AddSessionCommands(Cli& cli);    // sessions, why
-void AddTimeCommands(Cli& cli);       // time
-void AddAuditCommands(Cli& cli);      // audit
-void AddHostCommands(Cli& cli);       // check-host
-void AddReferenceCommands(Cli& cli);  // verdicts, completion, reference
+void AddResourceCommands(Cli& cli);     // interfaces, peers, policies, request-blocks, sas
+void AddOwnerCommands(Cli& cli);        // owners, registrations
+void AddPolicyCommands(Cli& cli);       // policy
+void AddApprovalCommands(Cli& cli);     // approvals
+void AddHeldRequestCommands(Cli& cli);  // held-requests
+void AddFirstLineCommands(Cli& cli);    // first-line, drops
+void AddObserveCommands(Cli& cli);      // status, counters, events, pipeline
+void AddSessionCommands(Cli& cli);      // sessions, why
+void AddTimeCommands(Cli& cli);         // time
+void AddAuditCommands(Cli& cli);        // audit
+void AddHostCommands(Cli& cli);         // check-host
+void AddReferenceCommands(Cli& cli);    // verdicts, completion, reference
 
 }  // namespace portcullis::cli

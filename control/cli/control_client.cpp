@@ -50,13 +50,13 @@ struct ControlClient::Impl {
   std::optional<web::TlsStream> stream;
   web::Buffer buffer;
 
-  error_code Wait(web::Awaitable<error_code> step) {
-    error_code result;
-    asio::co_spawn(io, std::move(step),
-                   [&result](const std::exception_ptr& failure, error_code error) {
-                     Rethrow(failure);
-                     result = error;
-                   });
+  template <class T>
+  T Wait(web::Awaitable<T> step) {
+    T result;
+    asio::co_spawn(io, std::move(step), [&result](const std::exception_ptr& failure, T got) {
+      Rethrow(failure);
+      result = got;
+    });
     io.restart();
     io.run();
     return result;
@@ -258,12 +258,11 @@ Outcome<void> ControlClient::Events(const std::string& target, const std::string
   std::array<char, 16384> chunk{};
   Outcome<void> result = [&]() -> Outcome<void> {
     while (!parser.is_done()) {
-      parser.get().body().data = chunk.data();
-      parser.get().body().size = chunk.size();
       // Events may be hours apart; a dead host is found by TCP keep-alive.
       impl_->stream->next_layer().expires_never();
-      const error_code error = impl_->Wait(web::ReadSome(*impl_->stream, impl_->buffer, parser));
-      const std::string_view got(chunk.data(), chunk.size() - parser.get().body().size);
+      const web::Got piece = impl_->Wait(
+          web::ReadBody(*impl_->stream, impl_->buffer, parser, boost::asio::buffer(chunk)));
+      const std::string_view got(chunk.data(), piece.bytes);
       if (status >= kFirstError) {
         problem += got;
       } else {
@@ -272,9 +271,7 @@ Outcome<void> ControlClient::Events(const std::string& target, const std::string
           if (event.is_object() && !on_event(event)) return {};
         }
       }
-      if (error && error != http::error::need_buffer) {
-        return tl::unexpected(impl_->Explain(error, "reading events"));
-      }
+      if (piece.error) return tl::unexpected(impl_->Explain(piece.error, "reading events"));
     }
     if (status >= kFirstError) return tl::unexpected(FailureOf(status, problem));
     return {};

@@ -1,4 +1,5 @@
-// owners: to which tenant the resources of protected servers belong.
+// What the guard saw protected servers say: owners, to which tenant their resources belong, and
+// registrations, which peers they have taken in.
 #include <memory>
 
 #include "control/cli/cli.hpp"
@@ -42,9 +43,51 @@ Outcome<ExitCode> List(Cli& cli, const OwnerArguments& arguments) {
   return ExitCode::kOk;
 }
 
+struct RegistrationArguments {
+  std::string interface;
+  std::string id;
+  bool dry_run = false;
+};
+
+Outcome<ExitCode> ListRegistrations(Cli& cli, const RegistrationArguments& arguments) {
+  const auto control = cli.Control();
+  if (!control) return tl::unexpected(control.error());
+  std::string target = "/v1/registrations";
+  if (!arguments.interface.empty()) target += "?interface=" + UrlEncode(arguments.interface);
+  const auto all = (*control)->Get(target);
+  if (!all) return tl::unexpected(all.error());
+  if (cli.json()) {
+    cli.Print(*all);
+  } else {
+    cli.out() << RenderRegistrations(At(*all, "items"));
+  }
+  return ExitCode::kOk;
+}
+
+void AddRegistrationCommands(Cli& cli) {
+  const auto arguments = std::make_shared<RegistrationArguments>();
+  const auto list = [&cli, arguments] { return ListRegistrations(cli, *arguments); };
+  CLI::App* group =
+      cli.Group("registrations",
+                "Which peers are registered with protected servers, as the guard saw it", list);
+  CLI::App* all = cli.Command(group, "list", "All of them; the same as no command", list);
+  all->add_option("--interface", arguments->interface, "Only on this interface")->type_name("NAME");
+  CLI::App* end = cli.Command(
+      group, "end", "The peer may do nothing but register anew, and is sent nothing until then",
+      [&cli, arguments] {
+        return cli.Change(Verb::delete_,
+                          fmt::format("/v1/registrations/{}{}", UrlEncode(arguments->id),
+                                      arguments->dry_run ? "?dryRun=true" : ""),
+                          nullptr, "registration ended", arguments->dry_run);
+      });
+  end->add_option("ID", arguments->id, "As list shows it")->required();
+  end->add_flag("--dry-run", arguments->dry_run, "Say what would change; change nothing");
+}
+
 }  // namespace
 
 void AddOwnerCommands(Cli& cli) {
+  AddRegistrationCommands(cli);
   const auto arguments = std::make_shared<OwnerArguments>();
   const auto list = [&cli, arguments] { return List(cli, *arguments); };
   CLI::App* group = cli.Group(

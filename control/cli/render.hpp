@@ -17,6 +17,7 @@ std::string RenderPeers(const nlohmann::json& items);
 std::string RenderPolicies(const nlohmann::json& items);
 std::string RenderRequestBlocks(const nlohmann::json& items);
 std::string RenderOwners(const nlohmann::json& items);
+std::string RenderRegistrations(const nlohmann::json& items);
 std::string RenderSas(const nlohmann::json& items);
 std::string RenderRevocations(const nlohmann::json& items);
 
@@ -42,6 +43,7 @@ std::string RenderWarnings(const nlohmann::json& warnings);
 
 /// PendingChanges, as a table.
 std::string RenderApprovals(const nlohmann::json& items);
+std::string RenderHeldRequests(const nlohmann::json& items);
 /// An answer that says that a change was not made but waits for another person.
 bool IsHeld(const nlohmann::json& answer);
 /// After a dry run: who would have to agree; "" when nobody.

@@ -1,4 +1,4 @@
-// Changes that wait for another person.
+// Changes and requests that wait for another person.
 #include "control/cli/json_text.hpp"
 #include "control/cli/render.hpp"
 #include "control/cli/table.hpp"
@@ -22,6 +22,26 @@ std::string RenderApprovals(const json& items) {
                Text(item, "digest")});
   }
   return table.empty() ? "no change waits for approval\n" : table.Text();
+}
+
+std::string RenderHeldRequests(const json& items) {
+  Table table({{"ID"},
+               {"PEER"},
+               {"INTERFACE"},
+               {"REQUEST"},
+               {"OPERATIONS"},
+               {"BODY", Table::Align::kRight},
+               {"EXPIRES"},
+               {"STATE"},
+               {"DIGEST"}});
+  for (const json& item : items) {
+    const std::string by = Text(item, "decided_by");
+    table.Add({Text(item, "id"), Text(item, "peer"), Text(item, "interface"),
+               Text(item, "method") + " " + Text(item, "target"), Joined(At(item, "operations")),
+               Text(item, "body_bytes"), Text(item, "expires"),
+               Text(item, "state") + (by.empty() ? "" : " by " + by), Text(item, "digest")});
+  }
+  return table.empty() ? "no request is held\n" : table.Text();
 }
 
 bool IsHeld(const json& answer) {

@@ -123,6 +123,14 @@ std::string RenderOwners(const json& items) {
   return table.empty() ? "nothing belongs to anybody\n" : table.Text();
 }
 
+std::string RenderRegistrations(const json& items) {
+  Table table({{"INTERFACE"}, {"PEER"}, {"SINCE"}, {"ID"}});
+  for (const json& item : items) {
+    table.Add({Text(item, "interface"), Text(item, "peer"), Text(item, "since"), Text(item, "id")});
+  }
+  return table.empty() ? "nobody is registered\n" : table.Text();
+}
+
 std::string RenderSas(const json& items) {
   Table table({{"ID"},
                {"PEER"},

@@ -5,6 +5,7 @@
 //   gate_policy.cpp      changes of the policy
 //   gate_revocation.cpp  what is denied, whatever the policy says
 //   gate_keys.cpp        which peer a public key belongs to, and which tenant a resource
+//   gate_registrations.cpp  which peers are registered with a protected server
 //   gate_sas.cpp         security associations
 //   gate_time.cpp        is the clock right
 //   gate_reconcile.cpp   agreement after either side restarted
@@ -99,6 +100,20 @@ class Gate {
   /// it was. kNotFound: nobody's.
   Result<model::Owner> ForgetOwner(const model::Resource& resource, const Wish& wish);
 
+  /// The protected server has taken the peer in, or let it go: its word, as the guard heard it. In
+  /// force and stored when this returns. The epoch stays: the guard keeps nothing of it. Ends by itself with the peer's right to
+  /// be here: when it is removed, disabled or revoked.
+  Result<void> SetRegistered(const std::string& interface, const std::string& peer,
+                             bool registered);
+  /// By an operator. kNotFound: it is not registered there.
+  Result<Change> EndRegistration(const std::string& interface, const std::string& peer,
+                                 const Wish& wish);
+  [[nodiscard]] bool IsRegistered(const std::string& interface, const std::string& peer) const {
+    return registrations_.contains({interface, peer});
+  }
+  using Registrations = Store::Registrations;
+  [[nodiscard]] const Registrations& registrations() const { return registrations_; }
+
   /// The dataplane's view of these, as far as it has them.
   boost::asio::awaitable<Result<std::vector<steer::SaState>>> LiveSas(std::vector<std::string> ids);
   /// An SPI for an inbound SA: unpredictable, in a slot of its own beside those in use and those
@@ -150,6 +165,7 @@ class Gate {
   void NoteInForce();
   [[nodiscard]] uint64_t NextGeneration() const;
   void NextEpoch();
+  void DropRegistrations();
 
   bool lab_;
   Store store_;
@@ -165,6 +181,7 @@ class Gate {
   std::vector<model::Warning> policy_warnings_;
   Denials denials_;
   uint64_t epoch_ = 1;
+  Registrations registrations_;
   std::function<void()> wake_;
   std::map<std::string, model::Sa> sas_;
   std::map<uint32_t, std::string> inbound_;  // SPI -> id, of the inbound ones in sas_

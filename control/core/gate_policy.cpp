@@ -36,6 +36,10 @@ Result<void> Gate::Load(const std::string& boot_id) {
   generation_ = stored->generation;
   policy_warnings_ = std::move(*warnings);
   denials_.Replace(std::move(*denied));
+  auto registrations = store_.ReadRegistrations();
+  if (!registrations) return tl::unexpected(registrations.error());
+  registrations_ = std::move(*registrations);
+  DropRegistrations();  // what was changed just before the end
   return {};
 }
 
@@ -161,6 +165,7 @@ Gate::Changed Gate::Apply(Edit edit, Wish wish) {
   document_ = std::move(*wanted);
   generation_ = next;
   NextEpoch();
+  DropRegistrations();
   policy_warnings_ = std::move(*warnings);
   in_sync_ = pushes && link_.ready();
   if (in_sync_) {

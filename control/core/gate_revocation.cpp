@@ -92,6 +92,7 @@ Gate::Changed Gate::Revoke(model::Denial denial, Wish wish) {
   if (auto stored = store_.Deny(denial); !stored) co_return tl::unexpected(stored.error());
   NextEpoch();
   denials_.Deny(std::move(denial), epoch_);
+  DropRegistrations();
   const auto in_force = co_await RevocationInForce(what, true);
   if (!in_force) co_return tl::unexpected(in_force.error());
   change.in_force = *in_force;

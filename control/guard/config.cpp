@@ -120,6 +120,21 @@ CertificateListener ReadCertificateListener(const Reader& in, const Section& s,
 constexpr auto kHashes = {std::pair{"sha256", identity::PskHash::sha256},
                           std::pair{"sha384", identity::PskHash::sha384}};
 
+PskListener ReadPskListener(const Section& one, const ListenerLimits& limits) {
+  PskListener listener;
+  listener.at = ReadAddress(one, limits);
+  const std::string url = RequiredText(one, "url", "how peers call it: https://host:port");
+  const auto parts = Admitted(identity::ParseWebAddress(url, ""), one, "url");
+  if (!parts.tls || parts.target != "/" || url.ends_with('/')) {
+    one.Refuse("url", "not the beginning of this listener's URLs",
+               "https://host:port, without a path");
+  }
+  listener.url = url;
+  one.Read("hash", listener.tls.hash, kHashes);
+  one.Read("tls_1_2", listener.tls.tls_1_2);
+  return listener;
+}
+
 void ReadListeners(Reader& in, const Section& root) {
   const ListenerLimits limits = ReadLimits(root);
   if (!root.Has("listeners")) {
@@ -131,28 +146,39 @@ void ReadListeners(Reader& in, const Section& root) {
     in.config.certificate_listeners.push_back(ReadCertificateListener(in, one, limits));
   }
   for (const Section& one : s.Items("psk", {"address", "port", "url", "hash", "tls_1_2"})) {
-    PskListener listener;
-    listener.at = ReadAddress(one, limits);
-    const std::string url = RequiredText(one, "url", "how peers call it: https://host:port");
-    const auto parts = Admitted(identity::ParseWebAddress(url, ""), one, "url");
-    if (!parts.tls || parts.target != "/" || url.ends_with('/')) {
-      one.Refuse("url", "not the beginning of this listener's URLs",
-                 "https://host:port, without a path");
-    }
-    listener.url = url;
-    one.Read("hash", listener.tls.hash, kHashes);
-    one.Read("tls_1_2", listener.tls.tls_1_2);
-    in.config.psk_listeners.push_back(std::move(listener));
+    in.config.psk_listeners.push_back(ReadPskListener(one, limits));
   }
   if (in.config.certificate_listeners.empty() && in.config.psk_listeners.empty()) {
     root.Refuse("listeners", "nobody could come in", "at least one of certificate and psk", "none");
   }
 }
 
+// How clients prove who they are: by certificates, or by keys that both sides know.
+void ReadDoor(const Reader& in, const Section& one, const ListenerLimits& limits,
+              RequestSetting& setting) {
+  bool psk = false;
+  one.Read("psk", psk);
+  if (psk && one.Has("certificates")) {
+    one.Refuse("certificates", "clients with pre-shared keys are shown none", "none, or no psk",
+               "both");
+  }
+  for (const char* other : {"url", "hash"}) {
+    if (psk || !one.Has(other)) continue;
+    one.Refuse(other, "for clients with pre-shared keys only", "psk: true, or none", "no psk");
+  }
+  if (psk) {
+    setting.psk = ReadPskListener(one, limits);
+    return;
+  }
+  setting.listener = ReadCertificateListener(in, one, limits);
+  setting.listener.tls.http2 = true;
+}
+
 void ReadRequests(Reader& in, const Section& root) {
   const ListenerLimits limits = ReadLimits(root);
-  for (const Section& one : root.Items("requests", {"interface", "profile", "root", "address",
-                                                    "port", "tls_1_2", "certificates", "server"})) {
+  for (const Section& one :
+       root.Items("requests", {"interface", "profile", "root", "address", "port", "tls_1_2",
+                               "certificates", "psk", "url", "hash", "server"})) {
     RequestSetting setting;
     setting.interface = RequiredText(one, "interface", "the interface's name in policy");
     const auto& known = in.config.interfaces;
@@ -165,7 +191,7 @@ void ReadRequests(Reader& in, const Section& root) {
     if (!setting.root.empty() && (!setting.root.starts_with('/') || setting.root.ends_with('/'))) {
       one.Refuse("root", "not the beginning of a path", "such as /nsmf");
     }
-    setting.listener = ReadCertificateListener(in, one, limits);
+    ReadDoor(in, one, limits, setting);
     if (!one.Has("server")) one.Refuse("server", "missing", "url, ca, certificate, key", "nothing");
     const Section server = one.Sub("server", {"url", "ca", "certificate", "key"});
     setting.server.url = RequiredText(server, "url", "the protected server: https://host:port");
@@ -178,6 +204,34 @@ void ReadRequests(Reader& in, const Section& root) {
   }
 }
 
+void ReadEgress(Reader& in, const Section& root) {
+  const ListenerLimits limits = ReadLimits(root);
+  for (const Section& one : root.Items("egress", {"interface", "profile", "address", "port",
+                                                  "tls_1_2", "certificates", "servers", "peers"})) {
+    EgressSetting setting;
+    setting.interface = RequiredText(one, "interface", "the interface's name in policy");
+    if (!model::IsName(setting.interface)) {
+      one.Refuse("interface", "not a name", "1 to 63 of a-z, 0-9, '.', '_', '-'");
+    }
+    setting.profile = in.FromHere(RequiredText(one, "profile", "the file of its profile"));
+    setting.listener = ReadCertificateListener(in, one, limits);
+    if (!one.Has("servers")) one.Refuse("servers", "missing", "ca and names", "nothing");
+    const Section servers = one.Sub("servers", {"ca", "names"});
+    setting.server_ca = in.FromHere(RequiredText(servers, "ca", "a PEM file: whose servers' are"));
+    servers.ReadList("names", setting.servers,
+                     [](const std::string& text) -> Result<std::string> { return text; });
+    if (setting.servers.empty()) {
+      servers.Refuse("names", "missing", "the DNS names of those that may send", "nothing");
+    }
+    if (!one.Has("peers")) one.Refuse("peers", "missing", "ca, certificate, key", "nothing");
+    const Section peers = one.Sub("peers", {"ca", "certificate", "key"});
+    setting.peers.ca = in.FromHere(RequiredText(peers, "ca", "a PEM file: whose peers' are"));
+    setting.peers.certificate = in.FromHere(RequiredText(peers, "certificate", "a PEM file"));
+    setting.peers.key = in.KeyFromHere(RequiredText(peers, "key", "a PEM file or a PKCS#11 URI"));
+    in.config.egress.push_back(std::move(setting));
+  }
+}
+
 void ReadKeys(Reader& in, const Section& root) {
   for (const Section& one : root.Items("keys", {"identity", "peer", "tls", "hash", "file"})) {
     identity::PskSetting key;
@@ -187,23 +241,27 @@ void ReadKeys(Reader& in, const Section& root) {
              {{"1.3", identity::TlsVersion::v1_3}, {"1.2", identity::TlsVersion::v1_2}});
     one.Read("hash", key.use.hash, kHashes);
     key.file = in.FromHere(RequiredText(one, "file", "a file of hex digits"));
-    const bool served = std::ranges::any_of(in.config.psk_listeners, [&](const auto& listener) {
+    const auto takes = [&](const PskListener& listener) {
       return listener.tls.hash == key.use.hash &&
              (key.use.version == identity::TlsVersion::v1_3 || listener.tls.tls_1_2);
-    });
+    };
+    const bool served = std::ranges::any_of(in.config.psk_listeners, takes) ||
+                        std::ranges::any_of(in.config.requests, [&](const RequestSetting& r) {
+                          return r.psk && takes(*r.psk);
+                        });
     if (!served) {
       one.Refuse("identity", "no PSK listener has this key's hash and version of TLS",
                  "a listener that takes it");
     }
     in.config.keys.push_back(std::move(key));
   }
-  if (!in.config.psk_listeners.empty() && in.config.keys.empty()) {
+  if (HasPskListener(in.config) && in.config.keys.empty()) {
     root.Refuse("keys", "missing", "a key for the PSK listener", "nothing");
   }
 }
 
 void ReadAuthorities(Reader& in, const Section& root) {
-  const bool needed = !in.config.certificate_listeners.empty() || !in.config.requests.empty();
+  const bool needed = TakesCertificates(in.config);
   auto trust = identity::ReadTrust(root, in.folder, needed, "peers' certificates");
   in.config.authorities = std::move(trust.authorities);
   in.config.crls = std::move(trust.crls);
@@ -229,23 +287,35 @@ void ReadIssuers(Reader& in, const Section& root) {
 
 GuardConfig Read(const std::string& path) {
   Reader in{std::filesystem::absolute(path).parent_path()};
-  const Section root(YAML::LoadFile(path), path, "",
-                     {"identity", "control", "listeners", "limits", "keys", "anchors",
-                      "intermediates", "crls", "profile", "interfaces", "issuers", "requests"});
+  const Section root(
+      YAML::LoadFile(path), path, "",
+      {"identity", "control", "listeners", "limits", "keys", "anchors", "intermediates", "crls",
+       "profile", "interfaces", "issuers", "requests", "egress"});
   in.config.identity = RequiredText(root, "identity", "by which name peers know this gate");
   if (in.config.identity.size() > kLongestIdentity) {
     root.Refuse("identity", "too long", fmt::format("at most {} bytes", kLongestIdentity));
   }
   ReadControl(in, root);
   ReadListeners(in, root);
-  ReadKeys(in, root);
   ReadIssuers(in, root);
   ReadRequests(in, root);
+  ReadEgress(in, root);
+  ReadKeys(in, root);
   ReadAuthorities(in, root);
   return std::move(in.config);
 }
 
 }  // namespace
+
+bool TakesCertificates(const GuardConfig& config) {
+  return !config.certificate_listeners.empty() ||
+         std::ranges::any_of(config.requests, [](const auto& r) { return !r.psk; });
+}
+
+bool HasPskListener(const GuardConfig& config) {
+  return !config.psk_listeners.empty() ||
+         std::ranges::any_of(config.requests, [](const auto& r) { return r.psk.has_value(); });
+}
 
 Result<GuardConfig> LoadGuardConfig(const std::string& path) {
   try {

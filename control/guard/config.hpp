@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,7 +41,20 @@ struct RequestSetting {
   std::string profile;    // a file
   std::string root;       // before every path of the profile; empty: none
   CertificateListener listener;
+  std::optional<PskListener> psk;  // in place of `listener`
   UpstreamSettings server;
+
+  [[nodiscard]] const ListenerSettings& at() const { return psk ? psk->at : listener.at; }
+};
+
+/// What the servers of an interface send to peers, from a listener of its own on the trusted side.
+struct EgressSetting {
+  std::string interface;  // its name in policy
+  std::string profile;    // a file
+  CertificateListener listener;
+  std::string server_ca;             // whose certificates servers show
+  std::vector<std::string> servers;  // the DNS names of those that may send
+  identity::ClientTls peers;         // whose certificates peers show, and what the gate shows them
 };
 
 struct GuardConfig {
@@ -50,6 +64,7 @@ struct GuardConfig {
   std::vector<CertificateListener> certificate_listeners;
   std::vector<PskListener> psk_listeners;
   std::vector<RequestSetting> requests;
+  std::vector<EgressSetting> egress;
   std::vector<identity::PskSetting> keys;  // of all PSK listeners
   identity::AuthorityFiles authorities;
   std::vector<identity::CrlLocation> crls;
@@ -60,6 +75,11 @@ struct GuardConfig {
   /// Of opaque tokens. Each interface has one at most: nobody shows a token to another's issuer.
   std::vector<identity::IntrospectionConfig> introspections;
 };
+
+/// There is a listener, for sessions or for requests, whose clients show certificates; whose
+/// clients share a key with the gate.
+bool TakesCertificates(const GuardConfig& config);
+bool HasPskListener(const GuardConfig& config);
 
 /// Relative paths are relative to the file's folder.
 Result<GuardConfig> LoadGuardConfig(const std::string& path);

@@ -199,6 +199,44 @@ TEST_F(GuardConfigTest, RefusalsNameFileLineFieldExpectedAndFound) {
   }
 }
 
+TEST_F(GuardConfigTest, WhatServersSendHasAListenerOfItsOwn) {
+  const std::string good =
+      "egress:\n"
+      "  - { interface: nsmf, profile: nsmf.yaml, address: 10.2.0.1, port: 4480,\n"
+      "      certificates: [{ chain: out.pem, key: out.key }],\n"
+      "      servers: { ca: servers.pem, names: [nsmf.example] },\n"
+      "      peers: { ca: peers.pem, certificate: gate.pem, key: gate.key } }\n";
+  const auto with = [&](const std::string& piece, const std::string& instead) {
+    std::string text = good;
+    if (!piece.empty()) text.replace(text.find(piece), piece.size(), instead);
+    return With("issuers:\n", text + "issuers:\n");
+  };
+  const auto config = with("", "");
+  ASSERT_TRUE(config) << config.error().Text();
+  ASSERT_EQ(config->egress.size(), 1U);
+  const EgressSetting& egress = config->egress[0];
+  EXPECT_EQ(egress.interface, "nsmf");
+  EXPECT_EQ(egress.profile, Here("nsmf.yaml"));
+  EXPECT_EQ(egress.listener.at.port, 4480);
+  EXPECT_EQ(egress.server_ca, Here("servers.pem"));
+  EXPECT_EQ(egress.servers, std::vector<std::string>{"nsmf.example"});
+  EXPECT_EQ(egress.peers.ca, Here("peers.pem"));
+  EXPECT_EQ(egress.peers.key, Here("gate.key"));
+  for (const auto& [piece, instead, where] :
+       {std::tuple{"names: [nsmf.example]", "names: []", "egress[0].servers.names"},
+        std::tuple{"servers: { ca: servers.pem, names: [nsmf.example] },", "", "egress[0].servers"},
+        std::tuple{"ca: servers.pem, ", "", "egress[0].servers.ca"},
+        std::tuple{", certificate: gate.pem", "", "egress[0].peers.certificate"},
+        std::tuple{"ca: peers.pem, ", "", "egress[0].peers.ca"},
+        std::tuple{"interface: nsmf", "interface: NSMF", "egress[0].interface"},
+        std::tuple{"profile: nsmf.yaml, ", "", "egress[0].profile"},
+        std::tuple{"address: 10.2.0.1, ", "", "egress[0].address"}}) {
+    const auto refused = with(piece, instead);
+    ASSERT_FALSE(refused) << piece;
+    EXPECT_NE(refused.error().Text().find(where), std::string::npos) << refused.error().Text();
+  }
+}
+
 TEST_F(GuardConfigTest, WhatIsMissingAltogether) {
   const auto no_listener = With("listeners:\n  certificate:", "listeners:\n  psk: []\nprofile2:");
   EXPECT_FALSE(no_listener);
@@ -218,6 +256,38 @@ TEST_F(GuardConfigTest, TheShippedOneIsSound) {
   text.replace(text.find(user), user.size(), "user: root");
   const auto config = LoadGuardConfig(folder_.Write("guard.yaml", text));
   ASSERT_TRUE(config) << config.error().Text();
+}
+
+// One listener for requests, in place of nothing.
+std::string Requests(const std::string& door) {
+  return "requests:\n  - { interface: nsmf, profile: p.yaml, address: 192.0.2.1, port: 4443, " +
+         door +
+         ",\n      server: { url: \"https://nsmf.example\", ca: ca.pem, certificate: c.pem, key: "
+         "c.key } "
+         "}\nlimits:";
+}
+
+TEST_F(GuardConfigTest, RequestsOfClientsWithCertificatesOrWithKeys) {
+  auto config = With("limits:", Requests("certificates: [{ chain: a.pem, key: a.key }]"));
+  ASSERT_TRUE(config) << config.error().Text();
+  EXPECT_FALSE(config->requests[0].psk);
+  EXPECT_EQ(config->requests[0].at().port, 4443);
+  config = With("limits:", Requests("psk: true, url: \"https://gate.example:4443\", hash: sha384"));
+  ASSERT_TRUE(config) << config.error().Text();
+  ASSERT_TRUE(config->requests[0].psk);
+  EXPECT_EQ(config->requests[0].psk->url, "https://gate.example:4443");
+  EXPECT_EQ(config->requests[0].at().port, 4443);
+  const std::string url = "url: \"https://gate.example:4443\"";
+  for (const auto& [door, field] :
+       {std::pair<std::string, std::string>("psk: true", "url"),
+        {"psk: true, url: \"https://gate.example/path\"", "url"},
+        {"psk: true, " + url + ", certificates: [{ chain: a.pem, key: a.key }]", "certificates"},
+        {"certificates: [{ chain: a.pem, key: a.key }], " + url, "url"},
+        {"certificates: [{ chain: a.pem, key: a.key }], hash: sha256", "hash"}}) {
+    config = With("limits:", Requests(door));
+    ASSERT_FALSE(config) << door;
+    EXPECT_NE(config.error().Text().find(field), std::string::npos) << config.error().Text();
+  }
 }
 
 }  // namespace

@@ -67,6 +67,23 @@ admission::Token TokenMessage(const AccessToken& token) {
   return message;
 }
 
+admission::Identity IdentityMessage(const identity::CertificateIdentity& certificate,
+                                    const asio::ip::tcp::endpoint& from) {
+  admission::Identity message;
+  message.set_source(steer::ToBytes(ToAddress(from.address())));
+  message.set_mode(admission::CERTIFICATE);
+  for (const auto& name : certificate.names) message.add_names(name.text);
+  for (const auto& link : certificate.chain) {
+    admission::Certificate& one = *message.add_chain();
+    one.set_authority(link.authority);
+    one.set_issuer(link.id.issuer);
+    one.set_serial(link.id.serial);
+  }
+  message.set_spki_sha256(certificate.spki_sha256);
+  message.set_certificate_not_after(Seconds(certificate.chain_not_after));
+  return message;
+}
+
 CredentialCheck::CredentialCheck(SessionContext& context, const Connection& connection,
                                  std::string url)
     : context_(context), connection_(connection), url_(std::move(url)) {
@@ -178,23 +195,11 @@ tl::expected<void, Refusal> CredentialCheck::StillValid(const AccessToken& token
 }
 
 admission::Identity CredentialCheck::IdentityMessage() const {
+  if (certificate_ != nullptr) return guard::IdentityMessage(*certificate_, connection_.from);
   admission::Identity message;
   message.set_source(steer::ToBytes(ToAddress(connection_.from.address())));
-  if (certificate_ == nullptr) {
-    message.set_mode(admission::PSK);
-    message.set_psk_peer(connection_.who.psk_peer);
-    return message;
-  }
-  message.set_mode(admission::CERTIFICATE);
-  for (const auto& name : certificate_->names) message.add_names(name.text);
-  for (const auto& link : certificate_->chain) {
-    admission::Certificate& certificate = *message.add_chain();
-    certificate.set_authority(link.authority);
-    certificate.set_issuer(link.id.issuer);
-    certificate.set_serial(link.id.serial);
-  }
-  message.set_spki_sha256(certificate_->spki_sha256);
-  message.set_certificate_not_after(Seconds(certificate_->chain_not_after));
+  message.set_mode(admission::PSK);
+  message.set_psk_peer(connection_.who.psk_peer);
   return message;
 }
 

@@ -45,6 +45,10 @@ struct Credentials {
   std::string path;
 };
 
+/// Whom a verified certificate proves, as control is told.
+admission::Identity IdentityMessage(const identity::CertificateIdentity& certificate,
+                                    const boost::asio::ip::tcp::endpoint& from);
+
 class CredentialCheck {
  public:
   using Authorised = tl::expected<identity::AccessToken, identity::Refusal>;
@@ -66,6 +70,8 @@ class CredentialCheck {
   [[nodiscard]] admission::Identity IdentityMessage() const;
   /// "Bearer" (RFC 8705) or "DPoP" (RFC 9449), as the listener's mode wants it.
   [[nodiscard]] std::string_view scheme() const;
+  /// Each request comes with a proof of its own, and with a nonce for it (RFC 9449).
+  [[nodiscard]] bool proves_each() const { return certificate_ == nullptr; }
   /// The challenge of a 401 or 403 (RFC 6750 3, RFC 9449 7.1).
   [[nodiscard]] std::string Challenge(identity::Reason reason) const;
   /// For proofs on this connection; the first one is to be had by asking without (RFC 9449 8).

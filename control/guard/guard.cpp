@@ -18,6 +18,8 @@ namespace {
 
 // As many as a gate's peers make in the time that a proof could be used again.
 constexpr size_t kMostProofs = 100'000;
+constexpr std::chrono::seconds kFarewellTime{3};
+constexpr std::chrono::milliseconds kFarewellPause{20};
 
 Error At(Error error, const std::string& where) {
   error.where = error.where.empty() ? where : where + ": " + error.where;
@@ -32,12 +34,22 @@ bool SamePlace(const ListenerSettings& a, const ListenerSettings& b) {
 bool SamePlaces(const GuardConfig& a, const GuardConfig& b) {
   if (a.control_socket != b.control_socket || a.control_user != b.control_user ||
       a.certificate_listeners.size() != b.certificate_listeners.size() ||
-      a.psk_listeners.size() != b.psk_listeners.size() || a.requests.size() != b.requests.size()) {
+      a.psk_listeners.size() != b.psk_listeners.size() || a.requests.size() != b.requests.size() ||
+      a.egress.size() != b.egress.size()) {
     return false;
   }
   for (size_t i = 0; i < a.requests.size(); ++i) {
-    if (!SamePlace(a.requests[i].listener.at, b.requests[i].listener.at) ||
-        a.requests[i].interface != b.requests[i].interface) {
+    const RequestSetting& one = a.requests[i];
+    const RequestSetting& other = b.requests[i];
+    const auto url = [](const RequestSetting& r) { return r.psk ? r.psk->url : std::string(); };
+    if (!SamePlace(one.at(), other.at()) || one.interface != other.interface ||
+        url(one) != url(other)) {
+      return false;
+    }
+  }
+  for (size_t i = 0; i < a.egress.size(); ++i) {
+    if (!SamePlace(a.egress[i].listener.at, b.egress[i].listener.at) ||
+        a.egress[i].interface != b.egress[i].interface) {
       return false;
     }
   }
@@ -65,6 +77,7 @@ Guard::Guard(asio::io_context& io, GuardConfig config)
       context_{control_,         revocations_,       proofs_, refusals_,
                config_.identity, config_.interfaces, nullptr, {}},
       permits_(io.get_executor(), control_),
+      outcomes_(io.get_executor(), control_),
       review_(io.get_executor(), control_, revocations_),
       background_(revocations_, [this](const std::string& issuer,
                                        const auto& kids) { review_.Vanished(issuer, kids); }),
@@ -86,7 +99,7 @@ Result<std::unique_ptr<Guard>> Guard::Create(asio::io_context& io, GuardConfig c
 Result<Guard::Loaded> Guard::Load(const GuardConfig& config) {
   Loaded loaded;
   std::shared_ptr<const identity::CertificateVerifier> verifier;
-  if (!config.certificate_listeners.empty() || !config.requests.empty()) {
+  if (TakesCertificates(config)) {
     auto authorities = identity::Authorities::Load(config.authorities);
     if (!authorities) return tl::unexpected(authorities.error());
     loaded.authorities = *std::move(authorities);
@@ -94,9 +107,10 @@ Result<Guard::Loaded> Guard::Load(const GuardConfig& config) {
     if (!made) return tl::unexpected(At(made.error(), "profile"));
     verifier = std::make_shared<identity::CertificateVerifier>(*std::move(made));
   }
-  const auto load = [&](const CertificateListener& listener, std::string where) -> Result<void> {
-    auto tls = TlsServer::ForCertificates(listener.tls, CertificateCheck(verifier, revocations_),
-                                          std::move(where));
+  const auto load = [&](const CertificateListener& listener,
+                        const std::string& where) -> Result<void> {
+    auto tls =
+        TlsServer::ForCertificates(listener.tls, CertificateCheck(verifier, revocations_), where);
     if (!tls) return tl::unexpected(tls.error());
     loaded.tls.push_back(*std::move(tls));
     return {};
@@ -105,24 +119,64 @@ Result<Guard::Loaded> Guard::Load(const GuardConfig& config) {
     const auto where = fmt::format("listeners.certificate[{}]", i);
     if (auto r = load(config.certificate_listeners[i], where); !r) return tl::unexpected(r.error());
   }
-  if (!config.psk_listeners.empty()) {
+  std::shared_ptr<const identity::PskStore> shared;
+  if (HasPskListener(config)) {
     auto keys = identity::PskStore::Load(config.keys, "keys");
     if (!keys) return tl::unexpected(keys.error());
-    const auto shared = std::make_shared<const identity::PskStore>(*std::move(keys));
-    for (const auto& listener : config.psk_listeners) {
-      auto tls = TlsServer::ForPsk(listener.tls, shared);
-      if (!tls) return tl::unexpected(tls.error());
-      loaded.tls.push_back(*std::move(tls));
-    }
+    shared = std::make_shared<const identity::PskStore>(*std::move(keys));
+  }
+  const auto load_psk = [&](const PskListener& listener) -> Result<void> {
+    auto tls = TlsServer::ForPsk(listener.tls, shared);
+    if (!tls) return tl::unexpected(tls.error());
+    loaded.tls.push_back(*std::move(tls));
+    return {};
+  };
+  for (const auto& listener : config.psk_listeners) {
+    if (auto r = load_psk(listener); !r) return tl::unexpected(r.error());
   }
   for (size_t i = 0; i < config.requests.size(); ++i) {
     const auto where = fmt::format("requests[{}]", i);
-    if (auto r = load(config.requests[i].listener, where); !r) return tl::unexpected(r.error());
+    const RequestSetting& one = config.requests[i];
+    auto door = one.psk ? load_psk(*one.psk) : load(one.listener, where);
+    if (!door) return tl::unexpected(door.error());
     auto interface = LoadInterface(config.requests[i], where);
     if (!interface) return tl::unexpected(interface.error());
     loaded.interfaces.push_back(*std::move(interface));
   }
+  for (size_t i = 0; i < config.egress.size(); ++i) {
+    if (auto r = LoadEgress(config, i, loaded); !r) return tl::unexpected(r.error());
+  }
   return loaded;
+}
+
+// The listener and what lies behind it.
+Result<void> Guard::LoadEgress(const GuardConfig& config, size_t index, Loaded& loaded) {
+  const EgressSetting& setting = config.egress[index];
+  const auto where = fmt::format("egress[{}]", index);
+  auto profile = profiles::LoadProfile(setting.profile);
+  if (!profile) return tl::unexpected(profile.error());
+  identity::AuthorityFiles files;
+  files.anchors.push_back({setting.server_ca, "", false});
+  auto authorities = identity::Authorities::Load(files);
+  if (!authorities) return tl::unexpected(At(authorities.error(), where + ".servers.ca"));
+  // Servers of one's own are known by name, whatever their CA says of lists.
+  identity::CertificateProfile servers;
+  servers.distribution_point_required = false;
+  auto verifier = identity::CertificateVerifier::Create(*std::move(authorities), servers);
+  if (!verifier) return tl::unexpected(At(verifier.error(), where));
+  const std::set<std::string> names(setting.servers.begin(), setting.servers.end());
+  auto check = ServerCheck(std::make_shared<identity::CertificateVerifier>(*std::move(verifier)),
+                           revocations_, names);
+  auto tls = TlsServer::ForCertificates(setting.listener.tls, std::move(check), where);
+  if (!tls) return tl::unexpected(tls.error());
+  loaded.tls.push_back(*std::move(tls));
+  auto callees = Callees::Create(io_.get_executor(), context_, setting.peers, config.profile,
+                                 where + ".peers");
+  if (!callees) return tl::unexpected(callees.error());
+  loaded.egress.push_back({setting.interface,
+                           std::make_shared<const profiles::Profile>(*std::move(profile)), names,
+                           *std::move(callees)});
+  return {};
 }
 
 Result<RequestInterface> Guard::LoadInterface(const RequestSetting& setting,
@@ -133,7 +187,7 @@ Result<RequestInterface> Guard::LoadInterface(const RequestSetting& setting,
   if (!server) return tl::unexpected(server.error());
   return RequestInterface{setting.interface, setting.root,
                           std::make_shared<const profiles::Profile>(*std::move(profile)),
-                          *std::move(server)};
+                          *std::move(server), setting.psk ? setting.psk->url : std::string()};
 }
 
 // Made anew by a reload, for the files behind it may be others; what is cached goes with the old
@@ -189,10 +243,16 @@ Result<void> Guard::Listen(const Loaded& loaded) {
     if (auto r = listen(one.at, sessions(one.at, one.url), where); !r) return r;
   }
   for (size_t i = 0; i < config_.requests.size(); ++i) {
-    const auto& at = config_.requests[i].listener.at;
+    const auto& at = config_.requests[i].at();
     interfaces_.push_back(std::make_shared<RequestInterface>(loaded.interfaces[i]));
     auto serve = ServeRequests(requests_, interfaces_.back(), at.limits);
     if (auto r = listen(at, std::move(serve), fmt::format("requests[{}]", i)); !r) return r;
+  }
+  for (size_t i = 0; i < config_.egress.size(); ++i) {
+    const auto& at = config_.egress[i].listener.at;
+    egress_.push_back(std::make_shared<EgressInterface>(loaded.egress[i]));
+    auto serve = ServeEgress(requests_, egress_.back(), at.limits);
+    if (auto r = listen(at, std::move(serve), fmt::format("egress[{}]", i)); !r) return r;
   }
   return {};
 }
@@ -200,7 +260,10 @@ Result<void> Guard::Listen(const Loaded& loaded) {
 void Guard::Start() {
   asio::co_spawn(io_, control_.Run(), Rethrow);
   asio::co_spawn(io_, review_.Run(), Rethrow);
-  if (!interfaces_.empty()) asio::co_spawn(io_, permits_.Run(), Rethrow);
+  if (!interfaces_.empty() || !egress_.empty()) {
+    asio::co_spawn(io_, permits_.Run(), Rethrow);
+    asio::co_spawn(io_, outcomes_.Run(), Rethrow);
+  }
   for (Listener& listener : listeners_) asio::co_spawn(io_, listener.Run(), Rethrow);
   asio::co_spawn(io_, KeepReporting(), Rethrow);
 }
@@ -211,6 +274,18 @@ void Guard::Stop() {
   permits_.Stop();
   stopping_ = true;
   until_report_.cancel();
+  asio::co_spawn(io_, Farewell(), Rethrow);
+}
+
+// What servers were asked to change still comes to control's books.
+asio::awaitable<void> Guard::Farewell() {
+  asio::steady_timer pause(io_);
+  const auto end = std::chrono::steady_clock::now() + kFarewellTime;
+  while (!outcomes_.idle() && control_.ready() && std::chrono::steady_clock::now() < end) {
+    pause.expires_after(kFarewellPause);
+    co_await pause.async_wait(kAwait);
+  }
+  outcomes_.Stop();
   control_.Stop();
 }
 
@@ -226,6 +301,7 @@ Result<void> Guard::Reload(GuardConfig config) {
     if (auto replaced = listeners_[i].Replace(loaded->tls[i]); !replaced) return replaced;
   }
   for (size_t i = 0; i < interfaces_.size(); ++i) *interfaces_[i] = loaded->interfaces[i];
+  for (size_t i = 0; i < egress_.size(); ++i) *egress_[i] = loaded->egress[i];
   context_.gate_identity = config.identity;
   context_.interfaces = config.interfaces;
   background_.FollowLists(config.crls, loaded->authorities);

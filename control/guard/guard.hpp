@@ -14,6 +14,7 @@
 #include "control/guard/config.hpp"
 #include "control/guard/control_link.hpp"
 #include "control/guard/refusals.hpp"
+#include "control/guard/request/egress.hpp"
 #include "control/guard/request/service.hpp"
 #include "control/guard/review.hpp"
 #include "control/guard/session/listener.hpp"
@@ -37,7 +38,8 @@ class Guard {
   /// another change would need a restart (kConflict), all stays as it was.
   Result<void> Reload(GuardConfig config);
 
-  /// Ports in the configuration's order: first those for certificates, last those for requests.
+  /// Ports in the configuration's order: those for certificates, for pre-shared keys, for
+  /// requests, for what servers send.
   [[nodiscard]] std::vector<uint16_t> ports() const;
 
  private:
@@ -45,15 +47,18 @@ class Guard {
   struct Loaded {
     std::vector<std::shared_ptr<const TlsServer>> tls;         // one for each listener
     std::vector<RequestInterface> interfaces;                  // one for each of `requests`
+    std::vector<EgressInterface> egress;                       // one for each of `egress`
     std::shared_ptr<const identity::Authorities> authorities;  // null without anchors
   };
 
   Guard(boost::asio::io_context& io, GuardConfig config);
   Result<Loaded> Load(const GuardConfig& config);
+  Result<void> LoadEgress(const GuardConfig& config, size_t index, Loaded& loaded);
   Result<void> Listen(const Loaded& loaded);
   Result<RequestInterface> LoadInterface(const RequestSetting& setting, const std::string& where);
   [[nodiscard]] admission::Status Report() const;
   boost::asio::awaitable<void> KeepReporting();
+  boost::asio::awaitable<void> Farewell();
   Result<void> UseIssuers(const GuardConfig& config);
   Result<Introspectors> MakeIntrospectors(const GuardConfig& config);
 
@@ -66,8 +71,10 @@ class Guard {
   Refusals refusals_;
   SessionContext context_;
   Permits permits_;
-  RequestContext requests_{context_, permits_};
+  Outcomes outcomes_;
+  RequestContext requests_{context_, permits_, outcomes_};
   std::vector<std::shared_ptr<RequestInterface>> interfaces_;  // one for each of `requests`
+  std::vector<std::shared_ptr<EgressInterface>> egress_;       // one for each of `egress`
   std::vector<Listener> listeners_;
   Review review_;
   std::shared_ptr<const identity::Authorities> authorities_;  // null without anchors

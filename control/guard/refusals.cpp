@@ -16,11 +16,11 @@ namespace {
 constexpr unsigned kMostPerSecond = 50;
 
 // A detail quotes what strangers wrote: it must end no line of the log and break no message.
-std::string Plain(const std::string& text) {
+std::string Printable(const std::string& text) {
   constexpr size_t kLongest = 512;
-  std::string plain = text.substr(0, kLongest);
-  for (char& c : plain) c = c >= ' ' && c <= '~' ? c : '?';
-  return plain;
+  std::string printable = text.substr(0, kLongest);
+  for (char& c : printable) c = c >= ' ' && c <= '~' ? c : '?';
+  return printable;
 }
 }  // namespace
 
@@ -49,12 +49,12 @@ std::string Refusals::NoteCounted(const identity::Refusal& refusal, const About&
   std::string reference = control_knows ? about.reference : admission::NewReference();
   if (!MaySay(about.identity ? peers_ : strangers_)) return reference;
   const Address source = ToAddress(about.from.address());
-  spdlog::info("refused {} ({}): {}", source.Text(), reference, Plain(refusal.Text()));
+  spdlog::info("refused {} ({}): {}", source.Text(), reference, Printable(refusal.Text()));
   if (control_knows) return reference;
   admission::Request request;
   admission::Refused& refused = *request.mutable_refused();
   refused.mutable_refusal()->set_reason(std::string(identity::Info(refusal.reason).name));
-  refused.mutable_refusal()->set_detail(Plain(refusal.detail));
+  refused.mutable_refusal()->set_detail(Printable(refusal.detail));
   refused.mutable_refusal()->set_reference(reference);
   refused.set_source(steer::ToBytes(source));
   refused.set_interface(about.interface);

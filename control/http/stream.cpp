@@ -1,8 +1,13 @@
 #include "control/http/stream.hpp"
 
+#include <sys/socket.h>
+
+#include <array>
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/serializer.hpp>
+#include <tuple>
+#include <utility>
 
 #include "control/coroutines.hpp"
 
@@ -31,6 +36,41 @@ std::string Serialized(const Message& message) {
   return text;
 }
 
+// Of what an operation ends with, the error.
+Awaitable<ErrorCode> ErrorOf(Awaitable<std::tuple<ErrorCode, size_t>> operation) {
+  const auto [error, bytes] = co_await std::move(operation);
+  co_return error;
+}
+
+template <bool is_request>
+Awaitable<Got> ReadPiece(TlsStream& stream, Buffer& buffer, BodyReader<is_request>& reader,
+                         asio::mutable_buffer room) {
+  auto& body = reader.get().body();
+  body.data = room.data();
+  body.size = room.size();
+  auto [error, read] = co_await http::async_read_some(stream, buffer, reader, kAwait);
+  if (error == http::error::need_buffer) error = {};  // there is more than fits
+  co_return Got{error, room.size() - body.size};
+}
+
+// An end that was read once is not announced a second time (edge-triggered epoll): who reads on
+// would wait for nothing.
+template <class Stream>
+bool HasEnded(Stream& stream) {
+  char ahead = 0;
+  const auto socket = boost::beast::get_lowest_layer(stream).socket().native_handle();
+  return recv(socket, &ahead, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+template <class Stream>
+Awaitable<void> ReadAway(Stream& stream) {
+  std::array<char, 4096> away{};
+  ErrorCode ended;
+  while (!ended && !HasEnded(stream)) {
+    ended = co_await ErrorOf(stream.async_read_some(asio::buffer(away), kAwait));
+  }
+}
+
 }  // namespace
 
 Awaitable<ErrorCode> Connect(TcpStream& stream,
@@ -49,61 +89,55 @@ Awaitable<ErrorCode> Shutdown(TlsStream& stream) {
   co_return error;
 }
 
-Awaitable<Got> ReadSome(TcpStream& stream, asio::mutable_buffer room) {
-  const auto [error, bytes] = co_await stream.async_read_some(room, kAwait);
-  co_return Got{error, bytes};
-}
-
 Awaitable<Got> ReadSome(TlsStream& stream, asio::mutable_buffer room) {
   const auto [error, bytes] = co_await stream.async_read_some(room, kAwait);
   co_return Got{error, bytes};
 }
 
 Awaitable<ErrorCode> ReadHeader(TlsStream& stream, Buffer& buffer, RequestReader& reader) {
-  const auto [error, bytes] = co_await http::async_read_header(stream, buffer, reader, kAwait);
-  co_return error;
+  return ErrorOf(http::async_read_header(stream, buffer, reader, kAwait));
 }
 
 Awaitable<ErrorCode> ReadHeader(TlsStream& stream, Buffer& buffer, ResponseReader& reader) {
-  const auto [error, bytes] = co_await http::async_read_header(stream, buffer, reader, kAwait);
-  co_return error;
+  return ErrorOf(http::async_read_header(stream, buffer, reader, kAwait));
 }
 
 Awaitable<ErrorCode> Read(TlsStream& stream, Buffer& buffer, RequestReader& reader) {
-  const auto [error, bytes] = co_await http::async_read(stream, buffer, reader, kAwait);
-  co_return error;
+  return ErrorOf(http::async_read(stream, buffer, reader, kAwait));
 }
 
 Awaitable<ErrorCode> Read(TlsStream& stream, Buffer& buffer, ResponseReader& reader) {
-  const auto [error, bytes] = co_await http::async_read(stream, buffer, reader, kAwait);
-  co_return error;
+  return ErrorOf(http::async_read(stream, buffer, reader, kAwait));
 }
 
 Awaitable<ErrorCode> Read(TcpStream& stream, Buffer& buffer, ResponseReader& reader) {
-  const auto [error, bytes] = co_await http::async_read(stream, buffer, reader, kAwait);
-  co_return error;
+  return ErrorOf(http::async_read(stream, buffer, reader, kAwait));
 }
 
-Awaitable<ErrorCode> ReadSome(TlsStream& stream, Buffer& buffer, RequestReader& reader) {
-  const auto [error, bytes] = co_await http::async_read_some(stream, buffer, reader, kAwait);
-  co_return error;
+Awaitable<Got> ReadBody(TlsStream& stream, Buffer& buffer, BodyReader<true>& reader,
+                        asio::mutable_buffer room) {
+  return ReadPiece(stream, buffer, reader, room);
 }
 
-Awaitable<ErrorCode> ReadSome(TlsStream& stream, Buffer& buffer, ResponseReader& reader) {
-  const auto [error, bytes] = co_await http::async_read_some(stream, buffer, reader, kAwait);
-  co_return error;
+Awaitable<Got> ReadBody(TlsStream& stream, Buffer& buffer, BodyReader<false>& reader,
+                        asio::mutable_buffer room) {
+  return ReadPiece(stream, buffer, reader, room);
+}
+
+Awaitable<void> Drain(TcpStream& stream) {
+  return ReadAway(stream);
+}
+
+Awaitable<void> Drain(TlsStream& stream) {
+  return ReadAway(stream);
 }
 
 Awaitable<ErrorCode> Write(TcpStream& stream, std::string_view bytes) {
-  const auto room = asio::buffer(bytes);
-  const auto [error, sent] = co_await asio::async_write(stream, room, kAwait);
-  co_return error;
+  return ErrorOf(asio::async_write(stream, asio::buffer(bytes), kAwait));
 }
 
 Awaitable<ErrorCode> Write(TlsStream& stream, std::string_view bytes) {
-  const auto room = asio::buffer(bytes);
-  const auto [error, sent] = co_await asio::async_write(stream, room, kAwait);
-  co_return error;
+  return ErrorOf(asio::async_write(stream, asio::buffer(bytes), kAwait));
 }
 
 std::string ToText(const Request& message) {

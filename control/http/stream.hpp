@@ -12,7 +12,9 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/rate_policy.hpp>
 #include <boost/beast/http/basic_parser.hpp>
+#include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/message.hpp>
+#include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <limits>
 #include <string>
@@ -51,6 +53,8 @@ using Request = boost::beast::http::request<boost::beast::http::string_body>;
 using Response = boost::beast::http::response<boost::beast::http::string_body>;
 using RequestReader = boost::beast::http::basic_parser<true>;
 using ResponseReader = boost::beast::http::basic_parser<false>;
+template <bool is_request>
+using BodyReader = boost::beast::http::parser<is_request, boost::beast::http::buffer_body>;
 
 inline constexpr unsigned kHttp11 = 11;
 
@@ -76,9 +80,16 @@ Awaitable<ErrorCode> ReadHeader(TlsStream& stream, Buffer& buffer, ResponseReade
 Awaitable<ErrorCode> Read(TlsStream& stream, Buffer& buffer, RequestReader& reader);
 Awaitable<ErrorCode> Read(TlsStream& stream, Buffer& buffer, ResponseReader& reader);
 Awaitable<ErrorCode> Read(TcpStream& stream, Buffer& buffer, ResponseReader& reader);
-/// Some of the body, for those who take it as it comes.
-Awaitable<ErrorCode> ReadSome(TlsStream& stream, Buffer& buffer, RequestReader& reader);
-Awaitable<ErrorCode> ReadSome(TlsStream& stream, Buffer& buffer, ResponseReader& reader);
+/// Some of the body, for those who take it as it comes: none, without an error, where only framing
+/// came, or its end.
+Awaitable<Got> ReadBody(TlsStream& stream, Buffer& buffer, BodyReader<true>& reader,
+                        boost::asio::mutable_buffer room);
+Awaitable<Got> ReadBody(TlsStream& stream, Buffer& buffer, BodyReader<false>& reader,
+                        boost::asio::mutable_buffer room);
+/// What still comes is read away until the stream's deadline, its bytes' end or the peer's: closing
+/// at once would reset the connection, and what was written last would be lost with it.
+Awaitable<void> Drain(TcpStream& stream);
+Awaitable<void> Drain(TlsStream& stream);
 
 /// All of it.
 Awaitable<ErrorCode> Write(TcpStream& stream, std::string_view bytes);

@@ -41,12 +41,15 @@
   X(token_client_fail, "the access token was issued to another client than this peer's")          \
   X(token_revoked, "the access token, its key or its issuer was revoked")                         \
   X(token_replay, "a proof or token that was used before")                                        \
+  X(token_used, "an access token that is good for one request, and has had it")                   \
   X(dpop_fail, "the proof of possession is missing, wrong or without the gate's nonce")           \
   X(request_malformed, "a request that the session interface does not know or cannot read")       \
   X(policy_denied, "policy gives this peer nothing on this interface")                            \
   X(request_unlisted, "a path or method that the interface's profile does not list")              \
   X(operation_denied, "policy and token do not give the peer this operation")                     \
   X(tenant_violation, "the resource is another tenant's, or nobody's, or the path names another") \
+  X(not_registered, "the peer has not registered with the protected server")                      \
+  X(callback_denied, "an address to be called that is none of the peer's in policy")              \
   X(request_blocked, "an operator has blocked such requests for now")                             \
   X(quota_exceeded, "the tenant has had what policy gives it of this operation for now")          \
   X(approval_needed, "another person must approve this request before it is made")                \
@@ -82,6 +85,7 @@ constexpr const ReasonInfo& Info(Reason reason) {
 struct Refusal {
   Reason reason;
   std::string detail;
+  std::string held = {};  // the held request that waits for another person, if one does
 
   [[nodiscard]] std::string Text() const {
     std::string text(Info(reason).name);

@@ -66,6 +66,7 @@ SslContextPtr NewTlsContext(const SSL_METHOD* method, int least_version, int mos
                              SSL_OP_CLEANSE_PLAINTEXT);
   SSL_CTX_clear_options(c, SSL_OP_ALLOW_NO_DHE_KEX);  // whatever the host's openssl.cnf says
   SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_mode(c, SSL_MODE_RELEASE_BUFFERS);  // who says nothing holds none
   SSL_CTX_set_max_cert_list(c, kMostChainBytes);
   Require(SSL_CTX_set1_groups_list(c, kGroups) == 1, kGroups);
   Require(SSL_CTX_set1_sigalgs_list(c, kTlsSignatures) == 1, kTlsSignatures);

@@ -9,6 +9,8 @@
 #include <set>
 #include <span>
 
+#include "control/model/held_request.hpp"
+
 namespace portcullis::model {
 
 using nlohmann::json;
@@ -64,12 +66,25 @@ std::optional<Cover> CoverOf(const std::vector<ApprovalRule>& rules, const json&
   return cover;
 }
 
-std::string ChangeDigest(std::string_view method, std::string_view path, std::string_view body) {
-  const std::string text = fmt::format("portcullis change 1\n{}\n{}\n{}", method, path, body);
+namespace {
+
+std::string Sha256Hex(const std::string& text) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned length = 0;
   EVP_Digest(text.data(), text.size(), digest.data(), &length, EVP_sha256(), nullptr);
   return fmt::format("{:02x}", fmt::join(std::span(digest).first(length), ""));
+}
+
+}  // namespace
+
+std::string ChangeDigest(std::string_view method, std::string_view path, std::string_view body) {
+  return Sha256Hex(fmt::format("portcullis change 1\n{}\n{}\n{}", method, path, body));
+}
+
+std::string RequestDigest(std::string_view method, std::string_view target,
+                          std::string_view content_type, std::string_view body) {
+  return Sha256Hex(
+      fmt::format("portcullis request 1\n{}\n{}\n{}\n{}", method, target, content_type, body));
 }
 
 }  // namespace portcullis::model

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "control/model/callback.hpp"
 #include "control/model/fields.hpp"
 #include "control/model/requests.hpp"
 
@@ -151,6 +152,7 @@ Result<Peer> ParsePeer(const json& value, const std::string& where) {
   p.role = fields.Name("role");
   p.tenant = fields.Text("tenant", kLongestTenant, optional);
   p.caller_id = ReadCallerId(fields);
+  p.callbacks = ReadCallbacks(fields, error);
   p.endpoint = fields.Ip("endpoint", optional);
   p.prefixes = fields.Nets("prefixes", required);
   p.rate = ReadRate(fields, error);
@@ -293,6 +295,7 @@ json ToJson(const Peer& p) {
   }
   if (!p.tenant.empty()) out["tenant"] = p.tenant;
   if (!p.caller_id.empty()) out["caller_id"] = p.caller_id;
+  if (!p.callbacks.empty()) out["callbacks"] = p.callbacks;
   if (p.endpoint) out["endpoint"] = p.endpoint->Text();
   if (json rate = ToJson(p.rate); !rate.empty()) out["rate"] = std::move(rate);
   return out;

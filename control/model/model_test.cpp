@@ -7,12 +7,16 @@
 #include "control/model/difference.hpp"
 #include "control/model/fields.hpp"
 #include "control/model/json.hpp"
+#include "control/model/test_refusal.hpp"
 #include "control/model/validate.hpp"
 
 namespace portcullis::model {
 namespace {
 
 using nlohmann::json;
+using test::Check;
+using test::ExpectPointsAtTheField;
+using test::Refusal;
 
 json Good() {
   return json::parse(R"({
@@ -35,12 +39,6 @@ json Good() {
       {"name":"nobody-yet","role":"vnfm","interface":"oam"}]})");
 }
 
-Result<std::vector<Warning>> Check(const json& document, bool lab = false) {
-  const auto parsed = ParseDocument(document);
-  if (!parsed) return tl::unexpected(parsed.error());
-  return Validate(*parsed, lab);
-}
-
 TEST(Document, GoodOnePassesAndReadsBackAsWritten) {
   ASSERT_TRUE(Check(Good())) << Check(Good()).error().Text();
   json expected = Good();
@@ -48,28 +46,10 @@ TEST(Document, GoodOnePassesAndReadsBackAsWritten) {
   EXPECT_EQ(ToJson(*ParseDocument(Good())), expected);
 }
 
-struct Refusal {
-  const char* name;
-  const char* pointer;  // what is changed in the good document
-  const char* value;    // to what
-  ErrorKind kind;
-  const char* where;  // where the refusal points
-  const char* says;   // and what its text contains
-};
-
 class Refusals : public testing::TestWithParam<Refusal> {};
 
 TEST_P(Refusals, PointAtTheField) {
-  json document = Good();
-  document[json::json_pointer(GetParam().pointer)] = json::parse(GetParam().value);
-  const auto outcome = Check(document);
-  ASSERT_FALSE(outcome);
-  EXPECT_EQ(outcome.error().kind, GetParam().kind);
-  EXPECT_EQ(outcome.error().where, GetParam().where);
-  EXPECT_NE(outcome.error().Text().find(GetParam().says), std::string::npos)
-      << outcome.error().Text();
-  EXPECT_FALSE(outcome.error().expected.empty());
-  EXPECT_FALSE(outcome.error().found.empty());
+  ExpectPointsAtTheField(Good(), GetParam());
 }
 
 constexpr auto kInvalid = ErrorKind::kInvalid;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
+#include "control/model/callback.hpp"
 #include "control/model/fields.hpp"
 #include "control/model/json.hpp"
 
@@ -20,6 +21,8 @@ constexpr uint64_t kMostCount = 100'000;  // each use is remembered for as long 
 constexpr uint64_t kMostSeconds = 31UL * 86400;
 constexpr size_t kMostOperations = 256;  // of a policy; what a peer may do is one message
 constexpr size_t kMostBlocks = 100;      // as are all that concern it
+constexpr uint64_t kLeastApproval = 60;  // seconds
+constexpr uint64_t kMostApproval = 30UL * 86400;
 constexpr size_t kLongestPath = 256;
 constexpr size_t kLongestMethod = 16;
 constexpr size_t kLongestCaller = 255;
@@ -59,6 +62,29 @@ Quota ReadQuota(const json& value, const std::string& where, std::optional<Error
   return quota;
 }
 
+void ReadApproval(Fields& fields, Policy& policy, std::optional<Error>& error) {
+  fields.Each("approval", optional, [&](const json& element, const std::string& where) {
+    std::string operation = ReadOperation(element, where, error);
+    const bool given = std::ranges::find(policy.operations, operation) != policy.operations.end();
+    if (!error && !given) {
+      error = Error{ErrorKind::kInvalid, "the approval of what the policy does not give", where,
+                    "one of the policy's operations", Describe(element)};
+    }
+    if (!error && std::ranges::find(policy.approval, operation) != policy.approval.end()) {
+      error = Error{ErrorKind::kConflict, "an operation is named twice", where, "each once",
+                    Describe(element)};
+    }
+    policy.approval.push_back(std::move(operation));
+  });
+  std::ranges::sort(policy.approval);
+  policy.approval_seconds = static_cast<uint32_t>(
+      fields.Number("approval_seconds", kLeastApproval, kMostApproval, kApprovalSeconds));
+  if (policy.approval.empty() && policy.approval_seconds != kApprovalSeconds) {
+    fields.Refuse("approval_seconds", "nothing waits for anybody's approval", "with approval only",
+                  std::to_string(policy.approval_seconds));
+  }
+}
+
 }  // namespace
 
 bool IsOperation(std::string_view text) {
@@ -72,12 +98,12 @@ std::string_view CallerIdOf(const Peer& peer) {
   return peer.token->client_id;
 }
 
-bool Matches(const RequestBlock& block, std::string_view method, std::string_view path) {
-  if (!block.method.empty() && block.method != method) return false;
-  std::string_view blocked = block.path;
-  if (!blocked.ends_with('*')) return path == blocked;
-  blocked.remove_suffix(1);
-  return path.starts_with(blocked);
+bool Matches(std::string_view blocked_method, std::string_view blocked_path,
+             std::string_view method, std::string_view path) {
+  if (!blocked_method.empty() && blocked_method != method) return false;
+  if (!blocked_path.ends_with('*')) return path == blocked_path;
+  blocked_path.remove_suffix(1);
+  return path.starts_with(blocked_path);
 }
 
 void ReadOperations(Fields& fields, Policy& policy, std::optional<Error>& error) {
@@ -110,6 +136,12 @@ void ReadOperations(Fields& fields, Policy& policy, std::optional<Error>& error)
     }
     policy.quotas.push_back(std::move(quota));
   });
+  ReadApproval(fields, policy, error);
+  policy.one_time = fields.Flag("one_time", false);
+  if (policy.one_time && policy.operations.empty()) {
+    fields.Refuse("one_time", "nobody sees the single requests of a policy without operations",
+                  "operations, or no one_time", "true");
+  }
   const auto by_what = [](const Quota& a, const Quota& b) {
     return std::tie(a.operation, a.seconds) < std::tie(b.operation, b.seconds);
   };
@@ -123,6 +155,11 @@ void WriteOperations(const Policy& policy, json& out) {
     out["quotas"].push_back(
         {{"operation", q.operation}, {"count", q.count}, {"seconds", q.seconds}});
   }
+  if (!policy.approval.empty()) out["approval"] = policy.approval;
+  if (policy.approval_seconds != kApprovalSeconds) {
+    out["approval_seconds"] = policy.approval_seconds;
+  }
+  if (policy.one_time) out["one_time"] = true;
 }
 
 std::string ReadCallerId(Fields& fields) {
@@ -266,6 +303,7 @@ Result<void> CheckBlocks(const Document& d) {
 
 Result<void> CheckRequests(const Document& d, std::vector<Warning>& warnings) {
   if (auto checked = CheckCallers(d); !checked) return checked;
+  if (auto checked = CheckCallbacks(d); !checked) return checked;
   if (auto checked = CheckOperations(d, warnings); !checked) return checked;
   return CheckBlocks(d);
 }

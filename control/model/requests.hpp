@@ -23,10 +23,13 @@ constexpr bool CarriesRequests(const Interface& interface) {
 bool IsOperation(std::string_view text);
 /// What must stand in the peer's paths; empty: nothing would do.
 std::string_view CallerIdOf(const Peer& peer);
-/// `path` without the query.
-bool Matches(const RequestBlock& block, std::string_view method, std::string_view path);
+/// Does a block of this method (empty: any) and path (`*` at its end: whatever follows) close the
+/// way to that? `path` without the query.
+bool Matches(std::string_view blocked_method, std::string_view blocked_path,
+             std::string_view method, std::string_view path);
 
-/// The optional fields "operations" and "quotas" of a policy.
+/// The optional fields "operations", "quotas", "approval", "approval_seconds" and "one_time"
+/// of a policy.
 void ReadOperations(Fields& fields, Policy& policy, std::optional<Error>& error);
 /// Adds them to the policy's JSON, where it has any.
 void WriteOperations(const Policy& policy, nlohmann::json& out);

@@ -8,12 +8,16 @@
 #include "control/model/approval.hpp"
 #include "control/model/difference.hpp"
 #include "control/model/json.hpp"
+#include "control/model/test_refusal.hpp"
 #include "control/model/validate.hpp"
 
 namespace portcullis::model {
 namespace {
 
 using nlohmann::json;
+using test::Check;
+using test::ExpectPointsAtTheField;
+using test::Refusal;
 
 json Good() {
   return json::parse(R"({
@@ -24,6 +28,7 @@ json Good() {
        "ports":[{"protocol":"tcp","first":22,"last":22}],"zone":"internal","protection":"esp"}],
     "peers": [
       {"name":"csmf-1","identity":"csmf-1.example","role":"csmf","tenant":"a","caller_id":"as-1",
+       "callbacks":["https://as-1.example/"],
        "prefixes":["10.1.0.0/24"],"enabled":true,
        "token":{"issuer":"https://as.example","client_id":"client-1"}},
       {"name":"csmf-2","identity":"csmf-2.example","role":"csmf","tenant":"b",
@@ -31,18 +36,12 @@ json Good() {
        "token":{"issuer":"https://as.example","client_id":"client-2"}}],
     "policies": [
       {"name":"manage","role":"csmf","interface":"nsmf","scope":"nsi:manage",
-       "operations":["nsi:create","nsi:read"],
+       "operations":["nsi:create","nsi:read"],"one_time":true,
        "quotas":[{"operation":"nsi:create","count":5,"seconds":60},
                  {"operation":"nsi:create","count":50,"seconds":86400}]},
       {"name":"packets","role":"csmf","interface":"oam","scope":"oam"}],
     "request_blocks": [
       {"name":"cve-1","interface":"nsmf","peer":"csmf-1","method":"PATCH","path":"/nsi/*"}]})");
-}
-
-Result<std::vector<Warning>> Check(const json& document) {
-  const auto parsed = ParseDocument(document);
-  if (!parsed) return tl::unexpected(parsed.error());
-  return Validate(*parsed, false);
 }
 
 TEST(Requests, GoodOnePassesAndReadsBackAsWritten) {
@@ -51,28 +50,10 @@ TEST(Requests, GoodOnePassesAndReadsBackAsWritten) {
   EXPECT_TRUE(Says(Good(), "request_blocks"));
 }
 
-struct Refusal {
-  const char* name;
-  const char* pointer;  // what is changed in the good document
-  const char* value;    // to what
-  ErrorKind kind;
-  const char* where;  // where the refusal points
-  const char* says;   // and what its text contains
-};
-
 class RequestRefusals : public testing::TestWithParam<Refusal> {};
 
 TEST_P(RequestRefusals, PointAtTheField) {
-  json document = Good();
-  document[json::json_pointer(GetParam().pointer)] = json::parse(GetParam().value);
-  const auto outcome = Check(document);
-  ASSERT_FALSE(outcome);
-  EXPECT_EQ(outcome.error().kind, GetParam().kind);
-  EXPECT_EQ(outcome.error().where, GetParam().where);
-  EXPECT_NE(outcome.error().Text().find(GetParam().says), std::string::npos)
-      << outcome.error().Text();
-  EXPECT_FALSE(outcome.error().expected.empty());
-  EXPECT_FALSE(outcome.error().found.empty());
+  ExpectPointsAtTheField(Good(), GetParam());
 }
 
 constexpr auto kInvalid = ErrorKind::kInvalid;
@@ -80,44 +61,58 @@ constexpr auto kConflict = ErrorKind::kConflict;
 
 INSTANTIATE_TEST_SUITE_P(
     Each, RequestRefusals,
-    testing::Values(Refusal{"OperationInCapitals", "/policies/0/operations/1", "\"Nsi:read\"",
-                            kInvalid, "/policies/0/operations/1", "Nsi:read"},
-                    Refusal{"OperationIsAWildcard", "/policies/0/operations/1", "\"*\"", kInvalid,
-                            "/policies/0/operations/1", "[a-z0-9]"},
-                    Refusal{"OperationTwice", "/policies/0/operations/1", "\"nsi:create\"",
-                            kConflict, "/policies/0/operations/1", "twice"},
-                    Refusal{"OperationsWherePacketsAreJudged", "/policies/1/operations",
-                            "[\"oam:read\"]", kInvalid, "/policies/1/operations", "protection esp"},
-                    Refusal{"QuotaOfWhatIsNotGiven", "/policies/0/quotas/0/operation",
-                            "\"nsi:delete\"", kInvalid, "/policies/0/quotas/0/operation",
-                            "nsi:delete"},
-                    Refusal{"QuotaOfNothing", "/policies/0/quotas/0/count", "0", kInvalid,
-                            "/policies/0/quotas/0/count", "from 1"},
-                    Refusal{"QuotaForEver", "/policies/0/quotas/0/seconds", "99999999", kInvalid,
-                            "/policies/0/quotas/0/seconds", "2678400"},
-                    Refusal{"QuotaTwice", "/policies/0/quotas/1/seconds", "60", kConflict,
-                            "/policies/0/quotas/1/operation", "one of them"},
-                    Refusal{"CallerIsAPath", "/peers/0/caller_id", "\"as/1\"", kInvalid,
-                            "/peers/0/caller_id", "segment"},
-                    Refusal{"CallerIsAnotherTenants", "/peers/0/caller_id", "\"client-2\"",
-                            kConflict, "/peers/0/caller_id", "'csmf-2'"},
-                    Refusal{"BlockOfNoPath", "/request_blocks/0/path", "\"nsi\"", kInvalid,
-                            "/request_blocks/0/path", "begins with '/'"},
-                    Refusal{"BlockWithAQuery", "/request_blocks/0/path", "\"/nsi?a=b\"", kInvalid,
-                            "/request_blocks/0/path", "without query"},
-                    Refusal{"BlockWithAStarWithin", "/request_blocks/0/path", "\"/nsi/*/x\"",
-                            kInvalid, "/request_blocks/0/path", "at its end"},
-                    Refusal{"BlockOfNoMethod", "/request_blocks/0/method", "\"patch\"", kInvalid,
-                            "/request_blocks/0/method", "capital"},
-                    Refusal{"BlockOnNoInterface", "/request_blocks/0/interface", "\"nsfm\"",
-                            kInvalid, "/request_blocks/0/interface", "nsfm"},
-                    Refusal{"BlockWherePacketsAreJudged", "/request_blocks/0/interface", "\"oam\"",
-                            kInvalid, "/request_blocks/0/interface", "protection esp"},
-                    Refusal{"BlockOfNobody", "/request_blocks/0/peer", "\"csmf-9\"", kInvalid,
-                            "/request_blocks/0/peer", "csmf-9"},
-                    Refusal{"BlockTwice", "/request_blocks/1",
-                            R"({"name":"cve-1","interface":"nsmf","path":"/"})", kConflict,
-                            "/request_blocks/1/name", "/request_blocks/0"}),
+    testing::Values(
+        Refusal{"OneTimeIsNoFlag", "/policies/0/one_time", "1", kInvalid, "/policies/0/one_time",
+                "true or false"},
+        Refusal{"OneTimeWithoutOperations", "/policies/1/one_time", "true", kInvalid,
+                "/policies/1/one_time", "without operations"},
+        Refusal{"OperationInCapitals", "/policies/0/operations/1", "\"Nsi:read\"", kInvalid,
+                "/policies/0/operations/1", "Nsi:read"},
+        Refusal{"OperationIsAWildcard", "/policies/0/operations/1", "\"*\"", kInvalid,
+                "/policies/0/operations/1", "[a-z0-9]"},
+        Refusal{"OperationTwice", "/policies/0/operations/1", "\"nsi:create\"", kConflict,
+                "/policies/0/operations/1", "twice"},
+        Refusal{"OperationsWherePacketsAreJudged", "/policies/1/operations", "[\"oam:read\"]",
+                kInvalid, "/policies/1/operations", "protection esp"},
+        Refusal{"QuotaOfWhatIsNotGiven", "/policies/0/quotas/0/operation", "\"nsi:delete\"",
+                kInvalid, "/policies/0/quotas/0/operation", "nsi:delete"},
+        Refusal{"QuotaOfNothing", "/policies/0/quotas/0/count", "0", kInvalid,
+                "/policies/0/quotas/0/count", "from 1"},
+        Refusal{"QuotaForEver", "/policies/0/quotas/0/seconds", "99999999", kInvalid,
+                "/policies/0/quotas/0/seconds", "2678400"},
+        Refusal{"QuotaTwice", "/policies/0/quotas/1/seconds", "60", kConflict,
+                "/policies/0/quotas/1/operation", "one of them"},
+        Refusal{"CallerIsAPath", "/peers/0/caller_id", "\"as/1\"", kInvalid, "/peers/0/caller_id",
+                "segment"},
+        Refusal{"CallerIsAnotherTenants", "/peers/0/caller_id", "\"client-2\"", kConflict,
+                "/peers/0/caller_id", "'csmf-2'"},
+        Refusal{"CallbackIsNoPrefix", "/peers/0/callbacks/0", "\"https://as-1.example/x\"",
+                kInvalid, "/peers/0/callbacks/0", "does not end with '/'"},
+        Refusal{"CallbackIsNoText", "/peers/0/callbacks/0", "7", kInvalid, "/peers/0/callbacks/0",
+                "no text"},
+        Refusal{"CallbackOnTheGateItself", "/peers/0/callbacks/0", "\"https://127.0.0.1/\"",
+                kInvalid, "/peers/0/callbacks/0", "loopback"},
+        Refusal{"CallbackWithinAnothers", "/peers/1/callbacks", "[\"https://as-1.example/x/\"]",
+                kConflict, "/peers/1/callbacks/0", "'csmf-1' and 'csmf-2'"},
+        Refusal{"CallbackOfAnother", "/peers/1/callbacks", "[\"https://as-1.example/\"]", kConflict,
+                "/peers/1/callbacks/0", "share no address"},
+        Refusal{"BlockOfNoPath", "/request_blocks/0/path", "\"nsi\"", kInvalid,
+                "/request_blocks/0/path", "begins with '/'"},
+        Refusal{"BlockWithAQuery", "/request_blocks/0/path", "\"/nsi?a=b\"", kInvalid,
+                "/request_blocks/0/path", "without query"},
+        Refusal{"BlockWithAStarWithin", "/request_blocks/0/path", "\"/nsi/*/x\"", kInvalid,
+                "/request_blocks/0/path", "at its end"},
+        Refusal{"BlockOfNoMethod", "/request_blocks/0/method", "\"patch\"", kInvalid,
+                "/request_blocks/0/method", "capital"},
+        Refusal{"BlockOnNoInterface", "/request_blocks/0/interface", "\"nsfm\"", kInvalid,
+                "/request_blocks/0/interface", "nsfm"},
+        Refusal{"BlockWherePacketsAreJudged", "/request_blocks/0/interface", "\"oam\"", kInvalid,
+                "/request_blocks/0/interface", "protection esp"},
+        Refusal{"BlockOfNobody", "/request_blocks/0/peer", "\"csmf-9\"", kInvalid,
+                "/request_blocks/0/peer", "csmf-9"},
+        Refusal{"BlockTwice", "/request_blocks/1",
+                R"({"name":"cve-1","interface":"nsmf","path":"/"})", kConflict,
+                "/request_blocks/1/name", "/request_blocks/0"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(Requests, TwoOfOneTenantMayCallThemselvesTheSame) {
@@ -128,6 +123,26 @@ TEST(Requests, TwoOfOneTenantMayCallThemselvesTheSame) {
   EXPECT_TRUE(Check(document));
 }
 
+TEST(Requests, AnAddressBelongsToOnePeer) {
+  json document = Good();
+  document["peers"][0]["callbacks"] = {"https://as-1.example/a/", "https://as-1.example/a/b/"};
+  document["peers"][1]["callbacks"] = {"https://as-1.example/b/", "https://as-1.example:8443/"};
+  EXPECT_TRUE(Check(document)) << Check(document).error().Text();
+  document["peers"][1]["callbacks"] = {"https://as-1.example/a/c/"};
+  EXPECT_FALSE(Check(document));
+}
+
+TEST(Requests, WhoCouldNotProveWhoHeIsIsNotCalled) {
+  json document = Good();
+  document["peers"][0]["authentication"] = "psk";
+  document["peers"][0]["token"]["key_thumbprint"] = std::string(43, 'A');
+  const auto refused = Check(document);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().where, "/peers/0/callbacks");
+  document["peers"][0].erase("callbacks");
+  EXPECT_TRUE(Check(document)) << Check(document).error().Text();
+}
+
 TEST(Requests, APeerIsItsClientUnlessPolicySaysOtherwise) {
   const Document d = *ParseDocument(Good());
   EXPECT_EQ(CallerIdOf(d.peers[0]), "as-1");
@@ -135,14 +150,12 @@ TEST(Requests, APeerIsItsClientUnlessPolicySaysOtherwise) {
 }
 
 TEST(Requests, ABlockMatchesWhatItSaysAndNoMore) {
-  const RequestBlock one{"b", "nsmf", "", "PATCH", "/nsi/7"};
-  EXPECT_TRUE(Matches(one, "PATCH", "/nsi/7"));
-  EXPECT_FALSE(Matches(one, "GET", "/nsi/7"));
-  EXPECT_FALSE(Matches(one, "PATCH", "/nsi/70"));
-  const RequestBlock all{"b", "nsmf", "", "", "/nsi/*"};
-  EXPECT_TRUE(Matches(all, "GET", "/nsi/7/x"));
-  EXPECT_TRUE(Matches(all, "GET", "/nsi/"));
-  EXPECT_FALSE(Matches(all, "GET", "/nsi"));
+  EXPECT_TRUE(Matches("PATCH", "/nsi/7", "PATCH", "/nsi/7"));
+  EXPECT_FALSE(Matches("PATCH", "/nsi/7", "GET", "/nsi/7"));
+  EXPECT_FALSE(Matches("PATCH", "/nsi/7", "PATCH", "/nsi/70"));
+  EXPECT_TRUE(Matches("", "/nsi/*", "GET", "/nsi/7/x"));
+  EXPECT_TRUE(Matches("", "/nsi/*", "GET", "/nsi/"));
+  EXPECT_FALSE(Matches("", "/nsi/*", "GET", "/nsi"));
 }
 
 TEST(Requests, DifferenceNamesBlocksAndOperations) {

@@ -129,6 +129,7 @@ struct Peer {
   std::string role;
   std::string tenant;
   std::string caller_id;  // what {scsAsId}, {afId} must be in its paths; empty: its client_id
+  std::vector<std::string> callbacks;  // where it may be called: prefixes (model/callback.hpp)
   std::optional<Address> endpoint;
   std::vector<Prefix> prefixes;
   Rate rate;
@@ -153,12 +154,18 @@ struct Quota {
   uint32_t seconds = 0;
 };
 
+/// One day, unless a rule or a policy says otherwise.
+inline constexpr uint32_t kApprovalSeconds = 86400;
+
 struct Policy {
   std::string name;
   std::string role;
   std::string interface;
   std::vector<std::string> operations;           // of the interface's profile; requests only
   std::vector<Quota> quotas;                     // requests only
+  std::vector<std::string> approval;             // those of them that an operator must approve
+  uint32_t approval_seconds = kApprovalSeconds;  // what waits for him, and what he has approved
+  bool one_time = false;                         // a token is good for one request; requests only
   std::vector<ServicePorts> callback_ports;      // of the clients, for connections from the servers
   std::vector<ServicePorts> registration_ports;  // open before registration; none: all is, always
   std::string scope;                             // of the token that opens it; empty: none does
@@ -176,9 +183,6 @@ inline constexpr Choices<ApprovedChange, 5> kApprovedChanges = {
      {"policies", ApprovedChange::policies},
      {"first-line", ApprovedChange::first_line},
      {"readmission", ApprovedChange::readmission}}};
-
-/// One day, unless a rule says otherwise.
-inline constexpr uint32_t kApprovalSeconds = 86400;
 
 /// Such changes are made when another person has agreed. Where there is one rule, changing or
 /// removing any is such a change as well.

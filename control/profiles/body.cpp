@@ -303,6 +303,10 @@ tl::expected<Classified, BodyRefusal> Classify(const Profile& profile, const Mat
     return refuse(Fault::body_too_large, fmt::format("at most {} octets", profile.body_limit),
                   std::to_string(body.size()));
   }
+  // Some readers pass over a byte order mark, others are at a loss (RFC 8259 8.1).
+  if (body.starts_with("\xEF\xBB\xBF")) {
+    return refuse(Fault::body_malformed, "JSON from its first octet", "a byte order mark");
+  }
   const auto parsed = model::ParseJson(body);
   if (!parsed) return tl::unexpected(BodyRefusal{Fault::body_malformed, parsed.error()});
   const std::string type = *MediaType(media_type);

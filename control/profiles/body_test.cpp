@@ -111,6 +111,7 @@ TEST(Body, MergePatches) {
           {R"(null)", "! body_malformed"},
           {"", "! body_malformed"},
           {"{", "! body_malformed"},
+          {"\xEF\xBB\xBF{\"attributes\":{\"administrativeState\":\"LOCKED\"}}", "! body_malformed"},
           {R"({"attributes":{}}{})", "! body_malformed"},
           {R"({"attributes":{"administrativeState":"LOCKED","administrativeState":"UNLOCKED"}})",
            "! body_malformed"},

@@ -91,6 +91,11 @@ Profile Reader::Read(const Section& root) {
     const Section s = root.Sub("registration", {"opens", "closes"});
     profile_.opens = Named(s, "opens");
     profile_.closes = Named(s, "closes");
+    for (const Operation* one : {profile_.opens, profile_.closes}) {
+      if (one->effect == Effect::change) continue;
+      s.Refuse(one == profile_.opens ? "opens" : "closes", "only reads", "an operation of `change`",
+               "\"" + one->name + "\"");
+    }
   }
   for (const Operation& operation : profile_.operations) {
     if (used_.contains(&operation)) continue;

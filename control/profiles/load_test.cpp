@@ -110,6 +110,7 @@ TEST(Load, BadFilesAreRefusedWithTheirPlace) {
            {"change: [", "change: [thing:read, ", ":6: operations.change", "declared twice"},
            {"change: [", "change: [unused, ", ": operations", "nothing asks for it"},
            {"operations:\n  read", "operations:\n  reads", ":5: operations.reads", "\"read\"?"},
+           {"opens: register", "opens: \"thing:read\"", ":7: registration.opens", "only reads"},
            {"opens: register", "opens: registers", ":7: registration.opens", "not declared"},
            {"- name: thing\n", "- name: task\n", ":15: apis[1].name", "two APIs"},
            {"caller: owner", "caller: other", ":20: apis[1].paths[0].path", "{other}"},

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -44,6 +45,17 @@ class Statement {
     if (number) sqlite3_bind_int64(statement_, bound_, *number);
     return *this;
   }
+  /// In seconds since 1970, rounded down.
+  Statement& Bind(std::chrono::system_clock::time_point time) {
+    const auto whole = std::chrono::floor<std::chrono::seconds>(time);
+    return Bind(std::optional<int64_t>(whole.time_since_epoch().count()));
+  }
+  /// For one that is kept: nothing is bound, no row is read and none held any more.
+  Statement& Again() {
+    sqlite3_reset(statement_);
+    bound_ = 0;
+    return *this;
+  }
   /// True: there is a row.
   Result<bool> Step() {
     if (statement_ == nullptr) return tl::unexpected(Broken(db_, sql_));
@@ -65,6 +77,11 @@ class Statement {
   }
   [[nodiscard]] uint64_t Number(int column) const {
     return static_cast<uint64_t>(sqlite3_column_int64(statement_, column));
+  }
+  /// As Bind() writes it.
+  [[nodiscard]] std::chrono::system_clock::time_point Time(int column) const {
+    return std::chrono::system_clock::time_point(
+        std::chrono::seconds(sqlite3_column_int64(statement_, column)));
   }
   [[nodiscard]] std::optional<int64_t> MaybeNumber(int column) const {
     if (sqlite3_column_type(statement_, column) == SQLITE_NULL) return {};

@@ -78,7 +78,31 @@ constexpr const char* kVersion5 = R"(
     interface TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, tenant TEXT NOT NULL,
     since INTEGER NOT NULL, PRIMARY KEY (interface, kind, id)) STRICT, WITHOUT ROWID;
 )";
-constexpr std::array kVersions{kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};
+// Which peers are registered with which protected server.
+constexpr const char* kVersion6 = R"(
+  CREATE TABLE registration (
+    interface TEXT NOT NULL, peer TEXT NOT NULL, since INTEGER NOT NULL,
+    PRIMARY KEY (interface, peer)) STRICT, WITHOUT ROWID;
+)";
+// Access tokens that were good for one request and have had it.
+constexpr const char* kVersion7 = R"(
+  CREATE TABLE used_token (
+    issuer TEXT NOT NULL, jti TEXT NOT NULL, expires INTEGER NOT NULL,
+    PRIMARY KEY (issuer, jti)) STRICT, WITHOUT ROWID;
+  CREATE INDEX used_token_expires ON used_token (expires);
+)";
+// Requests that wait for an operator, or for being sent again since he has decided.
+constexpr const char* kVersion8 = R"(
+  CREATE TABLE held_request (
+    id TEXT PRIMARY KEY, peer TEXT NOT NULL, tenant TEXT NOT NULL, interface TEXT NOT NULL,
+    operations TEXT NOT NULL, method TEXT NOT NULL, target TEXT NOT NULL,
+    content_type TEXT NOT NULL, body TEXT NOT NULL, digest TEXT NOT NULL, state TEXT NOT NULL,
+    decided_by TEXT NOT NULL, reason TEXT NOT NULL, held INTEGER NOT NULL,
+    expires INTEGER NOT NULL, seconds INTEGER NOT NULL,
+    UNIQUE (peer, interface, digest)) STRICT;
+)";
+constexpr std::array kVersions{kVersion1, kVersion2, kVersion3, kVersion4,
+                               kVersion5, kVersion6, kVersion7, kVersion8};
 constexpr auto kSchemaVersion = static_cast<int64_t>(kVersions.size());
 }  // namespace
 

@@ -5,7 +5,9 @@
 // thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -16,10 +18,12 @@
 #include "base/result.hpp"
 #include "control/model/approval.hpp"
 #include "control/model/denial.hpp"
+#include "control/model/held_request.hpp"
 #include "control/model/owner.hpp"
 #include "control/model/seen_key.hpp"
 #include "control/model/time_guard.hpp"
 #include "control/model/types.hpp"
+#include "control/model/used_token.hpp"
 
 struct sqlite3;
 
@@ -105,6 +109,44 @@ class Store {
   /// False: it was nobody's.
   Result<bool> RemoveOwner(const model::Resource& resource);
 
+  // ---- who is registered with a protected server (store_registrations.cpp)
+
+  /// Interface and peer, and since when.
+  using Registrations =
+      std::map<std::pair<std::string, std::string>, std::chrono::system_clock::time_point>;
+  Result<Registrations> ReadRegistrations();
+  /// Who is registered already stays so, since then.
+  Result<void> AddRegistration(const std::string& interface, const std::string& peer,
+                               std::chrono::system_clock::time_point since);
+  Result<void> RemoveRegistration(const std::string& interface, const std::string& peer);
+
+  // ---- tokens and approvals that were good for one request (store_used_tokens.cpp)
+
+  Result<bool> IsUsed(const std::string& issuer, const std::string& jti);
+  /// What a request uses up, all of it or nothing, on the disk when it returns. kConflict: a token
+  /// was used before, or a held request is not there or not approved.
+  Result<void> UseUp(const std::vector<model::Used>& used);
+  Result<uint64_t> CountUsedTokens();
+  /// Those that have expired by `now`; nothing unless the clock is right, as Prune().
+  Result<void> ForgetUsedTokens(TimeVerdict clock, model::UsedToken::Time now);
+
+  // ---- requests that wait for an operator (store_held.cpp)
+
+  /// kExhausted: too many wait already, in all or of this peer. kConflict: this one is held.
+  Result<void> AddHeld(const model::HeldRequest& request);
+  Result<std::optional<model::HeldRequest>> FindHeld(const std::string& id);
+  /// That of this peer on this interface which has the digest.
+  Result<std::optional<model::HeldRequest>> FindHeld(const std::string& peer,
+                                                     const std::string& interface,
+                                                     const std::string& digest);
+  /// The oldest first.
+  Result<std::vector<model::HeldRequest>> ReadHeld();
+  Result<std::vector<model::HeldRequest>> ExpiredHeld(model::HeldRequest::Time now);
+  /// State, who decided and why, and until when: of `request`. False: it is not there.
+  Result<bool> DecideHeld(const model::HeldRequest& request);
+  /// False: it was not there.
+  Result<bool> RemoveHeld(const std::string& id);
+
   /// TimeGuard::State{} when none was ever written.
   Result<TimeGuard::State> ReadTimeGuard();
   Result<void> WriteTimeGuard(const TimeGuard::State& state);
@@ -130,12 +172,19 @@ class Store {
   Result<void> Run(const char* sql);
   Result<void> Prepare(const std::string& path, bool fresh);
   Result<uint64_t> WithNextEpoch(Statement& change);
+  Result<void> UseToken(const model::UsedToken& token);
+  Result<void> UseApproval(const std::string& id);
   Result<std::string> ChangeOwner(const model::OwnerChange& change);
   Result<void> WriteResources(const model::Document& document);
   /// COMMIT when `written` is a success, else ROLLBACK.
   Result<void> End(Result<void> written);
 
+  struct Finalize {
+    void operator()(Statement* statement) const;
+  };
+
   std::unique_ptr<sqlite3, Close> db_;
+  std::unique_ptr<Statement, Finalize> find_owner_;  // of db_, hence gone before it
 };
 
 }  // namespace portcullis

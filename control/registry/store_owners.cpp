@@ -11,8 +11,7 @@ using model::Resource;
 namespace {
 
 Owner ReadOwner(const Statement& row) {
-  const std::chrono::seconds since(static_cast<int64_t>(row.Number(4)));
-  return {{row.Text(0), row.Text(1), row.Text(2)}, row.Text(3), Owner::Time(since)};
+  return {{row.Text(0), row.Text(1), row.Text(2)}, row.Text(3), row.Time(4)};
 }
 
 Statement& Name(Statement& s, const Resource& resource) {
@@ -21,14 +20,24 @@ Statement& Name(Statement& s, const Resource& resource) {
 
 }  // namespace
 
+void Store::Finalize::operator()(Statement* statement) const {
+  delete statement;
+}
+
+// Asked for each request: to read the statement's text costs more than to find the row.
 Result<std::optional<Owner>> Store::FindOwner(const Resource& resource) {
-  Statement s(db_.get(),
-              "SELECT interface, kind, id, tenant, since FROM owner "
-              "WHERE interface = ? AND kind = ? AND id = ?");
-  const auto row = Name(s, resource).Step();
+  if (!find_owner_) {
+    find_owner_.reset(new Statement(db_.get(),
+                                    "SELECT interface, kind, id, tenant, since FROM owner "
+                                    "WHERE interface = ? AND kind = ? AND id = ?"));
+  }
+  Statement& s = *find_owner_;
+  const auto row = Name(s.Again(), resource).Step();
   if (!row) return tl::unexpected(row.error());
-  if (!*row) return std::optional<Owner>();
-  return ReadOwner(s);
+  std::optional<Owner> owner;
+  if (*row) owner = ReadOwner(s);
+  s.Again();
+  return owner;
 }
 
 Result<std::string> Store::ChangeOwner(const OwnerChange& change) {
@@ -41,11 +50,7 @@ Result<std::string> Store::ChangeOwner(const OwnerChange& change) {
   } else {
     // Whoever was first keeps it: a server that answers with another's name must not take it away.
     Statement s(db_.get(), "INSERT OR IGNORE INTO owner VALUES (?, ?, ?, ?, ?)");
-    const auto since = std::chrono::floor<std::chrono::seconds>(owner.since).time_since_epoch();
-    const auto written = Name(s, owner.resource)
-                             .Bind(owner.tenant)
-                             .Bind(std::optional<int64_t>(since.count()))
-                             .Run();
+    const auto written = Name(s, owner.resource).Bind(owner.tenant).Bind(owner.since).Run();
     if (!written) return tl::unexpected(written.error());
   }
   const auto now = FindOwner(owner.resource);

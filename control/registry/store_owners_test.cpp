@@ -1,8 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <filesystem>
-
-#include "control/registry/store.hpp"
+#include "control/registry/test_store.hpp"
 
 namespace portcullis {
 namespace {
@@ -13,20 +11,8 @@ using model::Resource;
 
 const Owner::Time kSince{std::chrono::seconds(1'700'000'000)};
 
-class StoreOwnersTest : public testing::Test {
+class StoreOwnersTest : public InAFolder {
  protected:
-  void SetUp() override {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "portcullis-owners-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  Store OpenStore() {
-    auto store = Store::Open((folder_ / "control.db").string());
-    EXPECT_TRUE(store) << store.error().Text();
-    return std::move(*store);
-  }
   static OwnerChange Created(const std::string& id, const std::string& tenant) {
     return {{{"nsmf", "slice", id}, tenant, kSince}, false};
   }
@@ -38,8 +24,6 @@ class StoreOwnersTest : public testing::Test {
     EXPECT_TRUE(owner) << owner.error().Text();
     return owner && *owner ? (*owner)->tenant : "";
   }
-
-  std::filesystem::path folder_;
 };
 
 TEST_F(StoreOwnersTest, WhatIsCreatedBelongsToItsTenantOverARestart) {

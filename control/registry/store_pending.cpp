@@ -8,7 +8,6 @@ namespace portcullis {
 
 using model::PendingChange;
 using nlohmann::json;
-using std::chrono::seconds;
 
 namespace {
 
@@ -20,17 +19,9 @@ const std::string kSelect =
     "SELECT id, method, path, body, digest, base_generation, rules, requested_by, requested, "
     "expires FROM pending_change ";
 
-std::optional<int64_t> Since1970(PendingChange::Time time) {
-  return std::chrono::floor<seconds>(time).time_since_epoch().count();
-}
-
-PendingChange::Time TimeOf(uint64_t since_1970) {
-  return PendingChange::Time(seconds(static_cast<int64_t>(since_1970)));
-}
-
 Result<PendingChange> Read(const Statement& s) {
-  PendingChange change{s.Number(0), s.Text(1), s.Text(2), s.Text(3),           s.Text(4),
-                       s.Number(5), {},        s.Text(7), TimeOf(s.Number(8)), TimeOf(s.Number(9))};
+  PendingChange change{s.Number(0), s.Text(1), s.Text(2), s.Text(3), s.Text(4),
+                       s.Number(5), {},        s.Text(7), s.Time(8), s.Time(9)};
   const json rules = json::parse(s.Text(6), nullptr, /*allow_exceptions=*/false);
   for (const json& rule : rules) {
     if (rule.is_string()) change.rules.push_back(rule.get<std::string>());
@@ -78,8 +69,8 @@ Result<uint64_t> Store::AddPending(const PendingChange& change) {
                            .Bind(change.base_generation)
                            .Bind(json(change.rules).dump())
                            .Bind(change.requested_by)
-                           .Bind(Since1970(change.requested))
-                           .Bind(Since1970(change.expires))
+                           .Bind(change.requested)
+                           .Bind(change.expires)
                            .Run();
   if (!written) return tl::unexpected(written.error());
   return static_cast<uint64_t>(sqlite3_last_insert_rowid(db_.get()));
@@ -94,7 +85,7 @@ Result<std::vector<PendingChange>> Store::ReadPending() {
 Result<std::vector<PendingChange>> Store::ExpiredPending(PendingChange::Time now) {
   const std::string sql = kSelect + "WHERE expires <= ? ORDER BY id";
   Statement s(db_.get(), sql.c_str());
-  return ReadAll(s.Bind(Since1970(now)));
+  return ReadAll(s.Bind(now));
 }
 
 Result<std::optional<PendingChange>> Store::FindPending(uint64_t id) {

@@ -9,8 +9,7 @@ using model::SeenKey;
 namespace {
 
 SeenKey Read(const Statement& row) {
-  const std::chrono::seconds since(static_cast<int64_t>(row.Number(3)));
-  return {row.Text(0), row.Text(1), row.Text(2), std::chrono::system_clock::time_point(since)};
+  return {row.Text(0), row.Text(1), row.Text(2), row.Time(3)};
 }
 
 }  // namespace
@@ -28,12 +27,7 @@ Result<SeenKey> Store::SeeKey(const SeenKey& key) {
   if (!known) return tl::unexpected(known.error());
   if (*known) return **std::move(known);
   Statement s(db_.get(), "INSERT INTO seen_key VALUES (?, ?, ?, ?)");
-  const auto since = std::chrono::floor<std::chrono::seconds>(key.since).time_since_epoch();
-  const auto written = s.Bind(key.id)
-                           .Bind(key.peer)
-                           .Bind(key.identity)
-                           .Bind(std::optional<int64_t>(since.count()))
-                           .Run();
+  const auto written = s.Bind(key.id).Bind(key.peer).Bind(key.identity).Bind(key.since).Run();
   if (!written) return tl::unexpected(written.error());
   return key;
 }

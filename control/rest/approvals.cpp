@@ -148,6 +148,16 @@ Result<void> MayApprove(const Context& context, const Operator& who, const Pendi
   return {};
 }
 
+Result<std::string> OnlyText(const json& body, const char* field, size_t longest,
+                             model::Fields::Presence presence) {
+  std::optional<Error> error;
+  model::Fields fields(body, "", error);
+  std::string text = fields.Text(field, longest, presence);
+  fields.RefuseOthers();
+  if (error) return tl::unexpected(*error);
+  return text;
+}
+
 Request RequestOf(const PendingChange& change) {
   Request request;
   request.method = change.method;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "control/model/approval.hpp"
+#include "control/model/fields.hpp"
 #include "control/rest/routes.hpp"
 
 namespace portcullis::rest {
@@ -28,6 +29,10 @@ Result<model::PendingChange> FindChange(Context& context, const std::string& id)
 /// Why this person may not approve that change, if so.
 Result<void> MayApprove(const Context& context, const Operator& who,
                         const model::PendingChange& change, const std::string& digest);
+
+/// The text of a body that has no other field. The error names the field.
+Result<std::string> OnlyText(const nlohmann::json& body, const char* field, size_t longest,
+                             model::Fields::Presence presence);
 
 /// The request as it came, to be made for whoever asked.
 Request RequestOf(const model::PendingChange& change);

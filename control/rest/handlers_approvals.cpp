@@ -20,17 +20,6 @@ Response Answered(const Error& error, const Request& request, const PendingChang
   return response;
 }
 
-// One optional or required text of a body that has no other field.
-Result<std::string> OnlyText(const json& body, const char* field, size_t longest,
-                             model::Fields::Presence presence) {
-  std::optional<Error> error;
-  model::Fields fields(body, "", error);
-  std::string text = fields.Text(field, longest, presence);
-  fields.RefuseOthers();
-  if (error) return tl::unexpected(*error);
-  return text;
-}
-
 // While it lives, nobody can approve or reject this change.
 class Making {
  public:

@@ -1,5 +1,6 @@
-// A protected server says that a peer is registered with it, or no longer. Only then is open what
-// policy opens after registration (policies[].registration_ports).
+// A protected server says that a peer is registered with it, or no longer: by itself, about packets
+// (policies[].registration_ports), or through the guard, which sees its answers.
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "control/model/fields.hpp"
@@ -34,7 +35,38 @@ Result<Wish> Read(const std::string& text) {
   return wish;
 }
 
+// One segment of a path for both names, in which there is no '~'.
+constexpr char kTilde = '~';
+
 }  // namespace
+
+Answer ListRegistrations(Context& context, Request& request) {
+  const auto interface = Text(request, "interface");
+  if (!interface) co_return Problem(kMalformed, interface.error(), request.path);
+  nlohmann::json items = nlohmann::json::array();
+  for (const auto& [who, since] : context.gate.registrations()) {
+    if (!interface->empty() && who.first != *interface) continue;
+    items.push_back({{"id", who.first + kTilde + who.second},
+                     {"interface", who.first},
+                     {"peer", who.second},
+                     {"since", TimeText(since)}});
+  }
+  const nlohmann::json out = {{"items", std::move(items)}};
+  co_return Json(200, out);
+}
+
+Answer EndRegistration(Context& context, Request& request) {
+  const Gate::Wish wish = WishOf(request);
+  const auto between = std::min(request.name.find(kTilde), request.name.size());
+  const std::string interface = request.name.substr(0, between);
+  const std::string peer = request.name.substr(std::min(between + 1, request.name.size()));
+  const auto change = context.gate.EndRegistration(interface, peer, wish);
+  if (!change) co_return Problem(change.error(), request.path);
+  if (!wish.dry_run) co_await context.sessions.FollowRegistrations();
+  Response response = Json(200, ToJson(*change, wish.dry_run));
+  response.audit = {{"interface", interface}, {"peer", peer}};
+  co_return response;
+}
 
 Answer RegisterPeer(Context& context, Request& request) {
   auto wish = Read(request.body);
@@ -48,9 +80,16 @@ Answer RegisterPeer(Context& context, Request& request) {
         request.path);
   }
   const auto seconds = wish->duration.count();
+  // Whatever the guard has heard of it before, this is the server's latest word.
+  const bool ends = seconds == 0 && context.gate.IsRegistered(wish->interface, request.name);
+  if (ends) {
+    const auto ended = context.gate.SetRegistered(wish->interface, request.name, false);
+    if (!ended) co_return Problem(ended.error(), request.path);
+  }
   const auto done =
       co_await context.sessions.Register(request.name, std::move(wish->interface), wish->duration);
-  if (!done) co_return Problem(done.error(), request.path);
+  const bool no_session = !done && done.error().kind == ErrorKind::kNotFound;
+  if (!done && !(ends && no_session)) co_return Problem(done.error(), request.path);
   nlohmann::json answer = {{"registered", seconds > 0}, {"seconds", seconds}};
   co_return Json(200, answer);
 }

@@ -62,6 +62,11 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"POST", "/v1/approvals/{id}/approve", kOperator, ApproveChange},
     {"POST", "/v1/approvals/{id}/reject", kOperator, RejectChange},
 
+    {"GET", "/v1/held-requests", kViewer, ListHeldRequests},
+    {"GET", "/v1/held-requests/{id}", kOperator, GetHeldRequest},
+    {"POST", "/v1/held-requests/{id}/approve", kOperator, ApproveHeldRequest},
+    {"POST", "/v1/held-requests/{id}/deny", kOperator, DenyHeldRequest},
+
     {"GET", "/v1/sas", kViewer, ListSas},
     {"POST", "/v1/sas", kOperator, CreateSa},
     {"GET", "/v1/sas/{id}", kViewer, GetSa},
@@ -71,6 +76,8 @@ constexpr auto kRoutes = std::to_array<Route>({
     {"GET", "/v1/keys", kViewer, ListKeys},
     {"DELETE", "/v1/keys/{id}", kOperator, ForgetKey},
 
+    {"GET", "/v1/registrations", kViewer, ListRegistrations},
+    {"DELETE", "/v1/registrations/{id}", kOperator, EndRegistration},
     {"GET", "/v1/owners", kViewer, ListOwners},
     {"DELETE", "/v1/owners/{id}", kOperator, ForgetOwner},
 
@@ -120,7 +127,10 @@ bool Changes(const Route& route) {
 // Which query parameters a route takes is decided by what it is.
 bool Takes(const Route& route, const std::string& parameter) {
   const std::string_view path = route.path;
-  if (path.starts_with("/v1/approvals") || path.ends_with("/registration")) return false;
+  if (path.starts_with("/v1/approvals") || path.starts_with("/v1/held-requests") ||
+      path.ends_with("/registration")) {
+    return false;
+  }
   if (Changes(route)) return parameter == "dryRun";
   if (path == "/v1/audit") return parameter == "from" || parameter == "count";
   if (path == "/v1/sas" || path == "/v1/keys") return parameter == "after" || parameter == "limit";

@@ -87,6 +87,8 @@ Answer DeleteFirstLine(Context&, Request&);
 Answer GetPolicyDocument(Context&, Request&);
 Answer PutPolicyDocument(Context&, Request&);
 // handlers_registration.cpp
+Answer ListRegistrations(Context&, Request&);
+Answer EndRegistration(Context&, Request&);
 Answer RegisterPeer(Context&, Request&);
 // handlers_revocations.cpp
 Answer RevokePeer(Context&, Request&);
@@ -108,6 +110,11 @@ Answer ListApprovals(Context&, Request&);
 Answer GetApproval(Context&, Request&);
 Answer ApproveChange(Context&, Request&);
 Answer RejectChange(Context&, Request&);
+// handlers_held.cpp
+Answer ListHeldRequests(Context&, Request&);
+Answer GetHeldRequest(Context&, Request&);
+Answer ApproveHeldRequest(Context&, Request&);
+Answer DenyHeldRequest(Context&, Request&);
 // handlers_keys.cpp
 Answer ListKeys(Context&, Request&);
 Answer ForgetKey(Context&, Request&);

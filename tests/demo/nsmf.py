@@ -178,15 +178,32 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server_version = 'demo-nsmf'
     timeout = 30  # of an idle connection
 
-    def _body(self):
+    def _length(self, text, base=10):
         try:
-            length = int(self.headers.get('Content-Length', 0))
+            length = int(text, base)
         except ValueError as error:
-            raise Refused(400, 'Content-Length is not a number') from error
+            raise Refused(400, 'a length that is not a number') from error
         if not 0 <= length <= MAX_BODY:
             raise Refused(413, f'at most {MAX_BODY} bytes')
+        return length
+
+    def _chunks(self):
+        """RFC 9112 7.1, without trailers."""
+        body = b''
+        while length := self._length(self.rfile.readline(100), 16):
+            body += self.rfile.read(length)
+            self._length(str(len(body)))
+            self.rfile.readline(100)
+        self.rfile.readline(100)
+        return body
+
+    def _body(self):
+        if 'Transfer-Encoding' in self.headers:
+            data = self._chunks()
+        else:
+            data = self.rfile.read(self._length(self.headers.get('Content-Length', '0')))
         try:
-            return json.loads(self.rfile.read(length) or b'{}')
+            return json.loads(data or b'{}')
         except ValueError as error:
             raise Refused(400, f'not JSON: {error}') from error
 

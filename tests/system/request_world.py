@@ -57,8 +57,18 @@ class Nsmf(Process):
 
 
 class RequestWorld(SessionWorld):
+    profile = PROFILE
+
+    @staticmethod
+    def policy():
+        return policy()
+
+    def guard_settings(self):
+        """What worlds of more interfaces add to sections of the guard's configuration."""
+        return {}
+
     def _configure(self, algorithm):
-        self.rest.put('/v1/policy', policy())
+        self.rest.put('/v1/policy', self.policy())
         name = 'nsmf.example'
         self.nsmf = Nsmf(self.server, self.folder, self.peers.issue(name, 'server', [SERVER]),
                          self.peers.ca)
@@ -66,28 +76,31 @@ class RequestWorld(SessionWorld):
         self.nsmf.start()
         own = self.peers.issue(Guard.NAME, 'server')
         to_server = self.peers.issue(Guard.NAME, 'client')
+        more = self.guard_settings()
         self.guard = Guard(
             self.gate, self.folder, self.control.guard_socket, self.peers, self.issuer,
             interfaces=[{'name': 'nsmf', 'audience': Guard.AUDIENCE},
-                        {'name': 'nsmf-api', 'audience': AUDIENCE}],
+                        {'name': 'nsmf-api', 'audience': AUDIENCE}, *more.pop('interfaces', [])],
             requests=[{
-                'interface': 'nsmf-api', 'profile': str(PROFILE), 'address': '0.0.0.0', 'port': PORT,
+                'interface': 'nsmf-api', 'profile': str(self.profile), 'address': '0.0.0.0', 'port': PORT,
                 'certificates': [{'chain': str(own.certificate_file), 'key': str(own.key_file)}],
                 'server': {'url': f'https://{SERVER}:{SERVER_PORT}',
                            'ca': str(self.peers.ca.certificate_file),
                            'certificate': str(to_server.certificate_file),
-                           'key': str(to_server.key_file)}}])
+                           'key': str(to_server.key_file)}}, *more.pop('requests', [])], **more)
         self.closing.append(self.guard.stop)
         self.guard.start()
         self.csmf = self.peers.issue('csmf-1.example', 'client')
         self.other = self.peers.issue('csmf-2.example', 'client')
 
-    def tls(self, credential):
+    def tls(self, credential, protocols=(), port=PORT):
         """A TLS connection of this client to the guard's port for requests."""
         context = ssl.create_default_context(cafile=self.peers.ca.certificate_file)
         context.load_cert_chain(credential.certificate_file, credential.key_file)
+        if protocols:
+            context.set_alpn_protocols(protocols)
         with self.peer.entered():
-            plain = socket.create_connection((GATE, PORT), 20)
+            plain = socket.create_connection((GATE, port), 20)
         return context.wrap_socket(plain, server_hostname=Guard.NAME)
 
     def client(self, credential=None):

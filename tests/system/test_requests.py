@@ -121,6 +121,58 @@ def test_why_knows_the_reference(world):
     assert world.rest.get(path)['items'][0]['reason'] == 'request_unlisted'
 
 
+def test_a_one_time_token_is_good_for_one_request(world, reached):
+    """On one connection as on two; what is refused for another reason uses up nothing."""
+    assert world.create('once') == 201
+    policy = world.rest.get('/v1/policies/nsi-monitor')
+    world.rest.put('/v1/policies/nsi-monitor', {**policy, 'one_time': True})
+    try:
+        token, connection = world.api_token('nsi:monitor'), world.client()
+        assert patch(world, 'once', {'userLabel': 'x'}, token=token, connection=connection)[0] == 403
+        assert world.ask('GET', SLICE.format('once'), token=token, connection=connection)[0] == 200
+        for again in (connection, None):
+            status, headers, problem = world.ask('GET', SLICE.format('once'), token=token,
+                                                 connection=again)
+            assert (status, headers['WWW-Authenticate']) == (401, 'Bearer error="invalid_token"')
+        path = f'/v1/decisions/{problem["reference"]}'
+        assert wait_until(lambda: world.rest.call('GET', path)[0] == 200, 5)
+        assert world.rest.get(path)['items'][0]['reason'] == 'token_used'
+        assert world.ask('GET', SLICE.format('once'), token=world.api_token('nsi:monitor'),
+                         connection=connection)[0] == 200
+        assert reached() == 3
+    finally:
+        world.rest.put('/v1/policies/nsi-monitor', policy)
+
+
+def test_a_deletion_needs_two_parties_where_policy_says_so(world, reached):
+    """TR 33.811 5.1.1 consequence 5: held with one, made with two, and once."""
+    assert world.create('precious') == 201
+    policy = world.rest.get('/v1/policies/nsi-delete')
+    world.rest.put('/v1/policies/nsi-delete', {**policy, 'approval': ['nsi:delete']})
+    try:
+        connection, path = world.client(), SLICE.format('precious')
+        # 503 until the guard has heard of it.
+        assert wait_until(lambda: world.ask('DELETE', path)[0] == 403, 5)
+        status, _, problem = world.ask('DELETE', path, connection=connection)
+        assert status == 403
+        assert problem['type'] == 'urn:portcullis:problem:guard:approval_needed'
+        held = problem['held']
+        assert world.ask('DELETE', path)[2]['held'] == held
+        digest = world.rest.get(f'/v1/held-requests/{held}')['request']['digest']
+        world.rest.post(f'/v1/held-requests/{held}/approve', {'digest': digest})
+        assert reached() == 1
+        another = world.ask('DELETE', path + '?x=1', connection=connection)
+        assert another[0] in (400, 403) and another[2].get('held') != held
+        assert world.ask('DELETE', path, connection=connection)[0] == 204
+        assert world.create('precious') == 201
+        again = world.ask('DELETE', path, connection=connection)
+        assert again[0] == 403 and again[2]['held'] != held
+        assert reached() == 3
+    finally:
+        world.rest.put('/v1/policies/nsi-delete', policy)
+    assert world.ask('DELETE', path)[0] == 204
+
+
 def test_a_block_is_in_force_within_a_second(world):
     """Runtime-16: a weakness became known; nobody restarts anything and nobody else loses anything."""
     assert world.create('weak') == 201
@@ -160,9 +212,13 @@ def test_each_admitted_operation_has_its_record_and_owners_survive_a_restart(wor
                      token=world.api_token(credential=world.other, client='csmf-2'),
                      connection=world.client(world.other))[0] == 403
     assert world.ask('DELETE', SLICE.format('kept'))[0] == 204
-    records = world.rest.get('/v1/audit?count=1000')['items']
-    mine = [r for r in records if r.get('detail', {}).get('path') == SLICE.format('kept')]
-    for operation in ('nsi:create', 'nsi:delete'):
-        of_it = [r for r in mine if r['detail']['operations'] == [operation]]
-        assert [r['outcome'] for r in of_it] == ['begun', 'done'], of_it
-        assert all(r['who'] == 'csmf-1' for r in of_it)
+
+    def recorded(operation):
+        records = world.rest.get('/v1/audit?count=1000')['items']
+        return [r for r in records if r.get('detail', {}).get('path') == SLICE.format('kept') and
+                r['detail']['operations'] == [operation]]
+
+    for operation in ('nsi:create', 'nsi:delete'):  # what came of it is written a little later
+        assert wait_until(lambda name=operation: len(recorded(name)) == 2), recorded(operation)
+        assert [r['outcome'] for r in recorded(operation)] == ['begun', 'done']
+        assert all(r['who'] == 'csmf-1' for r in recorded(operation))

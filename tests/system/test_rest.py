@@ -60,6 +60,8 @@ def test_every_operation_answers_as_documented(control, rest):
 
     request_blocks(rest)
     assert rest.ok('GET', '/v1/owners') == {'items': []}
+    assert rest.ok('GET', '/v1/registrations') == {'items': []}
+    assert rest.ok('GET', '/v1/held-requests') == {'items': []}
 
     rest.ok('POST', '/v1/peers/csmf-1/revoke', {'revoked': True})
     assert rest.ok('GET', '/v1/status')['revoked_peers'] == ['csmf-1']
@@ -145,7 +147,10 @@ def request_blocks(rest):
 # That came by the guard: test_sessions.py, test_two_phase.py, test_visibility.py,
 # test_request_admission.py.
 NEED_A_PEER = {
-    ('DELETE', '/v1/owners/{id}'),
+    ('DELETE', '/v1/owners/{id}'), ('DELETE', '/v1/registrations/{id}'),
+    ('GET', '/v1/held-requests/{id}'),
+    ('POST', '/v1/held-requests/{id}/approve'),
+    ('POST', '/v1/held-requests/{id}/deny'),
     ('DELETE', '/v1/keys/{id}'), ('POST', '/v1/peers/{name}/registration'),
     ('DELETE', '/v1/sessions/{id}'), ('GET', '/v1/decisions/{id}')}
 EMPTY_DIFFERENCE = {'added': [], 'changed': [], 'removed': []}

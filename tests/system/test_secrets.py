@@ -143,9 +143,10 @@ def test_no_secret_is_in_any_answer(world):
     got = answers(world)
     assert len(got) == len(get_routes()) >= 20
     for path, (status, content) in got.items():
-        # Nothing waits for approval here; what does is looked at by test_administration.py. Nor is
-        # a first line configured, nor a request blocked.
-        nothing = path in ('/v1/approvals/1', '/v1/first-line', '/v1/request-blocks/1')
+        # Nothing waits for approval here; what does is looked at by test_administration.py and
+        # test_request_once.py. Nor is a first line configured, nor a request blocked.
+        nothing = path in ('/v1/approvals/1', '/v1/first-line', '/v1/held-requests/1',
+                           '/v1/request-blocks/1')
         assert status == (404 if nothing else 200), (path, content)
         assert not found_in(content, secrets), path
     # The search's twin: the fingerprint, which is public, is found where it belongs.

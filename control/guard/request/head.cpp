@@ -7,7 +7,7 @@
 #include <boost/beast/core/string.hpp>
 #include <boost/beast/http/rfc7230.hpp>
 #include <iterator>
-#include <set>
+#include <span>
 
 namespace portcullis::guard {
 
@@ -53,18 +53,21 @@ std::optional<std::string> RequestLineFault(std::string_view line) {
   return {};
 }
 
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  std::ranges::transform(lower, lower.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
-  return lower;
-}
-
-// Some servers take the method or the path from these instead (lower case).
+// Some servers take the method or the path from these instead.
 constexpr auto kOverrides =
     std::to_array<std::string_view>({"x-http-method", "x-http-method-override", "x-method-override",
                                      "x-original-url", "x-rewrite-url", "x-original-uri"});
+
+bool IsOneOf(std::span<const std::string_view> names, std::string_view name) {
+  return std::ranges::any_of(names, [&](auto one) { return beast::iequals(one, name); });
+}
+
+// What `Connection` names goes no further (RFC 9110 7.6.1); the server would read the body without
+// what it was judged by.
+bool TakesAwayWhatABodyIs(std::string_view connection) {
+  http::token_list options(connection);
+  return options.exists("content-type") || options.exists("content-encoding");
+}
 
 // The fields that say where a message ends, and for whom it is.
 class Framing {
@@ -83,10 +86,13 @@ class Framing {
       if (++types_ > 1) return "Content-Type twice";
     } else if (beast::iequals(name, "Expect")) {
       if (!beast::iequals(value, "100-continue")) return "an expectation other than 100-continue";
+    } else if (beast::iequals(name, "Connection")) {
+      if (TakesAwayWhatABodyIs(value))
+        return "a Connection that names what says how to read the body";
     } else if (name.find('_') != std::string_view::npos) {
       // To CGI and its kin it is a dash (RFC 3875 4.1.18), and the field another one.
       return "a field name with an underscore";
-    } else if (std::ranges::find(kOverrides, Lower(name)) != kOverrides.end()) {
+    } else if (IsOneOf(kOverrides, name)) {
       return "a field that would be another method or path to some servers: " + std::string(name);
     }
     return {};
@@ -104,26 +110,27 @@ class Framing {
   unsigned types_ = 0;
 };
 
-// Of one connection only, or this gate's own business. Lower case.
+// Of one connection only, or this gate's own business.
 constexpr auto kStaysHere = std::to_array<std::string_view>(
     {"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization",
      "te", "trailer", "transfer-encoding", "upgrade", "content-length", "host", "expect",
-     "authorization", "dpop", "dpop-nonce", "www-authenticate", "portcullis-client"});
+     "authorization", "dpop", "dpop-nonce", "www-authenticate", "portcullis-client",
+     "3gpp-sbi-target-apiroot"});
 
-// The fields that go on, all but that one; those that `Connection` names are of this connection
-// only.
-void AppendFields(std::string& out, const Fields& fields, const std::string& but) {
-  std::set<std::string> here(kStaysHere.begin(), kStaysHere.end());
-  here.insert(but);
+// Those that `Connection` names are of this connection only.
+bool IsNamedByConnection(const Fields& fields, std::string_view name) {
   const auto [first, last] = fields.equal_range(http::field::connection);
-  for (auto field = first; field != last; ++field) {
-    for (const auto& option : http::token_list(field->value())) here.insert(Lower(option));
-  }
-  for (const auto& field : fields) {
-    if (here.contains(Lower(field.name_string()))) continue;
-    fmt::format_to(std::back_inserter(out), "{}: {}\r\n", std::string_view(field.name_string()),
-                   std::string_view(field.value()));
-  }
+  return std::any_of(first, last, [&](const auto& connection) {
+    return http::token_list(connection.value()).exists(name);
+  });
+}
+
+bool GoesOn(const Fields& fields, std::string_view name) {
+  return !IsOneOf(kStaysHere, name) && !IsNamedByConnection(fields, name);
+}
+
+void AppendField(std::string& out, std::string_view name, std::string_view value) {
+  fmt::format_to(std::back_inserter(out), "{}: {}\r\n", name, value);
 }
 
 void AppendLength(std::string& out, const BodyLength& body) {
@@ -166,22 +173,35 @@ std::optional<std::string> FramingFault(std::string_view head) {
   return framing.End();
 }
 
-std::string RequestHead(std::string_view method, std::string_view target, const Fields& fields,
-                        const Onward& onward, const BodyLength& body) {
-  std::string out = fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\n{}: {}\r\n", method, target,
-                                onward.authority, kClientField, onward.client);
+std::string RequestHeadText(const RequestHead& request, const Onward& onward,
+                            const BodyLength& body) {
+  std::string out =
+      fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\n", request.method,
+                  onward.target.empty() ? request.target : onward.target, onward.authority);
+  if (!onward.client.empty()) AppendField(out, kClientField, onward.client);
   if (onward.only_absent) out += "If-None-Match: *\r\n";
   AppendLength(out, body);
-  AppendFields(out, fields, onward.only_absent ? "if-none-match" : "");
+  for (const auto& field : request.fields) {
+    const std::string_view name(field.name_string());
+    if (onward.only_absent && field.name() == http::field::if_none_match) continue;
+    if (GoesOn(request.fields, name)) AppendField(out, name, field.value());
+  }
   return out + "\r\n";
 }
 
-std::string ResponseHead(unsigned status, std::string_view reason, const Fields& fields,
-                         const BodyLength& body, bool close) {
-  std::string out = fmt::format("HTTP/1.1 {} {}\r\n", status, reason);
-  AppendLength(out, body);
+bool GoesOn(const AnswerHead& answer, std::string_view name) {
+  return answer.own || GoesOn(answer.fields, name);
+}
+
+std::string AnswerHeadText(const AnswerHead& answer, bool close, std::string_view nonce) {
+  std::string out = fmt::format("HTTP/1.1 {} {}\r\n", answer.status, answer.reason);
+  AppendLength(out, answer.body);
   if (close) out += "Connection: close\r\n";
-  AppendFields(out, fields, {});
+  if (!nonce.empty()) AppendField(out, "DPoP-Nonce", nonce);
+  for (const auto& field : answer.fields) {
+    const std::string_view name(field.name_string());
+    if (GoesOn(answer, name)) AppendField(out, name, field.value());
+  }
   return out + "\r\n";
 }
 

@@ -27,24 +27,49 @@ struct BodyLength {
 
 using Fields = boost::beast::http::fields;
 
+/// What comes before a request's body. What may follow it (RFC 9112 7.1.2) nobody checks, and
+/// nobody gets.
+struct RequestHead {
+  std::string method;
+  std::string target;  // byte for byte
+  Fields fields;
+  BodyLength body;
+};
+
+/// A target without its query.
+inline std::string_view PathOf(std::string_view target) {
+  return target.substr(0, target.find('?'));
+}
 /// Who asks, as the protected server is told: in one field, which no client can write.
 inline constexpr const char* kClientField = "Portcullis-Client";
 
 /// What the gate says to the protected server for itself.
 struct Onward {
   std::string authority;     // the server's
-  std::string client;        // the value of kClientField
+  std::string client = {};   // the value of kClientField; empty: nobody is told
   bool only_absent = false;  // nothing that is there already may be replaced (RFC 9110 13.1.2)
+  std::string target = {};   // empty: the request's
 };
 
 /// For the protected server. Tokens and proofs stay here: they are bound to the client's key and of
-/// no use to anybody else.
-std::string RequestHead(std::string_view method, std::string_view target, const Fields& fields,
-                        const Onward& onward, const BodyLength& body);
+/// no use to anybody else. `body`: as it is sent now.
+std::string RequestHeadText(const RequestHead& request, const Onward& onward,
+                            const BodyLength& body);
 
-/// For the client. `close`: the connection ends after it.
-std::string ResponseHead(unsigned status, std::string_view reason, const Fields& fields,
-                         const BodyLength& body, bool close);
+/// What comes before an answer's body.
+struct AnswerHead {
+  unsigned status;
+  std::string_view reason;
+  const Fields& fields;
+  BodyLength body;
+  bool own = false;  // the gate's: all of its fields are for the client
+};
+
+/// Is this field of it for the client?
+bool GoesOn(const AnswerHead& answer, std::string_view name);
+/// For the client. `close`: the connection ends after it. `nonce`: for its next proof of
+/// possession.
+std::string AnswerHeadText(const AnswerHead& answer, bool close, std::string_view nonce = {});
 
 /// An element of a chunked body (RFC 9112 7.1). Empty `bytes` end the body.
 std::string Chunk(std::string_view bytes);

@@ -27,7 +27,7 @@ TEST(Head, SoundOnesPass) {
   for (const char* fields :
        {"", "Content-Length: 0\r\n", "content-length: 17\r\n", "Transfer-Encoding: chunked\r\n",
         "transfer-encoding:Chunked\r\n", "X-Empty:\r\n", "X-Tab: a\tb\r\n", "X-Latin: \xe4\r\n",
-        "Accept: a, b\r\nAccept: c\r\n"}) {
+        "Accept: a, b\r\nAccept: c\r\n", "Connection: close, X\r\nX: y\r\n"}) {
     EXPECT_EQ(FaultOf(Get(fields)), "") << fields;
   }
 }
@@ -65,6 +65,8 @@ TEST(Head, WhatCouldBeReadInTwoWaysIsRefused) {
       {Get("X-HTTP-Method-Override: DELETE\r\n"), "another method or path"},
       {Get("Portcullis_Client: x\r\n"), "underscore"},
       {Get("Content-Type: a/b\r\nContent-Type: c/d\r\n"), "Content-Type twice"},
+      {Get("Connection: Content-Type\r\n"), "how to read the body"},
+      {Get("Connection: close, content-encoding\r\n"), "how to read the body"},
       {Get("Expect: \xff\r\n"), "expectation"},
       {Get("x-original-url: /b\r\n"), "another method or path"},
       {"GET /a HTTP/1.1\r\n\r\n", "no Host"},
@@ -106,21 +108,30 @@ TEST(Head, GoesOnWithWhatIsEndToEndOnly) {
            {"X-Twice", "b"}}) {
     request.insert(name, value);
   }
-  EXPECT_EQ(
-      RequestHead("PUT", "/a?b=c", request, {"nsmf:8443", "peer=\"csmf-1\"", false}, {3, false}),
-      "PUT /a?b=c HTTP/1.1\r\nHost: nsmf:8443\r\nPortcullis-Client: peer=\"csmf-1\"\r\n"
-      "Content-Length: 3\r\nAccept: application/json\r\nX-Twice: a\r\nX-Twice: b\r\n\r\n");
-  EXPECT_EQ(ResponseHead(201, "Created", request, {{}, true}, true),
+  EXPECT_EQ(RequestHeadText({"PUT", "/a?b=c", request, {}}, {"nsmf:8443", "peer=\"csmf-1\"", false},
+                            {3, false}),
+            "PUT /a?b=c HTTP/1.1\r\nHost: nsmf:8443\r\nPortcullis-Client: peer=\"csmf-1\"\r\n"
+            "Content-Length: 3\r\nAccept: application/json\r\nX-Twice: a\r\nX-Twice: b\r\n\r\n");
+  EXPECT_EQ(AnswerHeadText({201, "Created", request, {{}, true}}, true),
             "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n"
             "Accept: application/json\r\nX-Twice: a\r\nX-Twice: b\r\n\r\n");
+}
+
+TEST(Head, OfTheGatesOwnAnswersSaysAllThatTheGateSays) {
+  Fields fields;
+  fields.set("WWW-Authenticate", "Bearer");
+  EXPECT_EQ(AnswerHeadText({401, "Unauthorized", fields, {2, false}, true}, false),
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nWWW-Authenticate: Bearer\r\n\r\n");
+  EXPECT_EQ(AnswerHeadText({401, "Unauthorized", fields, {2, false}}, false),
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n");
 }
 
 TEST(Head, ReplacesNothingWhereItMayOnlyCreate) {
   boost::beast::http::request<boost::beast::http::string_body> request;
   request.insert("If-None-Match", "\"a tag\"");
-  EXPECT_EQ(RequestHead("PUT", "/a", request, {"nsmf", "x", true}, {}),
+  EXPECT_EQ(RequestHeadText({"PUT", "/a", request, {}}, {"nsmf", "x", true}, {}),
             "PUT /a HTTP/1.1\r\nHost: nsmf\r\nPortcullis-Client: x\r\nIf-None-Match: *\r\n\r\n");
-  EXPECT_EQ(RequestHead("PUT", "/a", request, {"nsmf", "x", false}, {}),
+  EXPECT_EQ(RequestHeadText({"PUT", "/a", request, {}}, {"nsmf", "x", false}, {}),
             "PUT /a HTTP/1.1\r\nHost: nsmf\r\nPortcullis-Client: x\r\n"
             "If-None-Match: \"a tag\"\r\n\r\n");
 }

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 
+#include "control/model/callback.hpp"
+#include "control/model/requests.hpp"
+
 namespace portcullis::guard {
 
 using identity::Reason;
@@ -15,12 +18,12 @@ tl::unexpected<Refusal> Refuse(Reason reason, std::string detail) {
   return tl::unexpected(Refusal{reason, std::move(detail)});
 }
 
-bool Fits(const admission::Block& block, std::string_view method, std::string_view path) {
-  if (!block.method().empty() && block.method() != method) return false;
-  std::string_view form = block.path();
-  if (!form.ends_with('*')) return form == path;
-  form.remove_suffix(1);
-  return path.starts_with(form);
+// What a body holds, for logs.
+std::string Shown(std::string_view url) {
+  constexpr size_t kMost = 200;
+  std::string shown = "\"";
+  for (const char c : url.substr(0, kMost)) shown += c >= ' ' && c <= '~' ? c : '?';
+  return shown + (url.size() > kMost ? "...\"" : "\"");
 }
 
 // {scsAsId}, {afId}, a message's originator: the peer itself, and nobody else.
@@ -38,6 +41,27 @@ tl::expected<void, Refusal> CheckCallers(const admission::Permitted& permit,
   }
   for (const std::string& caller : request.callers) {
     if (auto own = check(caller, "the body"); !own) return own;
+  }
+  return {};
+}
+
+// An address that is given now is called later, when nobody sees any more who gave it.
+tl::expected<void, Refusal> CheckCallbacks(const admission::Permitted& permit,
+                                           const Reading& request) {
+  for (const std::string& url : request.callbacks) {
+    if (const auto fault = model::CallbackFault(url)) {
+      return Refuse(Reason::callback_denied, fmt::format("peer '{}' wants to be called at {}: {}",
+                                                         permit.peer(), Shown(url), *fault));
+    }
+    if (std::ranges::any_of(permit.callbacks(), [&](const std::string& prefix) {
+          return model::IsBelow(url, prefix);
+        })) {
+      continue;
+    }
+    return Refuse(Reason::callback_denied,
+                  fmt::format("peer '{}' wants to be called at {}, which is below none of its "
+                              "{} prefixes in policy",
+                              permit.peer(), Shown(url), permit.callbacks_size()));
   }
   return {};
 }
@@ -61,7 +85,7 @@ tl::expected<void, Refusal> CheckOwner(const admission::Permitted& permit, const
 tl::expected<void, Refusal> CheckBlocks(const admission::Permitted& permit, std::string_view method,
                                         std::string_view path) {
   for (const admission::Block& block : permit.blocks()) {
-    if (!Fits(block, method, path)) continue;
+    if (!model::Matches(block.method(), block.path(), method, path)) continue;
     return Refuse(Reason::request_blocked, fmt::format("peer '{}': {} {} is blocked by '{}'",
                                                        permit.peer(), method, path, block.name()));
   }
@@ -80,6 +104,7 @@ tl::expected<void, Refusal> Judge(const admission::Permitted& permit, const Read
                               permit.peer(), request.method, request.path, operation->name));
   }
   if (auto own = CheckCallers(permit, request); !own) return own;
+  if (auto own = CheckCallbacks(permit, request); !own) return own;
   if (owner) return CheckOwner(permit, request, *owner);
   return {};
 }

@@ -19,8 +19,9 @@ struct Reading {
   std::string_view method;
   std::string_view path;  // without the query
   const profiles::Match& match;
-  profiles::Operations operations;   // what it needs, of all that its body asks for
-  std::vector<std::string> callers;  // whom the body names as its sender
+  profiles::Operations operations;          // what it needs, of all that its body asks for
+  std::vector<std::string> callers;         // whom the body names as its sender
+  std::vector<std::string> callbacks = {};  // where the body wants its sender to be called
 };
 
 /// An operator has closed this way for now (Runtime-16). It goes before everything else.

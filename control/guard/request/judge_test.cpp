@@ -37,10 +37,11 @@ class JudgeTest : public testing::Test {
 
   std::string Ask(std::string_view method, std::string_view path,
                   const std::optional<std::string>& owner,
-                  const std::vector<std::string>& callers = {}) {
+                  const std::vector<std::string>& callers = {},
+                  const std::vector<std::string>& callbacks = {}) {
     const auto match = profile_.Find(method, path);
     if (!match) return std::string(profiles::Info(match.error()).name);
-    const Reading reading{method, path, *match, {match->rule->operation}, callers};
+    const Reading reading{method, path, *match, {match->rule->operation}, callers, callbacks};
     const auto judged = Judge(permit_, reading, owner);
     return judged ? "" : std::string(identity::Info(judged.error().reason).name);
   }
@@ -82,6 +83,23 @@ TEST_F(JudgeTest, OnlyOnesOwnResources) {
 TEST_F(JudgeTest, OnlyInOnesOwnName) {
   EXPECT_EQ(Ask("GET", "/slices/1", "operator-a", {"client-1"}), "");
   EXPECT_EQ(Ask("GET", "/slices/1", "operator-a", {"client-1", "client-2"}), "tenant_violation");
+}
+
+TEST_F(JudgeTest, OnlyToBeCalledWherePolicySays) {
+  const auto ask = [&](const std::vector<std::string>& callbacks) {
+    return Ask("GET", "/slices/1", "operator-a", {}, callbacks);
+  };
+  EXPECT_EQ(ask({"https://csmf-1.example/cb"}), "callback_denied");
+  permit_.add_callbacks("https://csmf-1.example/");
+  permit_.add_callbacks("https://192.0.2.7:8443/cb/");
+  EXPECT_EQ(ask({"https://csmf-1.example/cb"}), "");
+  EXPECT_EQ(ask({"https://csmf-1.example/cb", "https://192.0.2.7:8443/cb/1"}), "");
+  for (const char* other :
+       {"https://192.0.2.7:8443/x", "https://192.0.2.7/cb/1", "https://192.0.2.8:8443/cb/1",
+        "https://csmf-1.example:8443/cb", "https://csmf-1.example@csmf-2.example/cb",
+        "https://csmf-1.example/a/%2e%2e/b", "http://csmf-1.example/cb", "nonsense", ""}) {
+    EXPECT_EQ(ask({"https://csmf-1.example/cb", other}), "callback_denied") << other;
+  }
 }
 
 TEST_F(JudgeTest, BlocksGoBeforeEverything) {

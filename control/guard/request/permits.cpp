@@ -2,14 +2,12 @@
 
 #include <utility>
 
-#include "control/admission/refusal_message.hpp"
 #include "control/coroutines.hpp"
 
 namespace portcullis::guard {
 
 namespace asio = boost::asio;
 using identity::Reason;
-using identity::Refusal;
 using namespace std::chrono_literals;
 
 namespace {
@@ -24,18 +22,20 @@ std::string KeyOf(const admission::Permit& asked) {
   return key.SerializeAsString();
 }
 
-tl::unexpected<Denied> Unavailable(std::string detail) {
-  return tl::unexpected(Denied{Refusal{Reason::gate_unavailable, std::move(detail)}});
-}
-
-tl::expected<void, Denied> Check(const Result<admission::Response>& response) {
-  if (!response) return Unavailable(response.error().Text());
-  if (!response->has_refusal()) return {};
-  const admission::Refusal& refusal = response->refusal();
-  return tl::unexpected(Denied{admission::FromMessage(refusal), refusal.reference()});
-}
+constexpr const char* kAnotherAnswer = "control answers with something else";
 
 }  // namespace
+
+// What is no longer so is forgotten.
+template <class Key, class Message>
+std::optional<Permits::KeptOf<Message>> Permits::Find(std::map<Key, KeptOf<Message>>& kept,
+                                                      const Key& key) const {
+  const auto at = kept.find(key);
+  if (at == kept.end()) return {};
+  if (Current(*at->second.permit) && Clock::now() < at->second.until) return at->second;
+  kept.erase(at);
+  return {};
+}
 
 asio::awaitable<Outcome<Permits::Kept>> Permits::Of(admission::Identity identity,
                                                     admission::Token token, std::string interface) {
@@ -45,22 +45,35 @@ asio::awaitable<Outcome<Permits::Kept>> Permits::Of(admission::Identity identity
   *asked.mutable_token() = std::move(token);
   asked.set_interface(std::move(interface));
   const std::string key = KeyOf(asked);
-  if (const auto at = permits_.find(key); at != permits_.end()) {
-    if (Current(*at->second.permit) && Clock::now() < at->second.until) {
-      const Kept kept = at->second;
-      co_return kept;
-    }
-    permits_.erase(at);
-  }
-  auto response = co_await control_.Call(std::move(request));
-  if (auto checked = Check(response); !checked) co_return tl::unexpected(checked.error());
-  if (!response->has_permitted()) co_return Unavailable("control answers with something else");
+  if (auto kept = Find(permits_, key)) co_return *std::move(kept);
+  auto response = co_await AskControl(control_, std::move(request));
+  if (!response) co_return tl::unexpected(std::move(response.error()));
+  if (!response->has_permitted()) co_return Deny(Reason::gate_unavailable, kAnotherAnswer);
   auto permit =
       std::make_shared<const admission::Permitted>(std::move(*response->mutable_permitted()));
-  if (permits_.size() >= kMost) permits_.clear();
   Kept kept{permit, Clock::now() + std::chrono::seconds(permit->seconds())};
+  if (permit->one_time()) co_return kept;  // it is asked again, and will be answered otherwise
+  if (permits_.size() >= kMost) permits_.clear();
   permits_[key] = kept;
   co_return kept;
+}
+
+asio::awaitable<Outcome<Permits::CallPermit>> Permits::Call(std::string interface,
+                                                            std::string url) {
+  const std::pair key(interface, url);
+  if (auto kept = Find(calls_, key)) co_return std::move(kept->permit);
+  admission::Request request;
+  admission::PermitCall& asked = *request.mutable_permit_call();
+  asked.set_interface(std::move(interface));
+  asked.set_url(std::move(url));
+  auto response = co_await AskControl(control_, std::move(request));
+  if (!response) co_return tl::unexpected(std::move(response.error()));
+  if (!response->has_call_permitted()) co_return Deny(Reason::gate_unavailable, kAnotherAnswer);
+  auto permit = std::make_shared<const admission::CallPermitted>(
+      std::move(*response->mutable_call_permitted()));
+  if (calls_.size() >= kMost) calls_.clear();
+  calls_[key] = {permit, Clock::now() + std::chrono::seconds(permit->seconds())};
+  co_return permit;
 }
 
 asio::awaitable<Outcome<std::string>> Permits::OwnerOf(std::string interface, std::string kind,
@@ -74,9 +87,9 @@ asio::awaitable<Outcome<std::string>> Permits::OwnerOf(std::string interface, st
   asked.set_kind(std::move(kind));
   asked.set_resource(std::move(resource));
   const uint64_t version = version_;
-  auto response = co_await control_.Call(std::move(request));
-  if (auto checked = Check(response); !checked) co_return tl::unexpected(checked.error());
-  if (!response->has_owner()) co_return Unavailable("control answers with something else");
+  auto response = co_await AskControl(control_, std::move(request));
+  if (!response) co_return tl::unexpected(std::move(response.error()));
+  if (!response->has_owner()) co_return Deny(Reason::gate_unavailable, kAnotherAnswer);
   std::string tenant = response->owner().tenant();
   // What nobody owns may be created at any moment, by a request that another guard sees.
   if (!tenant.empty() && version == version_) {
@@ -97,6 +110,7 @@ bool Permits::Learn(uint64_t version) {
   version_ = version;
   connection_ = control_.connections();
   permits_.clear();
+  calls_.clear();
   owners_.clear();
   return true;
 }

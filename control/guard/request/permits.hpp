@@ -9,12 +9,12 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 
 #include "control/admission/admission.pb.h"
-#include "control/guard/control_link.hpp"
-#include "control/guard/session/desk.hpp"
+#include "control/guard/ask_control.hpp"
 
 namespace portcullis::guard {
 
@@ -28,13 +28,18 @@ class Permits {
       : control_(control), pause_(executor) {}
 
   using Permit = std::shared_ptr<const admission::Permitted>;
-  struct Kept {
-    Permit permit;
+  template <class Message>
+  struct KeptOf {
+    std::shared_ptr<const Message> permit;
     std::chrono::steady_clock::time_point until;
   };
+  using Kept = KeptOf<admission::Permitted>;
   /// The identity of the connection and the token that was shown on it, both verified.
   boost::asio::awaitable<Outcome<Kept>> Of(admission::Identity identity, admission::Token token,
                                            std::string interface);
+  /// Who is called at an address (canonical, without a query), and what may be sent there.
+  using CallPermit = std::shared_ptr<const admission::CallPermitted>;
+  boost::asio::awaitable<Outcome<CallPermit>> Call(std::string interface, std::string url);
   /// The tenant; empty: nobody was seen to create it.
   boost::asio::awaitable<Outcome<std::string>> OwnerOf(std::string interface, std::string kind,
                                                        std::string resource);
@@ -42,7 +47,8 @@ class Permits {
   void Forget(const std::string& interface, const std::string& kind, const std::string& resource);
 
   /// Nothing has changed since this was decided, and control is there to say so.
-  [[nodiscard]] bool Current(const admission::Permitted& permit) const {
+  template <class Permitted>
+  [[nodiscard]] bool Current(const Permitted& permit) const {
     return control_.ready() && connection_ == control_.connections() &&
            permit.version() == version_;
   }
@@ -55,12 +61,16 @@ class Permits {
   using Clock = std::chrono::steady_clock;
   using Place = std::tuple<std::string, std::string, std::string>;  // interface, kind, resource
 
+  template <class Key, class Message>
+  std::optional<KeptOf<Message>> Find(std::map<Key, KeptOf<Message>>& kept, const Key& key) const;
   bool Learn(uint64_t version);
 
   ControlLink& control_;
   uint64_t version_ = 0;     // of policy and revocations; 0: none yet
   uint64_t connection_ = 0;  // to control, on which that was said
   std::map<std::string, Kept> permits_;
+  // By interface and address.
+  std::map<std::pair<std::string, std::string>, KeptOf<admission::CallPermitted>> calls_;
   std::map<Place, std::string> owners_;
   boost::asio::steady_timer pause_;
   bool stopping_ = false;

@@ -2,38 +2,27 @@
 
 #include <fmt/format.h>
 
-#include <array>
+#include <algorithm>
 #include <boost/asio/error.hpp>
 #include <boost/asio/ssl/error.hpp>
-#include <boost/beast/http/verb.hpp>
+#include <boost/beast/http/error.hpp>
 #include <utility>
+#include <vector>
 
 namespace portcullis::guard {
 
 namespace asio = boost::asio;
 namespace http = boost::beast::http;
+using identity::Reason;
 using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto kPieceTime = 30s;   // for each piece, on either side
 constexpr auto kAnswerTime = 60s;  // until the server begins to answer
 constexpr uint32_t kMostAnswerHead = 32U << 10U;
-constexpr size_t kPieceBytes = 16U << 10U;  // a TLS record
 constexpr unsigned kFirstFinal = 200;
-
 constexpr unsigned kNoContent = 204;
 constexpr unsigned kNotModified = 304;
-
-tl::unexpected<Error> Broken(const Upstream& server, const char* during,
-                             const web::ErrorCode& error) {
-  return Fail(ErrorKind::kUnavailable,
-              fmt::format("{}: {}: {}", server.authority(), during, error.message()));
-}
-
-tl::unexpected<Error> NoLonger() {
-  return Fail(ErrorKind::kForbidden, "what was permitted when the request began is no longer");
-}
 
 // The server hung up before it answered: it has not read the request, or died over it.
 bool HungUp(const web::ErrorCode& error) {
@@ -42,104 +31,90 @@ bool HungUp(const web::ErrorCode& error) {
          error == http::error::end_of_stream;
 }
 
-// What a parser with a buffer_body reports when its buffer is full or the body ends.
-bool IsEnd(const web::ErrorCode& error) {
-  return error && error != http::error::need_buffer;
-}
-
 }  // namespace
 
-asio::awaitable<Result<void>> Relay::Send(Onward onward) {
-  const auto& request = incoming_.parser.get();
+tl::unexpected<Stopped> Relay::Broken(const char* during, const web::ErrorCode& error) const {
+  return Stop(Reason::server_unavailable,
+              fmt::format("{}: {}: {}", server_.authority(), during, error.message()));
+}
+
+asio::awaitable<Step<void>> Relay::Ask(Onward onward) {
+  auto sent = co_await exchange_.GoOn();
+  if (sent) sent = co_await Send(std::move(onward));
+  if (sent) sent = co_await ReadAnswer();
+  co_return sent;
+}
+
+asio::awaitable<Step<void>> Relay::Send(Onward onward) {
+  const RequestHead& request = exchange_.head();
   // What was only to be created would be refused the second time, though the first has made it.
   repeatable_ = MayBeSentTwice() && !onward.only_absent;
-  BodyLength length;
-  if (incoming_.body) {
-    length.bytes = incoming_.body->size();
-  } else if (incoming_.parser.content_length()) {
-    length.bytes = *incoming_.parser.content_length();
-  } else {
-    length.chunked = incoming_.parser.chunked();
-  }
-  const auto method = request.method_string();
-  const auto target = request.target();
-  head_ = RequestHead(method, target, incoming_.fields, onward, length);
-  auto sent = co_await SendOnce(head_, false);
-  if (!sent && connection_ && connection_->used && repeatable_) {
-    sent = co_await SendOnce(head_, true);
-  }
-  if (!sent) co_return sent;
-  auto body = co_await SendBody();
-  co_return body;
+  BodyLength length = request.body;
+  if (body_) length = {body_->size(), false};
+  head_ = RequestHeadText(request, onward, length);
+  auto sent = co_await SendHead(false);
+  if (!sent && connection_ && connection_->used && repeatable_) sent = co_await SendHead(true);
+  if (sent) sent = co_await SendBody();
+  co_return sent;
 }
 
-// Connects if need be, and writes the head.
-asio::awaitable<Result<void>> Relay::SendOnce(const std::string& head, bool fresh) {
+// Connects if need be.
+asio::awaitable<Step<void>> Relay::SendHead(bool fresh) {
   auto connection = co_await server_.Take(fresh);
-  if (!connection) co_return tl::unexpected(connection.error());
+  if (!connection) {
+    const bool forbidden = connection.error().kind == ErrorKind::kForbidden;
+    co_return Stop(forbidden ? Reason::callback_denied : Reason::server_unavailable,
+                   connection.error().Text());
+  }
   connection_ = *std::move(connection);
-  connection_->stream->next_layer().expires_after(kPieceTime);
-  const auto error = co_await web::Write(*connection_->stream, head);
-  if (error) co_return Broken(server_, "sending the request", error);
-  co_return Result<void>{};
+  const auto error = co_await ToServer(head_);
+  if (error) co_return Broken("sending the request", error);
+  co_return Step<void>{};
 }
 
-asio::awaitable<Result<void>> Relay::SendBody() {
-  if (incoming_.body) {
-    request_bytes_ = incoming_.body->size();
-    if (request_bytes_ == 0) co_return Result<void>{};
-    connection_->stream->next_layer().expires_after(kPieceTime);
-    const auto error = co_await web::Write(*connection_->stream, *incoming_.body);
-    if (error) co_return Broken(server_, "sending the body", error);
-    co_return Result<void>{};
+asio::awaitable<web::ErrorCode> Relay::ToServer(std::string_view bytes) {
+  connection_->stream->next_layer().expires_after(kPieceTime);
+  return web::Write(*connection_->stream, bytes);
+}
+
+asio::awaitable<Step<void>> Relay::SendBody() {
+  if (body_) {
+    request_bytes_ = body_->size();
+    if (request_bytes_ != 0) cut_ = (co_await ToServer(*body_)).failed();
+    co_return Step<void>{};
   }
-  RequestParser& parser = incoming_.parser;
-  const bool chunked = parser.chunked();
-  std::array<char, kPieceBytes> piece{};
-  while (!parser.is_done()) {
-    auto& body = parser.get().body();
-    body.data = piece.data();
-    body.size = piece.size();
-    incoming_.stream.next_layer().expires_after(kPieceTime);
-    incoming_.stream.next_layer().rate_policy().Set(2 * kPieceBytes);
-    const auto error = co_await web::ReadSome(incoming_.stream, incoming_.buffer, parser);
-    if (IsEnd(error)) {
-      co_return Invalid("the body", "it breaks off or is not one: " + error.message(),
-                        "a body of the length that its head gives");
+  const bool chunked = exchange_.head().body.chunked;
+  std::vector<char> piece(exchange_.unread() ? kPieceBytes : 0);
+  while (!cut_) {
+    const auto got =
+        co_await exchange_.Read(asio::buffer(piece), Exchange::Clock::now() + kPieceTime);
+    if (!got) co_return tl::unexpected(got.error());
+    if (!permitted_()) {
+      co_return Stop(Reason::policy_denied,
+                     "what was permitted when the request began is no longer");
     }
-    const size_t got = piece.size() - body.size;
-    if (!permitted_()) co_return NoLonger();
-    if (got == 0) continue;
-    request_bytes_ += got;
-    const std::string_view bytes(piece.data(), got);
-    const std::string out = chunked ? Chunk(bytes) : std::string(bytes);
-    connection_->stream->next_layer().expires_after(kPieceTime);
-    const auto failed = co_await web::Write(*connection_->stream, out);
-    if (failed) co_return Broken(server_, "sending the body", failed);
+    const std::string_view bytes(piece.data(), *got);
+    request_bytes_ += bytes.size();
+    if (chunked) {
+      const std::string chunk = Chunk(bytes);  // the last one, where there are no more bytes
+      cut_ = (co_await ToServer(chunk)).failed();
+    } else if (!bytes.empty()) {
+      cut_ = (co_await ToServer(bytes)).failed();
+    }
+    if (bytes.empty()) break;
   }
-  if (chunked) {
-    const std::string last = Chunk({});
-    connection_->stream->next_layer().expires_after(kPieceTime);
-    const auto failed = co_await web::Write(*connection_->stream, last);
-    if (failed) co_return Broken(server_, "sending the body", failed);
-  }
-  co_return Result<void>{};
+  co_return Step<void>{};
 }
 
 // RFC 9110 9.2.2, as long as nothing of the body has gone to the first connection.
 bool Relay::MayBeSentTwice() const {
-  switch (incoming_.parser.get().method()) {
-    case http::verb::get:
-    case http::verb::head:
-    case http::verb::put:
-    case http::verb::delete_:
-      return incoming_.body || incoming_.parser.is_done();
-    default:
-      return false;
-  }
+  const std::string& method = exchange_.head().method;
+  const bool idempotent =
+      method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE";
+  return idempotent && (body_ || !exchange_.unread());
 }
 
-asio::awaitable<Result<void>> Relay::ReadAnswer() {
+asio::awaitable<Step<void>> Relay::ReadAnswer() {
   for (bool again = repeatable_;; again = false) {
     connection_->stream->next_layer().expires_after(kAnswerTime);
     web::ErrorCode error;
@@ -147,15 +122,16 @@ asio::awaitable<Result<void>> Relay::ReadAnswer() {
       answer_.emplace();
       answer_->header_limit(kMostAnswerHead);
       answer_->body_limit(boost::none);
-      if (incoming_.parser.get().method() == http::verb::head) answer_->skip(true);
+      if (exchange_.head().method == "HEAD") answer_->skip(true);
       error = co_await web::ReadHeader(*connection_->stream, connection_->buffer, *answer_);
     } while (!error && status() < kFirstFinal);
-    if (!error) co_return Result<void>{};
+    if (!error) co_return Step<void>{};
     // The server may have closed the connection while the request was on its way.
     if (!again || !connection_->used || answer_->got_some() || !HungUp(error) || !permitted_()) {
-      co_return Broken(server_, "reading the answer", error);
+      co_return Broken("reading the answer", error);
     }
-    auto sent = co_await SendOnce(head_, true);
+    cut_ = false;
+    auto sent = co_await SendHead(true);
     if (sent) sent = co_await SendBody();
     if (!sent) co_return sent;
   }
@@ -166,8 +142,14 @@ std::string Relay::location() const {
 }
 
 bool Relay::HasBody() const {
-  return incoming_.parser.get().method() != http::verb::head && status() != kNoContent &&
-         status() != kNotModified;
+  return exchange_.head().method != "HEAD" && status() != kNoContent && status() != kNotModified;
+}
+
+// Behind an answer that has no body could be one all the same, which would be the next answer: of
+// those, only a 204 that announces none is believed.
+bool Relay::Reusable() const {
+  if (cut_ || !answer_->keep_alive()) return false;
+  return HasBody() || (status() == kNoContent && !answer_->content_length() && !answer_->chunked());
 }
 
 // The next of the answer's body; empty at its end.
@@ -177,70 +159,49 @@ asio::awaitable<Relay::Piece> Relay::NextPiece() {
     piece.bytes = std::exchange(kept_, {});
     co_return piece;
   }
-  std::array<char, kPieceBytes> room{};
   while (!answer_->is_done() && piece.bytes.empty() && !piece.error) {
-    auto& body = answer_->get().body();
-    body.data = room.data();
-    body.size = room.size();
+    const auto left = answer_->content_length_remaining();  // most answers are small
+    piece.bytes.resize(left ? std::min<uint64_t>(*left, kPieceBytes) : kPieceBytes);
     connection_->stream->next_layer().expires_after(kPieceTime);
-    const auto error = co_await web::ReadSome(*connection_->stream, connection_->buffer, *answer_);
-    piece.bytes.assign(room.data(), room.size() - body.size);
-    if (IsEnd(error)) piece.error = error;
+    const auto got = co_await web::ReadBody(*connection_->stream, connection_->buffer, *answer_,
+                                            asio::buffer(piece.bytes));
+    piece.bytes.resize(got.bytes);
+    piece.error = got.error;
   }
   co_return piece;
 }
 
-asio::awaitable<Result<std::string>> Relay::Body(size_t most) {
+asio::awaitable<std::optional<std::string>> Relay::Body(size_t most) {
   std::string all;
   for (;;) {
     Piece piece = co_await NextPiece();
-    if (piece.error) co_return Broken(server_, "reading the answer", piece.error);
-    if (piece.bytes.empty()) break;
     all += piece.bytes;
-    if (all.size() > most) {
-      kept_ = std::move(all);
-      co_return Fail(ErrorKind::kExhausted, fmt::format("more than {} bytes", most));
-    }
+    if (!piece.error && !piece.bytes.empty() && all.size() <= most) continue;
+    kept_ = all;
+    if (piece.error || all.size() > most) co_return std::nullopt;
+    co_return all;
   }
-  kept_ = all;
-  co_return all;
 }
 
-asio::awaitable<bool> Relay::Stream(bool close) {
+asio::awaitable<void> Relay::Stream() {
   const auto& answer = answer_->get();
   BodyLength length;
-  if (answer_->content_length() && status() != kNoContent) {
+  if (answer_->content_length() && status() != kNoContent)
     length.bytes = *answer_->content_length();
-  }
   length.chunked = HasBody() && !length.bytes;
-  // The head goes with the first piece: one record, where both are small.
-  const auto reason = answer.reason();
-  std::string out = ResponseHead(status(), reason, answer, length, close);
-  // Behind an answer without a body could be one all the same, which would be the next answer.
-  const bool reusable = answer_->keep_alive() && HasBody();
-  for (bool more = HasBody(); more;) {
-    Piece piece = co_await NextPiece();
-    if (piece.error || !permitted_()) co_return false;
-    more = !piece.bytes.empty();
-    response_bytes_ += piece.bytes.size();
-    if (length.chunked) {
-      out += Chunk(piece.bytes);
-    } else {
-      out += piece.bytes;
+  exchange_.Answer({status(), answer.reason(), answer, length});
+  for (bool last = false; !last;) {
+    Piece piece;
+    if (HasBody()) piece = co_await NextPiece();
+    if (piece.error || (HasBody() && !permitted_())) {
+      exchange_.Abandon();
+      co_return;
     }
-    if (more && out.size() < kPieceBytes / 2 && answer_->is_done()) continue;  // the end is near
-    incoming_.stream.next_layer().expires_after(kPieceTime);
-    const auto error = co_await web::Write(incoming_.stream, out);
-    if (error) co_return false;
-    out.clear();
+    response_bytes_ += piece.bytes.size();
+    last = piece.bytes.empty() || answer_->is_done();
+    if (!co_await exchange_.Write(piece.bytes, last)) co_return;
   }
-  if (!out.empty()) {
-    incoming_.stream.next_layer().expires_after(kPieceTime);
-    const auto error = co_await web::Write(incoming_.stream, out);
-    if (error) co_return false;
-  }
-  if (reusable) server_.GiveBack(*std::move(connection_));
-  co_return true;
+  if (Reusable()) server_.GiveBack(*std::move(connection_));
 }
 
 }  // namespace portcullis::guard

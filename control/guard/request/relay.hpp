@@ -3,56 +3,39 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/beast/http/buffer_body.hpp>
-#include <boost/beast/http/parser.hpp>
 #include <functional>
 #include <optional>
 #include <string>
 
-#include "base/result.hpp"
-#include "control/guard/request/head.hpp"
+#include "control/guard/request/exchange.hpp"
 #include "control/guard/request/upstream.hpp"
-#include "control/guard/session/listener.hpp"
 
 namespace portcullis::guard {
 
-using RequestParser = boost::beast::http::request_parser<boost::beast::http::buffer_body>;
-using ResponseParser = boost::beast::http::response_parser<boost::beast::http::buffer_body>;
-
-/// Of the client's request: its head is parsed, its body is still to come or was read to decide.
-struct Incoming {
-  web::TlsStream& stream;
-  web::Buffer& buffer;
-  RequestParser& parser;
-  /// The head's. The parser adds what comes behind a body (RFC 9112 7.1.2), which nobody checked.
-  Fields fields;
-  std::optional<std::string> body;  // when it was read already
-};
-
-/// One exchange with the server. Take() it step by step: Send, ReadAnswer, then either Body() or
-/// Stream().
+/// One request and its answer. Take it step by step: Ask(), then perhaps Body(), then Stream().
 class Relay {
  public:
-  /// `permitted` is asked before each piece of a body, in either direction: what was permitted when
-  /// the head came may not be for as long as a body takes.
-  Relay(Upstream& server, Incoming incoming, std::function<bool()> permitted)
-      : server_(server), incoming_(std::move(incoming)), permitted_(std::move(permitted)) {}
+  /// `body`, when it was read already. `permitted` is asked before each piece of a body, in either
+  /// direction: what was permitted when the head came may not be for as long as a body takes.
+  Relay(Upstream& server, Exchange& exchange, std::optional<std::string> body,
+        std::function<bool()> permitted)
+      : server_(server),
+        exchange_(exchange),
+        body_(std::move(body)),
+        permitted_(std::move(permitted)) {}
 
-  /// Head and body. kUnavailable: the server cannot be reached, or has not taken all; it may have
-  /// answered all the same. kInvalid: the client's body broke off or is no body. kForbidden: it is
-  /// no longer permitted.
-  boost::asio::awaitable<Result<void>> Send(Onward onward);
-  /// The answer's head, interim ones passed over. kUnavailable.
-  boost::asio::awaitable<Result<void>> ReadAnswer();
+  /// Sends head and body, and reads the answer's head, interim ones passed over. Refused: the
+  /// server cannot be reached or does not answer, the client's body broke off or is none, or it is
+  /// no longer permitted. A server that stops reading may have answered (a 413, say).
+  boost::asio::awaitable<Step<void>> Ask(Onward onward);
 
   [[nodiscard]] unsigned status() const { return answer_->get().result_int(); }
   [[nodiscard]] std::string location() const;
-  /// All of the answer's body, when it is not more than `most` bytes. kUnavailable: it broke off;
-  /// kExhausted: it is more, and what was read is kept for Stream().
-  boost::asio::awaitable<Result<std::string>> Body(size_t most);
-  /// The answer, or what Body() has left of it, to the client. False: one of the two has gone, and
-  /// the client's connection must end. `close`: it ends in any case.
-  boost::asio::awaitable<bool> Stream(bool close);
+  /// All of the answer's body. Nothing: it broke off, or is more than `most` bytes. What was read
+  /// is kept for Stream().
+  boost::asio::awaitable<std::optional<std::string>> Body(size_t most);
+  /// The answer, or what Body() has left of it, to the client.
+  boost::asio::awaitable<void> Stream();
 
   [[nodiscard]] uint64_t request_bytes() const { return request_bytes_; }
   [[nodiscard]] uint64_t response_bytes() const { return response_bytes_; }
@@ -62,8 +45,11 @@ class Relay {
   }
 
  private:
-  boost::asio::awaitable<Result<void>> SendOnce(const std::string& head, bool fresh);
-  boost::asio::awaitable<Result<void>> SendBody();
+  boost::asio::awaitable<Step<void>> Send(Onward onward);
+  boost::asio::awaitable<Step<void>> ReadAnswer();
+  boost::asio::awaitable<Step<void>> SendHead(bool fresh);
+  boost::asio::awaitable<Step<void>> SendBody();
+  boost::asio::awaitable<web::ErrorCode> ToServer(std::string_view bytes);
   [[nodiscard]] bool MayBeSentTwice() const;
   struct Piece {
     web::ErrorCode error;
@@ -71,14 +57,19 @@ class Relay {
   };
   boost::asio::awaitable<Piece> NextPiece();
   [[nodiscard]] bool HasBody() const;
+  [[nodiscard]] bool Reusable() const;
+  [[nodiscard]] tl::unexpected<Stopped> Broken(const char* during,
+                                               const web::ErrorCode& error) const;
 
   Upstream& server_;
-  Incoming incoming_;
+  Exchange& exchange_;
+  std::optional<std::string> body_;
   std::function<bool()> permitted_;
   std::optional<Upstream::Connection> connection_;
   std::string head_;
   bool repeatable_ = false;
-  std::optional<ResponseParser> answer_;
+  bool cut_ = false;  // the server has not taken all of the body
+  std::optional<web::BodyReader<false>> answer_;
   std::string kept_;  // of the answer's body: read, and not passed on yet
   uint64_t request_bytes_ = 0;
   uint64_t response_bytes_ = 0;

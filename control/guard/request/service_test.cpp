@@ -1,154 +1,8 @@
 // Requests as a client meets them, over real TLS on both sides; only control is a stand-in.
-#include "control/guard/request/service.hpp"
-
-#include "control/guard/session/test_service.hpp"
-#include "control/identity/token/test_server.hpp"
-#include "control/profiles/load.hpp"
+#include "control/guard/request/test_requests.hpp"
 
 namespace portcullis::guard {
 namespace {
-
-using identity::test::TestServer;
-
-constexpr const char* kProfile = R"(
-name: slices
-title: Slices
-source: none, for tests
-operations: { read: [monitor], change: [create, modify, activate, delete] }
-apis:
-  - name: slice
-    title: Slices
-    resource: [id]
-    paths:
-      - path: /slices
-        POST: { operation: create, creates: location }
-      - path: /slices/{id}
-        GET: monitor
-        PUT: modify
-        DELETE: delete
-        PATCH:
-          operation: modify
-          media_types: [application/merge-patch+json]
-          states:
-            - { member: /state, value: UNLOCKED, operation: activate }
-)";
-const std::string kClose = "Connection: close\r\n";
-
-class RequestServiceTest : public ServiceTest {
- protected:
-  RequestServiceTest() {
-    control_.OnRequest([this](const auto& request) { return Answer(request); });
-    auto profile = profiles::ParseProfile(kProfile, "slices.yaml");
-    EXPECT_TRUE(profile) << profile.error().Text();
-    interface_->name = pki::kInterface;
-    interface_->profile = std::make_shared<const profiles::Profile>(*std::move(profile));
-    UseServer(certificate_);
-    boost::asio::post(io_, [this] {
-      boost::asio::co_spawn(io_, permits_.Run(), boost::asio::detached);
-      boost::asio::co_spawn(io_, listener_.Run(), boost::asio::detached);
-    });
-  }
-  ~RequestServiceTest() override {
-    On([this] {
-      permits_.Stop();
-      listener_.Stop();
-      interface_->server.reset();
-      return 0;
-    });
-  }
-
-  /// The one that the gate trusts has the certificate of this name.
-  void UseServer(const std::string& trusted) {
-    UpstreamSettings settings;
-    std::string url = server_->Url();
-    settings.url = url.substr(0, url.rfind('/'));
-    settings.tls = {trusted + ".pem", gate_ + ".pem", gate_ + ".key"};
-    auto upstream = Upstream::Create(io_.get_executor(), settings, "/server");
-    ASSERT_TRUE(upstream) << upstream.error().Text();
-    On([&] {
-      interface_->server = *upstream;
-      return 0;
-    });
-  }
-
-  std::optional<admission::Response> Answer(const admission::Request& request) {
-    const std::lock_guard lock(deciding_);
-    admission::Response response;
-    if (request.has_hello()) return TestControl::Agree(request);
-    if (refusals_.contains(request.kind_case())) {
-      *response.mutable_refusal() = refusals_.at(request.kind_case());
-    } else if (request.has_watch()) {
-      response.mutable_changed()->set_version(version_);
-    } else if (request.has_permit()) {
-      admission::Permitted& permitted = *response.mutable_permitted();
-      permitted.set_peer("csmf-1");
-      permitted.set_tenant("operator-a");
-      permitted.set_role("csmf");
-      for (const auto& operation : operations_) permitted.add_operations(operation);
-      permitted.set_seconds(900);
-      permitted.set_version(version_);
-    } else if (request.has_find_owner()) {
-      const auto owner = owners_.find(request.find_owner().resource());
-      response.mutable_owner()->set_tenant(owner == owners_.end() ? "" : owner->second);
-    } else if (request.has_outcome() && !request.outcome().created().empty()) {
-      owners_[request.outcome().created()] = "operator-a";
-    }
-    return response;
-  }
-  /// As an operator who changes policy.
-  void Permit(std::set<std::string> operations) {
-    {
-      const std::lock_guard lock(deciding_);
-      operations_ = std::move(operations);
-      ++version_;
-    }
-    const uint64_t wanted = version_;
-    admission::Permitted permit;
-    permit.set_version(wanted);
-    const auto end = std::chrono::steady_clock::now() + kLongest;
-    while (!On([&] { return permits_.Current(permit); })) {
-      ASSERT_LT(std::chrono::steady_clock::now(), end) << "the guard has not heard of it";
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-  }
-
-  std::unique_ptr<Client> ConnectedTo() {
-    const CtxPtr context = AnyClient(TLS1_3_VERSION, TLS1_3_VERSION);
-    SSL_CTX_use_certificate(context.get(), peer_.certificate.get());
-    SSL_CTX_use_PrivateKey(context.get(), peer_.key.get());
-    auto client = std::make_unique<Client>(listener_.port(), context.get());
-    EXPECT_TRUE(client->Connect()) << ErrorsOfClient();
-    return client;
-  }
-  Headers Shown(const Headers& more = {}) {
-    Headers headers = Bearer(peer_);
-    headers.insert(headers.end(), more.begin(), more.end());
-    return headers;
-  }
-  /// What reached the server.
-  size_t Reached() { return server_->Requests().size(); }
-
-  std::set<std::string> operations_ = {"monitor", "create", "modify", "delete"};
-  std::map<std::string, std::string> owners_ = {{"1", "operator-a"}, {"2", "operator-b"}};
-  uint64_t version_ = 1;
-  std::string certificate_ = [this] {
-    std::string name = folder_.Write("server", "");
-    identity::test::MakeCertificate(name);
-    return name;
-  }();
-  std::string gate_ = [this] {
-    std::string name = folder_.Write("gate-client", "");
-    identity::test::MakeCertificate(name);
-    return name;
-  }();
-  std::unique_ptr<TestServer> server_ = std::make_unique<TestServer>(certificate_, gate_);
-  std::shared_ptr<RequestInterface> interface_ = std::make_shared<RequestInterface>();
-  Permits permits_{io_.get_executor(), link_};
-  RequestContext requests_{context_, permits_};
-  Listener listener_ = ListenFor([this](const ListenerLimits& limits) {
-    return ServeRequests(requests_, interface_, limits);
-  });
-};
 
 TEST_F(RequestServiceTest, WhatIsPermittedGoesOnAndComesBack) {
   server_->Then(TestServer::Http("200 OK", R"({"id": 1})", kClose + "X-Own: yes\r\n"));
@@ -258,6 +112,20 @@ TEST_F(RequestServiceTest, WhoCreatesASliceOwnsIt) {
   EXPECT_TRUE(Asked(admission::Request::kOutcome)[2].outcome().deleted());
 }
 
+TEST_F(RequestServiceTest, WhatIsCreatedWhileControlIsAwayIsTheTenantsWhenItIsBack) {
+  server_->Then(TestServer::Http("201 Created", "{}", kClose + "Location: /slices/77\r\n"));
+  server_->Then(TestServer::Http("200 OK", "{}", kClose));
+  Refuse(admission::Request::kOutcome, "gate_unavailable");
+  const auto client = ConnectedTo();
+  EXPECT_EQ(Ask(*client, "POST", "/slices", Shown(), "{}").status, 201U);
+  EXPECT_EQ(Ask(*client, "GET", "/slices/77", Shown()).status, 403U);
+  EXPECT_FALSE(On([&] { return outcomes_.idle(); }));
+  Relent();
+  const auto end = std::chrono::steady_clock::now() + kLongest;
+  while (!On([&] { return outcomes_.idle(); })) ASSERT_LT(std::chrono::steady_clock::now(), end);
+  EXPECT_EQ(Ask(*client, "GET", "/slices/77", Shown()).status, 200U);
+}
+
 TEST_F(RequestServiceTest, NothingGoesOnThatIsNotWrittenDown) {
   server_->Then(TestServer::Http("200 OK", "{}", kClose));
   Refuse(admission::Request::kOperate, "quota_exceeded");
@@ -339,7 +207,8 @@ TEST_F(RequestServiceTest, WhatIsRevokedWhileItsBodyComesDoesNotEnd) {
   Permit({});
   ASSERT_TRUE(Write(*revoked, "half"));
   EXPECT_EQ(ReadReply(*revoked).status, 403U);
-  EXPECT_TRUE(Closed(*revoked));
+  ASSERT_TRUE(Write(*revoked, head + "half"));  // all of it was read: the connection goes on
+  EXPECT_EQ(ReadReply(*revoked).status, 403U);
   Permit({"modify"});
   const auto client = ConnectedTo();
   ASSERT_TRUE(Write(*client, head));

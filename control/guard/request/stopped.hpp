@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "base/result.hpp"
-#include "control/guard/session/desk.hpp"
+#include "control/guard/ask_control.hpp"
 #include "control/identity/refusal.hpp"
 #include "control/profiles/fault.hpp"
 

@@ -28,20 +28,27 @@ bool IsOpen(const Upstream::Connection& connection) {
 Result<std::shared_ptr<Upstream>> Upstream::Create(asio::any_io_executor executor,
                                                    UpstreamSettings settings,
                                                    const std::string& where) {
-  auto address = identity::ParseWebAddress(settings.url, where + ".url");
-  if (!address) return tl::unexpected(address.error());
-  if (!address->tls || address->target != "/" || settings.url.ends_with('/')) {
-    return Invalid(where + ".url", "not the beginning of a protected server's URLs",
-                   "https://host:port, without a path", settings.url);
-  }
   if (settings.tls.certificate.empty()) {
     return Invalid(where + ".certificate", "missing",
                    "the certificate that the gate shows to the server", "nothing");
   }
   auto tls = identity::MakeClientTls(settings.tls, where);
   if (!tls) return tl::unexpected(tls.error());
+  return Create(std::move(executor), std::move(settings), *std::move(tls), where);
+}
+
+Result<std::shared_ptr<Upstream>> Upstream::Create(asio::any_io_executor executor,
+                                                   UpstreamSettings settings,
+                                                   std::shared_ptr<asio::ssl::context> tls,
+                                                   const std::string& where) {
+  auto address = identity::ParseWebAddress(settings.url, where + ".url");
+  if (!address) return tl::unexpected(address.error());
+  if (!address->tls || address->target != "/" || settings.url.ends_with('/')) {
+    return Invalid(where + ".url", "not the beginning of a protected server's URLs",
+                   "https://host:port, without a path", settings.url);
+  }
   return std::shared_ptr<Upstream>(
-      new Upstream(std::move(executor), std::move(settings), *std::move(address), *std::move(tls)));
+      new Upstream(std::move(executor), std::move(settings), *std::move(address), std::move(tls)));
 }
 
 asio::awaitable<Result<Upstream::Connection>> Upstream::Take(bool fresh) {
@@ -52,9 +59,14 @@ asio::awaitable<Result<Upstream::Connection>> Upstream::Take(bool fresh) {
     idle_.pop_back();
     if (IsOpen(connection)) co_return connection;
   }
-  auto stream =
-      co_await identity::Dial(executor_, address_, *tls_, Clock::now() + settings_.connect_time);
+  const identity::AddressCheck* refuses = settings_.refuses ? &settings_.refuses : nullptr;
+  auto stream = co_await identity::Dial(executor_, address_, *tls_,
+                                        Clock::now() + settings_.connect_time, refuses);
   if (!stream) co_return tl::unexpected(stream.error());
+  if (settings_.recognise) {
+    auto known = co_await settings_.recognise(**stream);
+    if (!known) co_return tl::unexpected(known.error());
+  }
   Connection connection;
   connection.stream = *std::move(stream);
   connection.buffer.max_size(kMostBuffered);

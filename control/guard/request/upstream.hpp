@@ -6,6 +6,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +24,10 @@ struct UpstreamSettings {
   std::chrono::milliseconds connect_time{5'000};
   std::chrono::milliseconds idle_time{30'000};  // after which a connection is not used again
   size_t most_idle = 64;
+  identity::AddressCheck refuses = {};  // addresses that the server must not have; may be empty
+  /// Whether who answers is who is meant, beyond what its certificate's name says: asked once for
+  /// each connection, before anything is sent. May be empty.
+  std::function<boost::asio::awaitable<Result<void>>(web::TlsStream&)> recognise = {};
 };
 
 /// One thread.
@@ -40,7 +45,14 @@ class Upstream {
                                                   UpstreamSettings settings,
                                                   const std::string& where);
 
-  /// One that is idle, the latest first, or a new one; with `fresh`, a new one. kUnavailable.
+  /// The same with `tls` made beforehand, and what `settings` say of it left out.
+  static Result<std::shared_ptr<Upstream>> Create(boost::asio::any_io_executor executor,
+                                                  UpstreamSettings settings,
+                                                  std::shared_ptr<boost::asio::ssl::context> tls,
+                                                  const std::string& where);
+
+  /// One that is idle, the latest first, or a new one; with `fresh`, a new one. kUnavailable;
+  /// kForbidden: it has an address that is refused, or is not who is meant.
   boost::asio::awaitable<Result<Connection>> Take(bool fresh);
   /// For another request: its last answer was read to the end and says keep-alive.
   void GiveBack(Connection connection);

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "control/admission/refusal_message.hpp"
 #include "control/guard/session/address.hpp"
 #include "dataplane/steer/messages.hpp"
 
@@ -15,18 +14,6 @@ namespace asio = boost::asio;
 using identity::AccessToken;
 using identity::Moment;
 using identity::Reason;
-using identity::Refusal;
-
-namespace {
-
-tl::unexpected<Denied> Deny(Refusal why) {
-  return tl::unexpected(Denied{std::move(why)});
-}
-tl::unexpected<Denied> Deny(Reason reason, std::string detail) {
-  return Deny(Refusal{reason, std::move(detail)});
-}
-
-}  // namespace
 
 SessionDesk::SessionDesk(SessionContext& context, Connection& connection, std::string url)
     : context_(context),
@@ -65,16 +52,6 @@ Result<admission::Request> SessionDesk::AdmitMessage(const SessionRequest& reque
   admit.set_peer_outer(steer::ToBytes(peer));
   admit.set_gate_outer(steer::ToBytes(gate));
   return message;
-}
-
-asio::awaitable<Outcome<admission::Response>> SessionDesk::Ask(admission::Request request) {
-  auto response = co_await context_.control.Call(std::move(request));
-  if (!response) co_return Deny(Reason::gate_unavailable, response.error().Text());
-  if (response->has_refusal()) {
-    Denied denied{admission::FromMessage(response->refusal()), response->refusal().reference()};
-    co_return tl::unexpected(std::move(denied));
-  }
-  co_return std::move(*response);
 }
 
 // ---- the keys
@@ -130,7 +107,7 @@ asio::awaitable<Outcome<Opened>> SessionDesk::Open(SessionRequest request,
 
   auto admit = AdmitMessage(request, *token);
   if (!admit) co_return Deny(Reason::request_malformed, admit.error().Text());
-  auto admitted = co_await Ask(std::move(*admit));
+  auto admitted = co_await AskControl(context_.control, std::move(*admit));
   if (!admitted) co_return tl::unexpected(std::move(admitted.error()));
 
   if (auto valid = credentials_.StillValid(*token); !valid)
@@ -140,7 +117,7 @@ asio::awaitable<Outcome<Opened>> SessionDesk::Open(SessionRequest request,
   exported_ = true;  // whatever comes of it
   auto install = InstallMessage(*agreed);
   if (!install) co_return Deny(Reason::gate_unavailable, install.error().Text());
-  auto installed = co_await Ask(std::move(*install));
+  auto installed = co_await AskControl(context_.control, std::move(*install));
   if (!installed) co_return tl::unexpected(std::move(installed.error()));
 
   session_ = agreed->session_id;
@@ -157,7 +134,7 @@ asio::awaitable<Outcome<void>> SessionDesk::Confirm(std::string session) {
   admission::Request message;
   message.mutable_confirm()->set_session(session_);
   message.mutable_confirm()->set_generation(generation_);
-  auto confirmed = co_await Ask(std::move(message));
+  auto confirmed = co_await AskControl(context_.control, std::move(message));
   if (!confirmed) co_return tl::unexpected(std::move(confirmed.error()));
   co_return Outcome<void>{};
 }
@@ -169,7 +146,7 @@ asio::awaitable<Outcome<void>> SessionDesk::End(std::string session, Credentials
   *message.mutable_end()->mutable_identity() = credentials_.IdentityMessage();
   *message.mutable_end()->mutable_token() = TokenMessage(*token);
   message.mutable_end()->set_session(session);
-  auto ended = co_await Ask(std::move(message));
+  auto ended = co_await AskControl(context_.control, std::move(message));
   if (!ended) co_return tl::unexpected(std::move(ended.error()));
   co_return Outcome<void>{};
 }

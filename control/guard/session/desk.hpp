@@ -11,17 +11,11 @@
 #include <chrono>
 #include <string>
 
+#include "control/guard/ask_control.hpp"
 #include "control/guard/credentials.hpp"
 #include "control/guard/session/messages.hpp"
 
 namespace portcullis::guard {
-
-struct Denied {
-  identity::Refusal why;
-  std::string reference = {};  // control's, when it was control that refused
-};
-template <class T>
-using Outcome = tl::expected<T, Denied>;
 
 struct Opened {
   KeyContext agreed;
@@ -43,7 +37,6 @@ class SessionDesk {
   [[nodiscard]] CredentialCheck& credentials() { return credentials_; }
 
  private:
-  boost::asio::awaitable<Outcome<admission::Response>> Ask(admission::Request request);
   Result<admission::Request> AdmitMessage(const SessionRequest& request,
                                           const identity::AccessToken& token) const;
   Result<KeyContext> Agree(const SessionRequest& request,

@@ -80,6 +80,18 @@ struct Callbacks {
     return SSL_CLIENT_HELLO_ERROR;
   }
 
+  // RFC 7301 3.2. Who offers neither speaks of something else.
+  static int ChooseHttp(SSL* /*connection*/, const unsigned char** chosen, unsigned char* size,
+                        const unsigned char* offered, unsigned offered_size, void* /*argument*/) {
+    static constexpr std::string_view kHttp = "\x02h2\x08http/1.1";
+    unsigned char* out = nullptr;
+    const int found =
+        SSL_select_next_proto(&out, size, reinterpret_cast<const unsigned char*>(kHttp.data()),
+                              kHttp.size(), offered, offered_size);
+    *chosen = out;
+    return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+  }
+
   static int VerifyCertificate(X509_STORE_CTX* store, void* /*argument*/) {
     const auto* connection = static_cast<const SSL*>(
         X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
@@ -149,6 +161,7 @@ Result<std::shared_ptr<TlsServer>> TlsServer::ForCertificates(const CertificateP
   identity::UseCertificateSuites(c);
   SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   SSL_CTX_set_cert_verify_callback(c, Callbacks::VerifyCertificate, nullptr);
+  if (profile.http2) SSL_CTX_set_alpn_select_cb(c, Callbacks::ChooseHttp, nullptr);
   if (profile.own.empty()) {
     return Invalid(where, "the listener has no certificate", "at least one", "none");
   }

@@ -41,6 +41,7 @@ using OwnCertificate = identity::OwnCertificate;
 struct CertificateProfile {
   std::vector<OwnCertificate> own;  // at least one
   bool tls_1_2 = false;
+  bool http2 = false;  // offered beside HTTP/1.1 (RFC 7301); else nothing is negotiated
 };
 
 /// Each hash has its listener: which suite a client may use must not depend on who it says it is.

@@ -2,7 +2,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/ssl/error.hpp>
@@ -110,17 +109,12 @@ class Service {
                      from_openssl ? static_cast<unsigned>(failed.value()) : 0);
   }
 
-  // What the client still sends is read away for a while: closing at once would reset the
-  // connection, and the alert would be lost with it.
+  // The client sees the alert, and then the end.
   asio::awaitable<void> Farewell() {
     beast::error_code ignored;
     stream_.next_layer().socket().shutdown(tcp::socket::shutdown_send, ignored);
     Allow(kFarewellTime, kFarewellBytes);
-    std::array<char, 4096> away{};
-    for (bool ended = false; !ended;) {
-      const auto got = co_await web::ReadSome(stream_.next_layer(), asio::buffer(away));
-      ended = got.error.failed();
-    }
+    co_await web::Drain(stream_.next_layer());
   }
 
   void Allow(std::chrono::milliseconds time, size_t bytes) {

@@ -171,6 +171,7 @@ const ProblemClass& ClassOf(Reason reason) {
     case Reason::token_client_fail:
     case Reason::token_revoked:
     case Reason::token_replay:
+    case Reason::token_used:
     case Reason::dpop_fail:
       return kInvalidToken;
     case Reason::token_scope_fail:
@@ -194,12 +195,13 @@ const ProblemClass& ClassOf(Reason reason) {
   }
 }
 
-std::string ProblemText(const ProblemClass& kind, const std::string& reference,
-                        const Error* error) {
+std::string ProblemText(const ProblemClass& kind, const std::string& reference, const Error* error,
+                        const std::string& held) {
   json body = {{"type", std::string("urn:portcullis:problem:guard:") + kind.slug},
                {"title", kind.title},
                {"status", kind.status},
                {"reference", reference}};
+  if (!held.empty()) body["held"] = held;
   if (error != nullptr) {
     body["detail"] = error->Text();
     for (const auto& [name, value] : {std::pair{"field", &error->where},

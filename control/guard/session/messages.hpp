@@ -56,15 +56,17 @@ inline constexpr ProblemClass kConflict{"conflict", "It contradicts what is ther
 inline constexpr ProblemClass kTooMany{"quota_exceeded", "Too many of these for now", 429};
 inline constexpr ProblemClass kApprovalNeeded{"approval_needed",
                                               "Another person must approve it first", 403};
-inline constexpr ProblemClass kBadGateway{"server_unavailable", "The server cannot be reached", 502};
+inline constexpr ProblemClass kBadGateway{"server_unavailable", "The server cannot be reached",
+                                          502};
 inline constexpr ProblemClass kTooLarge{"too_large", "The request is too large", 413};
 inline constexpr ProblemClass kUnavailable{"unavailable", "Not available now", 503};
 
 const ProblemClass& ClassOf(identity::Reason reason);
 
 /// RFC 9457. `reference` is what operators find the refusal by. `error`, which may be null, is
-/// about the request's form only.
-std::string ProblemText(const ProblemClass& kind, const std::string& reference, const Error* error);
+/// about the request's form only. `held`: the request that waits for another person, if one does.
+std::string ProblemText(const ProblemClass& kind, const std::string& reference, const Error* error,
+                        const std::string& held = {});
 
 admission::Algorithm ToMessage(Algorithm algorithm);
 /// What control says a session is, put into `context`: session id, generation, the gate's SPI,

@@ -1,27 +1,11 @@
 // Sessions of peers with pre-shared keys, whose tokens are bound by proofs of possession.
-#include <openssl/rand.h>
-
-#include "control/guard/session/test_service.hpp"
+#include "control/guard/session/test_psk.hpp"
 
 namespace portcullis::guard {
 namespace {
 
 using Kind = admission::Request::KindCase;
 constexpr const char* kSessions = "/session/v1/sessions";
-
-int UseKey(SSL* ssl, const EVP_MD* /*md*/, const unsigned char** id, size_t* id_size,
-           SSL_SESSION** session) {
-  constexpr std::array<uint8_t, 2> kAes128GcmSha256{0x13, 0x01};
-  std::array<uint8_t, 32> key{};
-  key.back() = 7;
-  *session = SSL_SESSION_new();
-  SSL_SESSION_set1_master_key(*session, key.data(), key.size());
-  SSL_SESSION_set_cipher(*session, SSL_CIPHER_find(ssl, kAes128GcmSha256.data()));
-  SSL_SESSION_set_protocol_version(*session, TLS1_3_VERSION);
-  *id = reinterpret_cast<const unsigned char*>(kPskIdentity);
-  *id_size = std::strlen(kPskIdentity);
-  return 1;
-}
 
 class PskSessionTest : public ServiceTest {
  protected:
@@ -44,15 +28,6 @@ class PskSessionTest : public ServiceTest {
                    {"nonce", nonce}};
     claims.update(change);
     return claims;
-  }
-  static std::string NewJti() {
-    std::array<uint8_t, 16> random{};
-    RAND_bytes(random.data(), random.size());
-    return identity::EncodeBase64Url(random);
-  }
-  static std::string Proof(const pki::TestKey& key, const json& claims) {
-    const json header = {{"typ", "dpop+jwt"}, {"alg", "ES256"}, {"jwk", key.Jwk()}};
-    return key.Jws(identity::Algorithm::es256, header.dump(), claims.dump());
   }
   std::string BoundToken() { return Token({{"jkt", pki::Thumbprint(key_)}}); }
 

@@ -2,8 +2,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include <array>
-#include <boost/asio/buffer.hpp>
 #include <boost/beast/core/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <optional>
@@ -118,14 +116,8 @@ class Conversation {
     }
     Response answer = Unreadable(error);
     co_await Send(std::move(answer));
-    // What the peer still sends is read away for a while: closing at once would reset the
-    // connection, and the answer would be lost with it.
     connection_.stream.next_layer().expires_after(kDrainTime);
-    std::array<char, 4096> away{};
-    for (bool ended = false; !ended;) {
-      const auto got = co_await web::ReadSome(connection_.stream, asio::buffer(away));
-      ended = got.error.failed();
-    }
+    co_await web::Drain(connection_.stream);
   }
 
   Response Unreadable(const beast::error_code& error) {
@@ -219,7 +211,8 @@ class Conversation {
     if (why.reason == Reason::gate_unavailable) answer.set(http::field::retry_after, "1");
     if (kind.status != kInvalidToken.status && kind.slug != kInsufficientScope.slug) return answer;
     answer.set(http::field::www_authenticate, desk_.credentials().Challenge(why.reason));
-    if (desk_.credentials().scheme() == "DPoP") answer.set("DPoP-Nonce", desk_.credentials().NewNonce());
+    if (desk_.credentials().scheme() == "DPoP")
+      answer.set("DPoP-Nonce", desk_.credentials().NewNonce());
     return answer;
   }
 

@@ -320,6 +320,10 @@ class ServiceTest : public testing::Test {
   Listener ListenFor(const MakeHandler& make) {
     return Listen(CertificateServer(), make);
   }
+  template <class MakeHandler>
+  Listener ListenByKeyFor(const MakeHandler& make) {
+    return Listen(PskServer(), make);
+  }
 
   // ---- what there is
 

@@ -31,10 +31,16 @@ tl::unexpected<Error> NoAnswer(const WebAddress& address, std::string_view durin
 
 // `deadline` is for all that follows, too.
 asio::awaitable<Result<void>> Connect(web::TcpStream& tcp, const WebAddress& address,
-                                      Clock::time_point deadline) {
-  const auto looked_up =
-      co_await Resolve(tcp.get_executor(), address.host, address.port, deadline);
+                                      Clock::time_point deadline,
+                                      const AddressCheck* refuses = nullptr) {
+  const auto looked_up = co_await Resolve(tcp.get_executor(), address.host, address.port, deadline);
   if (looked_up.error) co_return NoAnswer(address, "finding its address", looked_up.error);
+  for (const auto& one : looked_up.found) {
+    const auto why = refuses == nullptr ? std::nullopt : (*refuses)(one.endpoint().address());
+    if (!why) continue;
+    co_return Fail(ErrorKind::kForbidden, fmt::format("{} is at {}: {}", address.Authority(),
+                                                      one.endpoint().address().to_string(), *why));
+  }
   tcp.expires_at(deadline);
   const error_code unconnected = co_await web::Connect(tcp, looked_up.found);
   if (unconnected) co_return NoAnswer(address, "connecting", unconnected);
@@ -144,9 +150,10 @@ Result<std::shared_ptr<asio::ssl::context>> MakeClientTls(const ClientTls& files
 asio::awaitable<Result<std::unique_ptr<web::TlsStream>>> Dial(asio::any_io_executor executor,
                                                               WebAddress address,
                                                               asio::ssl::context& tls,
-                                                              Clock::time_point deadline) {
+                                                              Clock::time_point deadline,
+                                                              const AddressCheck* refuses) {
   web::TcpStream tcp(executor);
-  const auto connected = co_await Connect(tcp, address, deadline);
+  const auto connected = co_await Connect(tcp, address, deadline, refuses);
   if (!connected) co_return tl::unexpected(connected.error());
   auto stream = std::make_unique<web::TlsStream>(std::move(tcp), tls);
   stream->set_verify_callback(asio::ssl::host_name_verification(address.host));

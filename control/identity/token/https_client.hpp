@@ -4,9 +4,12 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/address.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,15 +28,21 @@ struct ClientTls {
   std::string key;
 };
 
-/// For a client that believes `files.ca` alone. `where` names the configuration's section in errors.
+/// For a client that believes `files.ca` alone. `where` names the configuration's section in
+/// errors.
 Result<std::shared_ptr<boost::asio::ssl::context>> MakeClientTls(const ClientTls& files,
                                                                  const std::string& where);
 
+/// Why nothing may be sent to an address that a name turned out to have; nothing: it may.
+using AddressCheck = std::function<std::optional<std::string>(const boost::asio::ip::address&)>;
+
 /// A connection to `address` whose server has proved that it is that host: before this nothing is
-/// said to it. kUnavailable. `tls` outlives the connection.
+/// said to it. kUnavailable; kForbidden: one of its addresses is refused, and no connection is made
+/// to any. What was checked is what is connected to: the name is looked up once. `tls` outlives the
+/// connection, `refuses` (null: nothing is) the call.
 boost::asio::awaitable<Result<std::unique_ptr<web::TlsStream>>> Dial(
     boost::asio::any_io_executor executor, WebAddress address, boost::asio::ssl::context& tls,
-    std::chrono::steady_clock::time_point deadline);
+    std::chrono::steady_clock::time_point deadline, const AddressCheck* refuses = nullptr);
 
 class HttpsClient {
  public:

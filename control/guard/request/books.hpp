@@ -1,0 +1,69 @@
+// What control's records are told of requests: that one goes on, before it does, and what came of
+// it.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "control/guard/request/judge.hpp"
+#include "control/guard/request/outcomes.hpp"
+#include "control/guard/request/permits.hpp"
+#include "control/guard/request/relay.hpp"
+#include "control/guard/request/upstream.hpp"
+#include "control/identity/token/verifier.hpp"
+
+namespace portcullis::guard {
+
+/// What a token that was shown on a connection is worth there.
+struct Proven {
+  identity::AccessToken token;
+  Permits::Permit permit;
+  std::chrono::steady_clock::time_point until;
+};
+
+/// A request that may go on.
+struct Decided {
+  std::string reference;
+  std::string interface;
+  std::shared_ptr<const Proven> proven;
+  std::shared_ptr<const profiles::Profile> profile;  // that `match` is of
+  std::shared_ptr<Upstream> server;
+  profiles::Match match;
+  std::optional<profiles::Resource> about;
+  std::optional<std::string> body;        // when it was read to decide
+  std::optional<admission::Whole> whole;  // when an operator must approve it
+  bool change = false;
+  bool registered = false;                                      // only while the peer is registered
+  admission::Registration registration = admission::UNCHANGED;  // what its success means for that
+  bool only_absent = false;  // it makes something, and may not replace anything by that
+};
+
+/// One thread.
+class Books {
+ public:
+  /// Both outlive this.
+  Books(Permits& permits, Outcomes& outcomes) : permits_(permits), outcomes_(outcomes) {}
+
+  /// Quotas are taken and the record is written: on the disk, before a change goes on. Where
+  /// control did not answer it may have begun it, and is told that nothing came of it.
+  boost::asio::awaitable<Outcome<void>> Begin(Decided& request, const Reading& reading,
+                                              const boost::asio::ip::tcp::endpoint& from);
+  /// Control records it. While it is away, it misses reads, and changes are kept for it. Status 0:
+  /// there is no answer.
+  void End(const Decided& request, unsigned status, uint64_t sent, uint64_t received);
+  /// Of a change, as soon as the answer's head is there, and with it whose it is what it made.
+  boost::asio::awaitable<void> EndChange(const Decided& request, Relay& relay);
+
+ private:
+  admission::Request OutcomeOf(const Decided& request, unsigned status, uint64_t sent,
+                               uint64_t received);
+  boost::asio::awaitable<std::optional<profiles::Resource>> Created(const Decided& request,
+                                                                    Relay& relay);
+
+  Permits& permits_;
+  Outcomes& outcomes_;
+};
+
+}  // namespace portcullis::guard

@@ -1,0 +1,186 @@
+#include "control/guard/request/decide.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "control/admission/reference.hpp"
+
+namespace portcullis::guard {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+using identity::Reason;
+using profiles::Fault;
+
+namespace {
+
+constexpr size_t kMostToApprove = 32U << 10U;  // as control takes (admission.proto, Whole)
+constexpr size_t kMostTarget = 8192;
+
+bool NeedsApproval(const admission::Permitted& permit, const Reading& reading) {
+  return std::ranges::any_of(reading.operations, [&](const profiles::Operation* operation) {
+    return std::ranges::find(permit.approval(), operation->name) != permit.approval().end();
+  });
+}
+
+}  // namespace
+
+asio::awaitable<Step<Decided>> Decider::Decide(Exchange& exchange) {
+  const RequestHead& request = exchange.head();
+  auto proven = co_await Prove(request);
+  if (!proven) co_return tl::unexpected(std::move(proven.error()));
+  Decided decided;
+  decided.interface = interface_.name;
+  decided.proven = *std::move(proven);
+  decided.profile = interface_.profile;  // a reload may change both
+  decided.server = interface_.server;
+  const admission::Permitted& permit = *decided.proven->permit;
+  const std::string_view path = PathOf(request.target);
+  // An operator's word against a weakness goes before everything that looks closer.
+  if (auto open = CheckBlocks(permit, request.method, path); !open) {
+    co_return Stop(std::move(open.error()));
+  }
+  auto match = decided.profile->Find(request.method, request.target, interface_.root);
+  if (!match) co_return StopFor(match.error());
+  decided.match = *match;
+  auto reading = co_await Read(exchange, decided, path);
+  if (!reading) co_return tl::unexpected(std::move(reading.error()));
+  decided.about = decided.match.About();
+  auto owner = co_await OwnerOf(decided);
+  if (!owner) co_return Stop(std::move(owner.error()));
+  const profiles::Rule& rule = *decided.match.rule;
+  const bool owned = *owner && !(*owner)->empty();
+  decided.only_absent = rule.creates.from == profiles::Creates::From::path && !owned;
+  if (!rule.replaces.empty() && owned) {
+    std::erase(reading->operations, rule.operation);
+    for (const auto* operation : rule.replaces) reading->operations.push_back(operation);
+  }
+  Registration(*reading, decided);
+  if (auto may = Judge(permit, *reading, *owner); !may) co_return Stop(std::move(may.error()));
+  if (NeedsApproval(permit, *reading)) {
+    auto whole = co_await ReadWhole(exchange, decided);
+    if (!whole) co_return tl::unexpected(std::move(whole.error()));
+  }
+  if (!StillPermitted(*decided.proven)) {  // a body may have been long in coming
+    co_return Stop(Reason::policy_denied, "permitted no longer");
+  }
+  decided.reference = admission::NewReference();
+  auto begun = co_await books_.Begin(decided, *reading, connection_.from);
+  if (!begun) co_return Stop(std::move(begun.error()));
+  co_return decided;
+}
+
+// What the request means for the peer's registration, and whether it needs one. Control knows who
+// is registered, and is asked about each request.
+void Decider::Registration(const Reading& reading, Decided& decided) {
+  const profiles::Profile& profile = *decided.profile;
+  if (profile.opens == nullptr) return;
+  const auto is = [&](const profiles::Operation* one) {
+    return std::ranges::find(reading.operations, one) != reading.operations.end();
+  };
+  decided.registered = !is(profile.opens) || reading.operations.size() > 1;
+  if (is(profile.opens)) decided.registration = admission::OPENED;
+  if (is(profile.closes)) decided.registration = admission::CLOSED;
+}
+
+// Token and permit, unless the connection has shown this token before and nothing has changed.
+asio::awaitable<Step<std::shared_ptr<const Proven>>> Decider::Prove(const RequestHead& request) {
+  for (const char* once : {"Authorization", "DPoP"}) {
+    if (request.fields.count(once) < 2) continue;
+    co_return StopFor(Error{ErrorKind::kInvalid, "a header appears twice", once, "once", "more"});
+  }
+  const std::string_view authorization(request.fields[http::field::authorization]);
+  const auto digest = identity::DigestOf(authorization);
+  // An opaque token's issuer is asked again: only it knows whether the token still counts. Of one
+  // that is good for one request, control knows; and a proof is made for each request.
+  if (!credentials_.proves_each() && proven_ && digest_ == digest && !proven_->token.kid.empty() &&
+      !proven_->permit->one_time() && StillPermitted(*proven_)) {
+    co_return proven_;
+  }
+  proven_.reset();
+  Credentials shown{std::string(authorization), std::string(request.fields["DPoP"]), request.method,
+                    std::string(PathOf(request.target))};
+  std::string name = interface_.name;
+  auto token = co_await credentials_.Authorise(std::move(shown), name);
+  if (!token) co_return Stop(std::move(token.error()));
+  admission::Identity identity = credentials_.IdentityMessage();
+  admission::Token message = TokenMessage(*token);
+  auto permit =
+      co_await context_.permits.Of(std::move(identity), std::move(message), std::move(name));
+  if (!permit) co_return Stop(std::move(permit.error()));
+  // It may have been revoked while control was asked.
+  if (auto valid = credentials_.StillValid(*token); !valid)
+    co_return Stop(std::move(valid.error()));
+  auto proven =
+      std::make_shared<const Proven>(Proven{*std::move(token), permit->permit, permit->until});
+  proven_ = proven;
+  digest_ = digest;
+  co_return proven;
+}
+
+bool Decider::StillPermitted(const Proven& proven) const {
+  return std::chrono::steady_clock::now() < proven.until &&
+         context_.permits.Current(*proven.permit) &&
+         credentials_.StillValid(proven.token).has_value();
+}
+
+asio::awaitable<Step<Reading>> Decider::Read(Exchange& exchange, Decided& decided,
+                                             std::string_view path) {
+  const RequestHead& request = exchange.head();
+  const profiles::Rule& rule = *decided.match.rule;
+  Reading reading{request.method, path, decided.match, {rule.operation}, {}};
+  const std::string_view type(request.fields[http::field::content_type]);
+  const bool has_body = exchange.unread();
+  if (auto none = CheckHasNoNeedlessBody(exchange); !none) {
+    co_return tl::unexpected(std::move(none.error()));
+  }
+  if (has_body && !profiles::Accepts(rule, type)) co_return StopFor(Fault::body_media_type);
+  if (!decided.match.NeedsBody()) co_return reading;
+  if (request.fields.count(http::field::content_encoding) > 0) {
+    co_return StopFor(Fault::body_media_type);  // nobody looks into what is compressed
+  }
+  auto body = co_await ReadAll(exchange, decided.profile->body_limit, limits_.request_time);
+  if (!body) co_return tl::unexpected(std::move(body.error()));
+  auto classified = profiles::Classify(*decided.profile, decided.match, type, *body);
+  if (!classified) co_return StopFor(std::move(classified.error().error));
+  reading.operations = std::move(classified->operations);
+  reading.callers = std::move(classified->callers);
+  reading.callbacks = std::move(classified->callbacks);
+  decided.body = *std::move(body);
+  co_return reading;
+}
+
+// What somebody is to approve, he must be able to look at; and what goes on is what he has seen.
+asio::awaitable<Step<void>> Decider::ReadWhole(Exchange& exchange, Decided& decided) {
+  const RequestHead& request = exchange.head();
+  if (request.fields.count(http::field::content_encoding) > 0) {
+    co_return StopFor(Fault::body_media_type);
+  }
+  if (!decided.body && exchange.unread()) {
+    const size_t most = std::min(decided.profile->body_limit, kMostToApprove);
+    auto body = co_await ReadAll(exchange, most, limits_.request_time);
+    if (!body) co_return tl::unexpected(std::move(body.error()));
+    decided.body = *std::move(body);
+  }
+  admission::Whole& whole = decided.whole.emplace();
+  whole.set_target(request.target);
+  whole.set_content_type(std::string(request.fields[http::field::content_type]));
+  if (decided.body) whole.set_body(*decided.body);
+  if (whole.body().size() > kMostToApprove || request.target.size() > kMostTarget) {
+    co_return TooLarge("what another person must approve", kMostToApprove);
+  }
+  co_return Step<void>{};
+}
+
+asio::awaitable<Outcome<std::optional<std::string>>> Decider::OwnerOf(const Decided& decided) {
+  std::optional<std::string> owner;
+  if (!decided.about) co_return owner;
+  std::string kind(decided.about->kind);
+  auto found =
+      co_await context_.permits.OwnerOf(decided.interface, std::move(kind), decided.about->id);
+  if (!found) co_return tl::unexpected(std::move(found.error()));
+  owner = *std::move(found);
+  co_return owner;
+}
+
+}  // namespace portcullis::guard

@@ -1,0 +1,75 @@
+// May this request go on? Who asks, what it is, whose it is, whether all of that is permitted:
+//
+//   token → permit → profile → (body) → owner → judge → (whole) → account
+//
+// Each step refuses by its own reason; none is skipped.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <memory>
+#include <string>
+
+#include "control/guard/credentials.hpp"
+#include "control/guard/request/books.hpp"
+#include "control/guard/request/exchange.hpp"
+
+namespace portcullis::guard {
+
+/// One protected interface. A reload puts another profile or server here, between two requests.
+struct RequestInterface {
+  std::string name;  // in policy
+  std::string root;  // before every path of the profile; empty: none
+  std::shared_ptr<const profiles::Profile> profile;
+  std::shared_ptr<Upstream> server;
+  std::string url = {};  // how clients with pre-shared keys call it (GuardConfig)
+};
+
+/// What all connections share. One thread.
+struct RequestContext {
+  SessionContext& shared;
+  Permits& permits;
+  Outcomes& outcomes;
+};
+
+/// Decides on the requests of one connection, which may be several at a time.
+class Decider {
+ public:
+  /// All outlive this.
+  Decider(RequestContext& context, const RequestInterface& interface, const ListenerLimits& limits,
+          const Connection& connection)
+      : context_(context),
+        interface_(interface),
+        limits_(limits),
+        connection_(connection),
+        books_(context.permits, context.outcomes),
+        credentials_(context.shared, connection, interface.url) {}
+
+  /// Where it may go on, that is in the books, and must be ended there.
+  boost::asio::awaitable<Step<Decided>> Decide(Exchange& exchange);
+  /// What was proved, nothing has taken back since.
+  [[nodiscard]] bool StillPermitted(const Proven& proven) const;
+
+  [[nodiscard]] Books& books() { return books_; }
+  [[nodiscard]] const CredentialCheck& credentials() const { return credentials_; }
+  [[nodiscard]] CredentialCheck& credentials() { return credentials_; }
+
+ private:
+  boost::asio::awaitable<Step<std::shared_ptr<const Proven>>> Prove(const RequestHead& request);
+  boost::asio::awaitable<Step<Reading>> Read(Exchange& exchange, Decided& decided,
+                                             std::string_view path);
+  static void Registration(const Reading& reading, Decided& decided);
+  boost::asio::awaitable<Step<void>> ReadWhole(Exchange& exchange, Decided& decided);
+  boost::asio::awaitable<Outcome<std::optional<std::string>>> OwnerOf(const Decided& decided);
+
+  RequestContext& context_;
+  const RequestInterface& interface_;
+  const ListenerLimits& limits_;
+  const Connection& connection_;
+  Books books_;
+  CredentialCheck credentials_;
+  // The last token that was shown, and its header's digest.
+  std::shared_ptr<const Proven> proven_;
+  identity::Sha256 digest_{};
+};
+
+}  // namespace portcullis::guard
