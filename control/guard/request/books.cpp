@@ -38,14 +38,14 @@ admission::Request Books::OutcomeOf(const Decided& request, unsigned status, uin
   outcome.set_response_bytes(received);
   if (!IsSuccess(status)) return message;
   outcome.set_registration(request.registration);
-  if (!request.match.rule->deletes) return message;
+  if (!request.reading.match.rule->deletes) return message;
   outcome.set_deleted(true);
   permits_.Forget(request.interface, std::string(request.about->kind), request.about->id);
   return message;
 }
 
-asio::awaitable<Outcome<void>> Books::Begin(Decided& request, const Reading& reading,
-                                            const asio::ip::tcp::endpoint& from) {
+asio::awaitable<Outcome<void>> Books::Begin(Decided& request, const asio::ip::tcp::endpoint& from) {
+  const Reading& reading = request.reading;
   const admission::Permitted& permit = *request.proven->permit;
   admission::Operate operate;
   operate.set_id(request.reference);
@@ -76,7 +76,7 @@ void Books::End(const Decided& request, unsigned status, uint64_t sent, uint64_t
 
 // By the answer; nothing also where that does not say it.
 asio::awaitable<std::optional<Resource>> Books::Created(const Decided& request, Relay& relay) {
-  const auto from = request.match.rule->creates.from;
+  const auto from = request.reading.match.rule->creates.from;
   if (from == Creates::From::nothing || !IsSuccess(relay.status())) co_return std::nullopt;
   if (request.only_absent && relay.status() != kCreated) {
     spdlog::error("{}: the server answers {} to {}, which was to replace nothing: it is nobody's",
@@ -88,7 +88,7 @@ asio::awaitable<std::optional<Resource>> Books::Created(const Decided& request, 
     auto body = co_await relay.Body(kMostAnswerBytes);
     if (body) answer = *std::move(body);
   }
-  auto created = request.match.Created(relay.location(), answer);
+  auto created = request.reading.match.Created(relay.location(), answer);
   if (!created) {
     spdlog::warn("{}: {} created something, but its answer does not say what: it is nobody's",
                  request.interface, request.reference);

@@ -23,15 +23,17 @@ struct Proven {
   std::chrono::steady_clock::time_point until;
 };
 
-/// A request that may go on.
+/// A request that may go on. Views into the head of its exchange.
 struct Decided {
   std::string reference;
   std::string interface;
   std::shared_ptr<const Proven> proven;
-  std::shared_ptr<const profiles::Profile> profile;  // that `match` is of
+  std::shared_ptr<const profiles::Profile> profile;  // that the reading is of
   std::shared_ptr<Upstream> server;
-  profiles::Match match;
+  profiles::Operations asked;  // by method, path and body; what it needs depends on the owner too
+  Reading reading;
   std::optional<profiles::Resource> about;
+  std::optional<std::string> owner;       // of that
   std::optional<std::string> body;        // when it was read to decide
   std::optional<admission::Whole> whole;  // when an operator must approve it
   bool change = false;
@@ -48,7 +50,7 @@ class Books {
 
   /// Quotas are taken and the record is written: on the disk, before a change goes on. Where
   /// control did not answer it may have begun it, and is told that nothing came of it.
-  boost::asio::awaitable<Outcome<void>> Begin(Decided& request, const Reading& reading,
+  boost::asio::awaitable<Outcome<void>> Begin(Decided& request,
                                               const boost::asio::ip::tcp::endpoint& from);
   /// Control records it. While it is away, it misses reads, and changes are kept for it. Status 0:
   /// there is no answer.

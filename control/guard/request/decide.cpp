@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kMostToApprove = 32U << 10U;  // as control takes (admission.proto, Whole)
 constexpr size_t kMostTarget = 8192;
+constexpr int kMostTries = 5;
 
 bool NeedsApproval(const admission::Permitted& permit, const Reading& reading) {
   return std::ranges::any_of(reading.operations, [&](const profiles::Operation* operation) {
@@ -34,51 +35,90 @@ asio::awaitable<Step<Decided>> Decider::Decide(Exchange& exchange) {
   decided.proven = *std::move(proven);
   decided.profile = interface_.profile;  // a reload may change both
   decided.server = interface_.server;
-  const admission::Permitted& permit = *decided.proven->permit;
-  const std::string_view path = PathOf(request.target);
+  Reading& reading = decided.reading;
+  reading.method = request.method;
+  reading.path = PathOf(request.target);
   // An operator's word against a weakness goes before everything that looks closer.
-  if (auto open = CheckBlocks(permit, request.method, path); !open) {
+  if (auto open = CheckBlocks(*decided.proven->permit, reading.method, reading.path); !open) {
     co_return Stop(std::move(open.error()));
   }
   auto match = decided.profile->Find(request.method, request.target, interface_.root);
   if (!match) co_return StopFor(match.error());
-  decided.match = *match;
-  auto reading = co_await Read(exchange, decided, path);
-  if (!reading) co_return tl::unexpected(std::move(reading.error()));
-  decided.about = decided.match.About();
-  auto owner = co_await OwnerOf(decided);
-  if (!owner) co_return Stop(std::move(owner.error()));
-  const profiles::Rule& rule = *decided.match.rule;
-  const bool owned = *owner && !(*owner)->empty();
-  decided.only_absent = rule.creates.from == profiles::Creates::From::path && !owned;
-  if (!rule.replaces.empty() && owned) {
-    std::erase(reading->operations, rule.operation);
-    for (const auto* operation : rule.replaces) reading->operations.push_back(operation);
+  reading.match = *std::move(match);
+  auto read = co_await Read(exchange, decided);
+  if (!read) co_return tl::unexpected(std::move(read.error()));
+  decided.about = reading.match.About();
+  auto judged = co_await JudgeNow(exchange, decided);
+  // A body may have been long in coming, and policy have changed since it began: by that of now it
+  // is judged, and not lost for a change that is none for it.
+  for (int tries = 0; judged && !StillPermitted(*decided.proven); ++tries) {
+    if (tries == kMostTries) {
+      co_return Stop(Reason::gate_unavailable, "what is permitted changes while it is judged");
+    }
+    auto renewed = co_await Renew(decided);
+    if (!renewed) co_return Stop(std::move(renewed.error()));
+    judged = co_await JudgeNow(exchange, decided);
   }
-  Registration(*reading, decided);
-  if (auto may = Judge(permit, *reading, *owner); !may) co_return Stop(std::move(may.error()));
-  if (NeedsApproval(permit, *reading)) {
-    auto whole = co_await ReadWhole(exchange, decided);
-    if (!whole) co_return tl::unexpected(std::move(whole.error()));
-  }
-  if (!StillPermitted(*decided.proven)) {  // a body may have been long in coming
-    co_return Stop(Reason::policy_denied, "permitted no longer");
-  }
+  if (!judged) co_return tl::unexpected(std::move(judged.error()));
   decided.reference = admission::NewReference();
-  auto begun = co_await books_.Begin(decided, *reading, connection_.from);
+  auto begun = co_await books_.Begin(decided, connection_.from);
   if (!begun) co_return Stop(std::move(begun.error()));
   co_return decided;
 }
 
+// Whose it is, what that makes of it, and whether all of it is permitted.
+asio::awaitable<Step<void>> Decider::JudgeNow(Exchange& exchange, Decided& decided) {
+  auto owner = co_await OwnerOf(decided);
+  if (!owner) co_return Stop(std::move(owner.error()));
+  decided.owner = *std::move(owner);
+  const admission::Permitted& permit = *decided.proven->permit;
+  Reading& reading = decided.reading;
+  reading.operations = decided.asked;
+  const profiles::Rule& rule = *reading.match.rule;
+  const bool owned = decided.owner && !decided.owner->empty();
+  decided.only_absent = rule.creates.from == profiles::Creates::From::path && !owned;
+  if (!rule.replaces.empty() && owned) {
+    std::erase(reading.operations, rule.operation);
+    for (const auto* operation : rule.replaces) reading.operations.push_back(operation);
+  }
+  Registration(decided);
+  if (auto may = Judge(permit, reading, decided.owner); !may)
+    co_return Stop(std::move(may.error()));
+  if (decided.whole || !NeedsApproval(permit, reading)) co_return Step<void>{};
+  auto whole = co_await ReadWhole(exchange, decided);
+  co_return whole;
+}
+
+// The books name who it was that asked; what somebody must let pass now did not have to then.
+asio::awaitable<bool> Decider::Still(Decided& decided) {
+  if (StillPermitted(*decided.proven)) co_return true;
+  const auto begun = decided.proven;
+  const auto renewed = co_await Renew(decided);
+  if (!renewed) co_return false;
+  const admission::Permitted& was = *begun->permit;
+  const admission::Permitted& is = *decided.proven->permit;
+  co_return is.peer() == was.peer() && is.tenant() == was.tenant() && is.role() == was.role() &&
+      (decided.whole || !NeedsApproval(is, decided.reading)) &&
+      Judge(is, decided.reading, decided.owner).has_value();
+}
+
+asio::awaitable<Outcome<void>> Decider::Renew(Decided& decided) {
+  auto proven = co_await Permit(decided.proven->token);
+  if (!proven) co_return tl::unexpected(std::move(proven.error()));
+  decided.proven = *std::move(proven);
+  co_return Outcome<void>{};
+}
+
 // What the request means for the peer's registration, and whether it needs one. Control knows who
 // is registered, and is asked about each request.
-void Decider::Registration(const Reading& reading, Decided& decided) {
+void Decider::Registration(Decided& decided) {
   const profiles::Profile& profile = *decided.profile;
   if (profile.opens == nullptr) return;
+  const profiles::Operations& operations = decided.reading.operations;
   const auto is = [&](const profiles::Operation* one) {
-    return std::ranges::find(reading.operations, one) != reading.operations.end();
+    return std::ranges::find(operations, one) != operations.end();
   };
-  decided.registered = !is(profile.opens) || reading.operations.size() > 1;
+  decided.registered = !is(profile.opens) || operations.size() > 1;
   if (is(profile.opens)) decided.registration = admission::OPENED;
   if (is(profile.closes)) decided.registration = admission::CLOSED;
 }
@@ -101,21 +141,27 @@ asio::awaitable<Step<std::shared_ptr<const Proven>>> Decider::Prove(const Reques
   Credentials shown{std::string(authorization), std::string(request.fields["DPoP"]), request.method,
                     std::string(PathOf(request.target))};
   std::string name = interface_.name;
-  auto token = co_await credentials_.Authorise(std::move(shown), name);
+  auto token = co_await credentials_.Authorise(std::move(shown), std::move(name));
   if (!token) co_return Stop(std::move(token.error()));
+  auto proven = co_await Permit(*std::move(token));
+  if (!proven) co_return Stop(std::move(proven.error()));
+  proven_ = *proven;
+  digest_ = digest;
+  co_return proven_;
+}
+
+asio::awaitable<Outcome<std::shared_ptr<const Proven>>> Decider::Permit(
+    identity::AccessToken token) {
   admission::Identity identity = credentials_.IdentityMessage();
-  admission::Token message = TokenMessage(*token);
+  admission::Token message = TokenMessage(token);
+  std::string name = interface_.name;
   auto permit =
       co_await context_.permits.Of(std::move(identity), std::move(message), std::move(name));
-  if (!permit) co_return Stop(std::move(permit.error()));
+  if (!permit) co_return tl::unexpected(std::move(permit.error()));
   // It may have been revoked while control was asked.
-  if (auto valid = credentials_.StillValid(*token); !valid)
-    co_return Stop(std::move(valid.error()));
-  auto proven =
-      std::make_shared<const Proven>(Proven{*std::move(token), permit->permit, permit->until});
-  proven_ = proven;
-  digest_ = digest;
-  co_return proven;
+  if (auto valid = credentials_.StillValid(token); !valid) co_return Deny(std::move(valid.error()));
+  co_return std::make_shared<const Proven>(
+      Proven{std::move(token), std::move(permit->permit), permit->until});
 }
 
 bool Decider::StillPermitted(const Proven& proven) const {
@@ -124,30 +170,30 @@ bool Decider::StillPermitted(const Proven& proven) const {
          credentials_.StillValid(proven.token).has_value();
 }
 
-asio::awaitable<Step<Reading>> Decider::Read(Exchange& exchange, Decided& decided,
-                                             std::string_view path) {
+asio::awaitable<Step<void>> Decider::Read(Exchange& exchange, Decided& decided) {
   const RequestHead& request = exchange.head();
-  const profiles::Rule& rule = *decided.match.rule;
-  Reading reading{request.method, path, decided.match, {rule.operation}, {}};
+  Reading& reading = decided.reading;
+  const profiles::Rule& rule = *reading.match.rule;
+  decided.asked = {rule.operation};
   const std::string_view type(request.fields[http::field::content_type]);
   const bool has_body = exchange.unread();
   if (auto none = CheckHasNoNeedlessBody(exchange); !none) {
     co_return tl::unexpected(std::move(none.error()));
   }
   if (has_body && !profiles::Accepts(rule, type)) co_return StopFor(Fault::body_media_type);
-  if (!decided.match.NeedsBody()) co_return reading;
+  if (!reading.match.NeedsBody()) co_return Step<void>{};
   if (request.fields.count(http::field::content_encoding) > 0) {
     co_return StopFor(Fault::body_media_type);  // nobody looks into what is compressed
   }
   auto body = co_await ReadAll(exchange, decided.profile->body_limit, limits_.request_time);
   if (!body) co_return tl::unexpected(std::move(body.error()));
-  auto classified = profiles::Classify(*decided.profile, decided.match, type, *body);
+  auto classified = profiles::Classify(*decided.profile, reading.match, type, *body);
   if (!classified) co_return StopFor(std::move(classified.error().error));
-  reading.operations = std::move(classified->operations);
+  decided.asked = std::move(classified->operations);
   reading.callers = std::move(classified->callers);
   reading.callbacks = std::move(classified->callbacks);
   decided.body = *std::move(body);
-  co_return reading;
+  co_return Step<void>{};
 }
 
 // What somebody is to approve, he must be able to look at; and what goes on is what he has seen.

@@ -46,8 +46,8 @@ class Decider {
 
   /// Where it may go on, that is in the books, and must be ended there.
   boost::asio::awaitable<Step<Decided>> Decide(Exchange& exchange);
-  /// What was proved, nothing has taken back since.
-  [[nodiscard]] bool StillPermitted(const Proven& proven) const;
+  /// Is what goes on still permitted? Judged anew when anything has changed since.
+  boost::asio::awaitable<bool> Still(Decided& decided);
 
   [[nodiscard]] Books& books() { return books_; }
   [[nodiscard]] const CredentialCheck& credentials() const { return credentials_; }
@@ -55,9 +55,14 @@ class Decider {
 
  private:
   boost::asio::awaitable<Step<std::shared_ptr<const Proven>>> Prove(const RequestHead& request);
-  boost::asio::awaitable<Step<Reading>> Read(Exchange& exchange, Decided& decided,
-                                             std::string_view path);
-  static void Registration(const Reading& reading, Decided& decided);
+  boost::asio::awaitable<Outcome<std::shared_ptr<const Proven>>> Permit(
+      identity::AccessToken token);
+  /// Nothing has taken back what was proved.
+  [[nodiscard]] bool StillPermitted(const Proven& proven) const;
+  boost::asio::awaitable<Outcome<void>> Renew(Decided& decided);
+  boost::asio::awaitable<Step<void>> Read(Exchange& exchange, Decided& decided);
+  boost::asio::awaitable<Step<void>> JudgeNow(Exchange& exchange, Decided& decided);
+  static void Registration(Decided& decided);
   boost::asio::awaitable<Step<void>> ReadWhole(Exchange& exchange, Decided& decided);
   boost::asio::awaitable<Outcome<std::optional<std::string>>> OwnerOf(const Decided& decided);
 

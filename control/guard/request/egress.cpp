@@ -34,6 +34,15 @@ std::string RootOf(std::string_view prefix) {
   return address->target.substr(0, address->target.size() - 1);
 }
 
+// What may be sent there is what it was.
+bool IsSame(admission::CallPermitted a, admission::CallPermitted b) {
+  for (auto* one : {&a, &b}) {
+    one->clear_version();
+    one->clear_seconds();
+  }
+  return a.SerializeAsString() == b.SerializeAsString();
+}
+
 // A message on its way out.
 struct Call {
   std::string reference;
@@ -74,8 +83,7 @@ class EgressConversation {
       co_await Refuse(exchange, std::move(call.error()));
       co_return;
     }
-    Relay relay(*call->peer, exchange, std::nullopt,
-                [this, permit = call->permit] { return context_.permits.Current(*permit); });
+    Relay relay(*call->peer, exchange, std::nullopt, [this, &call = *call] { return Still(call); });
     Onward onward;
     onward.authority = call->peer->authority();
     onward.target = call->to.target;
@@ -122,6 +130,15 @@ class EgressConversation {
     auto begun = co_await Begin(call, request, *granted, profile->opens != nullptr);
     if (!begun) co_return Stop(std::move(begun.error()));
     co_return call;
+  }
+
+  // Something has changed in policy while the message is on its way; perhaps nothing about this.
+  asio::awaitable<bool> Still(Call& call) {
+    if (context_.permits.Current(*call.permit)) co_return true;
+    auto permit = co_await context_.permits.Call(interface_.name, call.to.url);
+    if (!permit || !IsSame(**permit, *call.permit)) co_return false;
+    call.permit = *std::move(permit);
+    co_return true;
   }
 
   // Of those that it may be, those that the peer may be sent.

@@ -14,11 +14,11 @@
 
 namespace portcullis::guard {
 
-/// A request, as its interface's profile reads it.
+/// A request, as its interface's profile reads it. Views into its head.
 struct Reading {
   std::string_view method;
   std::string_view path;  // without the query
-  const profiles::Match& match;
+  profiles::Match match;
   profiles::Operations operations;          // what it needs, of all that its body asks for
   std::vector<std::string> callers;         // whom the body names as its sender
   std::vector<std::string> callbacks = {};  // where the body wants its sender to be called

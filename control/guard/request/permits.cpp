@@ -14,6 +14,7 @@ namespace {
 
 constexpr auto kPauseWithoutControl = 100ms;
 constexpr auto kLongestWatch = 90s;  // control answers after 60 s, whatever happens
+constexpr int kMostTries = 5;
 
 // The answer depends on these and on nothing else that the guard tells.
 std::string KeyOf(const admission::Permit& asked) {
@@ -37,6 +38,24 @@ std::optional<Permits::KeptOf<Message>> Permits::Find(std::map<Key, KeptOf<Messa
   return {};
 }
 
+// What was decided just before a change says nothing of what is permitted after it: control is
+// asked again. And an answer may be the first that the guard hears of a change.
+template <class Message>
+asio::awaitable<Outcome<std::shared_ptr<const Message>>> Permits::Ask(
+    admission::Request request, Message* (admission::Response::*take)()) {
+  for (int tries = 0; tries < kMostTries; ++tries) {
+    const uint64_t connection = control_.connections();
+    auto response = co_await AskControl(control_, request);
+    if (!response) co_return tl::unexpected(std::move(response.error()));
+    std::shared_ptr<const Message> permit(((*response).*take)());
+    if (!permit) co_return Deny(Reason::gate_unavailable, kAnotherAnswer);
+    if (connection != control_.connections()) continue;
+    Learn(permit->version());
+    if (permit->version() == version_) co_return permit;
+  }
+  co_return Deny(Reason::gate_unavailable, "what is permitted changes while control is asked");
+}
+
 asio::awaitable<Outcome<Permits::Kept>> Permits::Of(admission::Identity identity,
                                                     admission::Token token, std::string interface) {
   admission::Request request;
@@ -46,13 +65,10 @@ asio::awaitable<Outcome<Permits::Kept>> Permits::Of(admission::Identity identity
   asked.set_interface(std::move(interface));
   const std::string key = KeyOf(asked);
   if (auto kept = Find(permits_, key)) co_return *std::move(kept);
-  auto response = co_await AskControl(control_, std::move(request));
-  if (!response) co_return tl::unexpected(std::move(response.error()));
-  if (!response->has_permitted()) co_return Deny(Reason::gate_unavailable, kAnotherAnswer);
-  auto permit =
-      std::make_shared<const admission::Permitted>(std::move(*response->mutable_permitted()));
-  Kept kept{permit, Clock::now() + std::chrono::seconds(permit->seconds())};
-  if (permit->one_time()) co_return kept;  // it is asked again, and will be answered otherwise
+  auto permit = co_await Ask(std::move(request), &admission::Response::release_permitted);
+  if (!permit) co_return tl::unexpected(std::move(permit.error()));
+  const Kept kept{*permit, Clock::now() + std::chrono::seconds((*permit)->seconds())};
+  if ((*permit)->one_time()) co_return kept;  // it is asked again, and will be answered otherwise
   if (permits_.size() >= kMost) permits_.clear();
   permits_[key] = kept;
   co_return kept;
@@ -66,13 +82,10 @@ asio::awaitable<Outcome<Permits::CallPermit>> Permits::Call(std::string interfac
   admission::PermitCall& asked = *request.mutable_permit_call();
   asked.set_interface(std::move(interface));
   asked.set_url(std::move(url));
-  auto response = co_await AskControl(control_, std::move(request));
-  if (!response) co_return tl::unexpected(std::move(response.error()));
-  if (!response->has_call_permitted()) co_return Deny(Reason::gate_unavailable, kAnotherAnswer);
-  auto permit = std::make_shared<const admission::CallPermitted>(
-      std::move(*response->mutable_call_permitted()));
+  auto permit = co_await Ask(std::move(request), &admission::Response::release_call_permitted);
+  if (!permit) co_return permit;
   if (calls_.size() >= kMost) calls_.clear();
-  calls_[key] = {permit, Clock::now() + std::chrono::seconds(permit->seconds())};
+  calls_[key] = {*permit, Clock::now() + std::chrono::seconds((*permit)->seconds())};
   co_return permit;
 }
 
@@ -104,9 +117,9 @@ void Permits::Forget(const std::string& interface, const std::string& kind,
   owners_.erase({interface, kind, resource});
 }
 
-// False: that was known.
+// False: that was known. One process of control only counts up.
 bool Permits::Learn(uint64_t version) {
-  if (version == version_ && connection_ == control_.connections()) return false;
+  if (version <= version_ && connection_ == control_.connections()) return false;
   version_ = version;
   connection_ = control_.connections();
   permits_.clear();

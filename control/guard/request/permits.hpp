@@ -34,7 +34,8 @@ class Permits {
     std::chrono::steady_clock::time_point until;
   };
   using Kept = KeptOf<admission::Permitted>;
-  /// The identity of the connection and the token that was shown on it, both verified.
+  /// The identity of the connection and the token that was shown on it, both verified. What comes
+  /// back is Current(), here and for callers as long as they do not wait.
   boost::asio::awaitable<Outcome<Kept>> Of(admission::Identity identity, admission::Token token,
                                            std::string interface);
   /// Who is called at an address (canonical, without a query), and what may be sent there.
@@ -61,6 +62,9 @@ class Permits {
   using Clock = std::chrono::steady_clock;
   using Place = std::tuple<std::string, std::string, std::string>;  // interface, kind, resource
 
+  template <class Message>
+  boost::asio::awaitable<Outcome<std::shared_ptr<const Message>>> Ask(
+      admission::Request request, Message* (admission::Response::*take)());
   template <class Key, class Message>
   std::optional<KeptOf<Message>> Find(std::map<Key, KeptOf<Message>>& kept, const Key& key) const;
   bool Learn(uint64_t version);

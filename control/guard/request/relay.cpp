@@ -89,7 +89,7 @@ asio::awaitable<Step<void>> Relay::SendBody() {
     const auto got =
         co_await exchange_.Read(asio::buffer(piece), Exchange::Clock::now() + kPieceTime);
     if (!got) co_return tl::unexpected(got.error());
-    if (!permitted_()) {
+    if (const bool still = co_await permitted_(); !still) {
       co_return Stop(Reason::policy_denied,
                      "what was permitted when the request began is no longer");
     }
@@ -127,9 +127,9 @@ asio::awaitable<Step<void>> Relay::ReadAnswer() {
     } while (!error && status() < kFirstFinal);
     if (!error) co_return Step<void>{};
     // The server may have closed the connection while the request was on its way.
-    if (!again || !connection_->used || answer_->got_some() || !HungUp(error) || !permitted_()) {
-      co_return Broken("reading the answer", error);
-    }
+    bool repeat = again && connection_->used && !answer_->got_some() && HungUp(error);
+    if (repeat) repeat = co_await permitted_();
+    if (!repeat) co_return Broken("reading the answer", error);
     cut_ = false;
     auto sent = co_await SendHead(true);
     if (sent) sent = co_await SendBody();
@@ -192,8 +192,12 @@ asio::awaitable<void> Relay::Stream() {
   exchange_.Answer({status(), answer.reason(), answer, length});
   for (bool last = false; !last;) {
     Piece piece;
-    if (HasBody()) piece = co_await NextPiece();
-    if (piece.error || (HasBody() && !permitted_())) {
+    bool still = true;
+    if (HasBody()) {
+      piece = co_await NextPiece();
+      still = co_await permitted_();
+    }
+    if (piece.error || !still) {
       exchange_.Abandon();
       co_return;
     }

@@ -15,10 +15,10 @@ namespace portcullis::guard {
 /// One request and its answer. Take it step by step: Ask(), then perhaps Body(), then Stream().
 class Relay {
  public:
+  using Permitted = std::function<boost::asio::awaitable<bool>()>;
   /// `body`, when it was read already. `permitted` is asked before each piece of a body, in either
   /// direction: what was permitted when the head came may not be for as long as a body takes.
-  Relay(Upstream& server, Exchange& exchange, std::optional<std::string> body,
-        std::function<bool()> permitted)
+  Relay(Upstream& server, Exchange& exchange, std::optional<std::string> body, Permitted permitted)
       : server_(server),
         exchange_(exchange),
         body_(std::move(body)),
@@ -64,7 +64,7 @@ class Relay {
   Upstream& server_;
   Exchange& exchange_;
   std::optional<std::string> body_;
-  std::function<bool()> permitted_;
+  Permitted permitted_;
   std::optional<Upstream::Connection> connection_;
   std::string head_;
   bool repeatable_ = false;

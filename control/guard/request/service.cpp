@@ -83,7 +83,7 @@ class Conversation {
     }
     Books& books = decider_.books();
     Relay relay(*decided->server, exchange, std::move(decided->body),
-                [this, proven = decided->proven] { return decider_.StillPermitted(*proven); });
+                [this, &decided = *decided] { return decider_.Still(decided); });
     Onward onward{decided->server->authority(),
                   ClientText(*decided->proven->permit, decided->reference), decided->only_absent};
     if (auto answered = co_await relay.Ask(std::move(onward)); !answered) {

@@ -221,6 +221,46 @@ TEST_F(RequestServiceTest, WhatIsRevokedWhileItsBodyComesDoesNotEnd) {
             1);
 }
 
+TEST_F(RequestServiceTest, AChangeOfPolicyLosesNothingThatIsStillPermitted) {
+  for (const auto* method : {"PUT", "PATCH"}) {  // streamed; read, in order to decide
+    server_->Then(TestServer::Http("200 OK", "{}", kClose));
+    const auto client = ConnectedTo();
+    ASSERT_TRUE(Write(*client, std::string(method) + " /slices/1 HTTP/1.1\r\nHost: a\r\n" +
+                                   "Authorization: " + Bearer(peer_)[0].second +
+                                   "\r\nContent-Type: application/merge-patch+json" +
+                                   "\r\nContent-Length: 10\r\n\r\n{\"a\""));
+    if (method == std::string("PUT")) control_.Wait(admission::Request::kOperate);
+    Permit({"modify", "create"});
+    ASSERT_TRUE(Write(*client, ": \"b\"}"));
+    EXPECT_EQ(ReadReply(*client).status, 200U) << method;
+  }
+  const auto client = ConnectedTo();
+  ASSERT_TRUE(Write(
+      *client, "PATCH /slices/1 HTTP/1.1\r\nHost: a\r\nAuthorization: " + Bearer(peer_)[0].second +
+                   "\r\nContent-Type: application/merge-patch+json" +
+                   "\r\nContent-Length: 10\r\n\r\n{\"a\""));
+  Permit({"monitor"});
+  ASSERT_TRUE(Write(*client, ": \"b\"}"));
+  EXPECT_EQ(ReadReply(*client).status, 403U);
+}
+
+// An answer may be the first that the guard hears of a change.
+TEST_F(RequestServiceTest, PolicyThatIsNewerThanWhatTheGuardHasHeardIsThePolicy) {
+  const auto client = ConnectedTo();
+  for (int change = 0; change < 20; ++change) {
+    const bool permitted = change % 2 == 0;
+    {
+      const std::lock_guard lock(deciding_);
+      operations_ = {permitted ? "monitor" : "modify"};
+      ++version_;
+    }
+    if (permitted) server_->Then(TestServer::Http("200 OK", "{}", kClose));
+    // A token that is shown for the first time, so that control is asked.
+    const Headers shown = Bearer(peer_, {{"jti", std::to_string(change)}});
+    EXPECT_EQ(Ask(*client, "GET", "/slices/1", shown).status, permitted ? 200U : 403U) << change;
+  }
+}
+
 TEST_F(RequestServiceTest, LargeBodiesPassBothWays) {
   const std::string large(3U << 20U, 'x');
   server_->Then(TestServer::Http("200 OK", json(large).dump(), kClose));
