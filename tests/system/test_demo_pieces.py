@@ -13,6 +13,7 @@ import attacks
 import entrance
 import lab
 import nsmf
+import small_server
 from netns import Namespaces
 from processes import Pki, Wire
 from scapy_esp import Sa, frame, udp
@@ -23,7 +24,7 @@ SLICE = '/ProvMnS/v1/SubNetwork=1/NetworkSlice=s1'
 
 @pytest.fixture
 def call():
-    server = nsmf.Server(('127.0.0.1', 0))
+    server = small_server.Server(('127.0.0.1', 0), nsmf.Handler, nsmf.Slices())
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     connection = http.client.HTTPConnection('127.0.0.1', server.server_port, timeout=10)
