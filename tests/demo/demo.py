@@ -1,10 +1,11 @@
 #!/usr/bin/python3
-"""./run demo: peers enrol, a network slice is managed through the gate, then those come who must not
-get in, and the interface is attacked from the wire.
+"""./run demo: peers enrol, a network slice is managed through the gate, requests are judged one by one,
+then those come who must not get in, and the interface is attacked from the wire.
 
-One line per case, ok or NOT OK: what was tried, what was expected, what happened; for packets what was
-sent, what the gate said, what reached the NSMF. The exit status is 0 only when every line is ok. See
-lab.py for the hosts, enrolment.py for certificates and tokens, entrance.py and attacks.py for the cases.
+One line per case, ok or NOT OK: what was tried, what was expected, what happened; for packets and for
+requests what was sent, what the gate said, what reached the servers. The exit status is 0 only when
+every line is ok. See lab.py for the hosts, enrolment.py for certificates and tokens, services.py for
+the interfaces whose requests are judged, request_cases.py, entrance.py and attacks.py for the cases.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import attacks  # noqa: E402  (the path above is what finds these)
 import enrolment  # noqa: E402
 import entrance  # noqa: E402
 import lab as laboratory  # noqa: E402
+import request_cases  # noqa: E402
 from netns import wait_until  # noqa: E402
 from processes import BIN  # noqa: E402
 
@@ -43,6 +45,12 @@ class Report:
         verdicts = ', '.join(f'{k} {v}' for k, v in sorted(said.items())) or 'nothing'
         print(f'{"ok    " if ok else "NOT OK"}  {name:<23} sent: {sent} | gate: {verdicts} | '
               f'reached the NSMF: {reached}{f" ({note})" if note else ""}', flush=True)
+
+    def request(self, name, outcome):
+        self.lines += 1
+        self.failed += not outcome.ok
+        print(f'{"ok    " if outcome.ok else "NOT OK"}  {name:<23} sent: {outcome.sent} | gate: '
+              f'{outcome.said} | reached: {outcome.reached}', flush=True)
 
     def case(self, name, outcome):
         self.lines += 1
@@ -146,6 +154,14 @@ def run(keep):
         heading('The CSMF manages network slices of the NSMF, through the gate')
         manage_slices(lab, report)
         look_at_the_wire(lab, report)
+        cases = request_cases.Cases(lab)
+        for title, part in cases.parts():
+            heading(title)
+            for name, outcome in part():
+                report.request(name, outcome)
+        heading('And what the others say of these requests')
+        report.case('the servers\' own books', cases.asking.books())
+        report.case('control\'s records', cases.asking.records())
         heading('At the guard\'s door: each has one thing wrong, and then comes again with it right')
         for name, outcome in entrance.Entrance(lab).cases():
             report.case(name, outcome)

@@ -8,6 +8,7 @@ import itertools
 import socket
 import time
 
+import services
 from netns import wait_until
 from oauth_server import OAuthServer
 from processes import Guard
@@ -19,10 +20,14 @@ AS = '10.9.0.1'
 ALGORITHM = 'aes-128-gcm-16'
 SCOPES = ('nsmf:manage', 'nsmf:statistics', 'msgin5g:n3g')
 AUDIENCES = {'nsmf': 'https://gate.operator.example/nsmf',
-             'msgin5g-4': 'https://gate.operator.example/msgin5g-4'}
+             'msgin5g-4': 'https://gate.operator.example/msgin5g-4',
+             **{one.name: one.audience for one in services.SERVICES}}
 URL = 'https://gate.operator.example:4434'
 PSK_PORT = 4434
-CLIENTS = ('csmf-1', 'csmf-2', 'insider', 'flooder', 'oss')  # by certificate
+# By certificate, and which scopes they may ask for.
+CLIENTS = {**{name: SCOPES[:2] for name in ('csmf-1', 'csmf-2', 'insider', 'flooder')},
+           **{user.name: user.scopes for user in services.USERS}}
+CLIENTS['oss'] += SCOPES[:2]  # which policy gives it nothing for
 GATEWAY = 'gateway-7'
 SECRET = 'gateway-7 is known to the authorization server by this'
 GATE_ADDRESS = '192.0.2.1'
@@ -51,11 +56,13 @@ class Enrolment:
         lab = self.lab
         self.oauth = OAuthServer(lab.as_host, folder, self.pki, AS, {
             SCOPES[0]: AUDIENCES['nsmf'], SCOPES[1]: AUDIENCES['nsmf'],
-            SCOPES[2]: AUDIENCES['msgin5g-4']}, lifetime=3600)
+            SCOPES[2]: AUDIENCES['msgin5g-4'],
+            **{scope: service.audience for scope, (service, *_) in services.POLICIES.items()}},
+            lifetime=3600)
         lab.processes.append(self.oauth)
         self.oauth.start()
-        for name in CLIENTS:
-            self.oauth.add_certificate_client(name, f'{name}.operator.example', list(SCOPES[:2]))
+        for name, scopes in CLIENTS.items():
+            self.oauth.add_certificate_client(name, f'{name}.operator.example', list(scopes))
         self.oauth.add_secret_client(GATEWAY, SECRET, [SCOPES[2]])
         # Until the demo comes to it, it has expired.
         self.expired = self.oauth.token(lab.csmf, 'csmf-2', SCOPES[0], self.credentials['csmf-2'],
@@ -75,7 +82,8 @@ class Enrolment:
             lab.gate, folder, lab.gate_side[1].guard_socket, self.pki, self.oauth,
             interfaces=[{'name': name, 'audience': AUDIENCES[name]} for name in AUDIENCES],
             listeners={'psk': [{'address': '0.0.0.0', 'port': PSK_PORT, 'url': URL}]},
-            keys=[{'identity': self.psk.identity, 'peer': GATEWAY, 'file': str(self.psk.file)}])
+            keys=[{'identity': self.psk.identity, 'peer': GATEWAY, 'file': str(self.psk.file)}],
+            **lab.services.guard_settings())
         lab.processes.append(self.guard)
         self.guard.start()
         # It fetches the server's keys in the background.

@@ -15,9 +15,10 @@ import time
 from OpenSSL import SSL
 
 from enrolment import GATEWAY as GATEWAY_NAME, SCOPES
-from lab import GATEWAY, MSG_PORT, MSG_SERVER, NSMF, OSS, REGISTRATION_PORT, VISITOR
+from lab import GATEWAY, MSG_PORT, MSG_SERVER, NSMF, REGISTRATION_PORT, VISITOR
 from netns import wait_until
 from psk_peer import ProofKey, PskKey
+from services import OSS
 from scapy_esp import frame, tcp
 from session_peer import PeerPki, SessionError, SessionPeer
 from processes import Guard

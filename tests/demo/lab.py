@@ -1,4 +1,4 @@
-"""The demo's laboratory: four hosts in network namespaces and everything that runs on them.
+"""The demo's laboratory: five hosts in network namespaces and everything that runs on them.
 
       csmf                                     gate                         nsmf
     curl ─ csmf-app ═ csmf-dp               guard :4433, :4434        HTTP server
@@ -6,9 +6,10 @@
                         │ (peer role)       ┌──────┴──────┐           10.2.0.20 (off limits)
                       wire0 ═ sw-csmf     wire0         core0 ═════════ nsmf0
                   192.0.2.2      │      192.0.2.1     10.2.0.1        10.2.0.30 (MSGin5G server)
-                                br0 ═ sw-gate ┘
+      peers ═ sw-peers ════════ br0 ═ sw-gate ┘          and 10.2.0.41 to .44 (services.py)
 
       as 10.9.0.1: the authorization server, with a line to csmf and to gate
+      peers: those who come without ESP, whose requests the guard judges one by one (services.py)
 
 br0 is the wire itself, as a switch: whoever stands there sees each protected packet and can send
 what he likes. That is where the attacks come from. It is a network device of the CSMF's host here
@@ -18,8 +19,11 @@ CSMF's side the keys of its session are put in over REST, which is why that side
 
 import os
 import pathlib
+import socket
 import subprocess
 
+import curl
+import services
 from enrolment import AS, SCOPES, Enrolment
 from netns import Namespaces, wait_until
 from processes import Control, Dataplane, Guard, Pki, Process, Wire, instance_name
@@ -42,9 +46,8 @@ INSIDER_BURST_MS = 100
 CSMF = ('csmf-1', '192.0.2.2', '10.1.0.2')
 INSIDER = ('insider', '192.0.2.3', '10.1.0.3')
 FLOODER = ('flooder', '192.0.2.4', '10.1.0.4')
-# Who stands at the entrance; an OSS, which is in policy and has no right here; a message gateway.
+# Who stands at the entrance; a message gateway.
 VISITOR = ('csmf-2', '192.0.2.5', '10.1.0.5')
-OSS = ('oss', '192.0.2.6', '10.1.0.6')
 GATEWAY = ('gateway-7', '192.0.2.7', '10.1.0.7')
 
 
@@ -64,6 +67,11 @@ def messages():
             'ports': [{'protocol': 'tcp', 'first': port, 'last': port}
                       for port in (MSG_PORT, REGISTRATION_PORT)],
             'zone': 'external', 'protection': 'esp'}
+
+
+def _was_forwarded(frame):
+    """IPv4, and not the gate's own: the guard's connections to servers end when they have been idle."""
+    return frame[12:14] == b'\x08\0' and frame[26:30] != socket.inet_aton(services.TRUSTED)
 
 
 def sa(name, direction, keys, local, remote):
@@ -91,10 +99,11 @@ class Laboratory:
     def build(self):
         self._hosts()
         self.pki = Pki(self.folder / 'pki', (('alice', 'operator'), ('bob', 'viewer'),
-                                             ('msgin5g-4-server', 'server')))
-        self.say('certificates made on the spot: a CA, control\'s server certificate, '
-                 'operators alice (operator) and bob (viewer), and the MSGin5G server\'s')
+                                             ('carol', 'operator'), ('msgin5g-4-server', 'server')))
+        self.say('certificates made on the spot: a CA, control\'s server certificate, operators '
+                 'alice and carol (operator) and bob (viewer), and the MSGin5G server\'s')
         self.enrolment = Enrolment(self)
+        self.services = services.Services(self)
         self._start()
         self._policy()
         self.enrolment.start_guard()
@@ -104,20 +113,22 @@ class Laboratory:
 
     def _hosts(self):
         world = self.world
-        self.csmf, self.gate, self.nsmf, self.as_host = (
-            world.add(name) for name in ('csmf', 'gate', 'nsmf', 'as'))
+        self.csmf, self.peers, self.gate, self.nsmf, self.as_host = (
+            world.add(name) for name in ('csmf', 'peers', 'gate', 'nsmf', 'as'))
         for host in world.all:
             host.forwarding(False)
         csmf = self.csmf
         world.veth(csmf, 'wire0', csmf, 'sw-csmf')
         world.veth(csmf, 'sw-gate', self.gate, 'wire0')
+        world.veth(csmf, 'sw-peers', self.peers, 'wire0')
         world.veth(csmf, 'csmf-app', csmf, 'csmf-dp')
         world.veth(self.gate, 'core0', self.nsmf, 'nsmf0')
         csmf.run(['ip', 'link', 'add', 'br0', 'type', 'bridge', 'stp_state', '0',
                   'mcast_snooping', '0'])
-        for port in ('sw-csmf', 'sw-gate'):
+        ports = ('sw-csmf', 'sw-gate', 'sw-peers')
+        for port in ports:
             csmf.run(['ip', 'link', 'set', port, 'master', 'br0'])
-        for interface in ('br0', 'sw-csmf', 'sw-gate', 'csmf-dp'):
+        for interface in ('br0', *ports, 'csmf-dp'):
             csmf.sysctl(f'net.ipv6.conf.{interface}.disable_ipv6', 1)
         csmf.run(['ip', 'link', 'set', 'br0', 'arp', 'off', 'up'])
         csmf.address('wire0', f'{CSMF[1]}/24')
@@ -127,8 +138,10 @@ class Laboratory:
         self.gate.address('wire0', f'{GATE}/24')
         self.gate.address('core0', '10.2.0.1/24')
         self.nsmf.address('nsmf0', f'{NSMF}/24')
-        for address in (OFF_LIMITS, MSG_SERVER):
+        for address in (OFF_LIMITS, MSG_SERVER, *(one.address for one in services.SERVICES)):
             self.nsmf.address('nsmf0', f'{address}/24')
+        for user in services.USERS:
+            self.peers.address('wire0', f'{user.outer}/24')
         self.nsmf.route('10.1.0.0/24', via='10.2.0.1')
         self.as_host.address('lo', f'{AS}/32')
         for number, host in enumerate((csmf, self.gate), 1):
@@ -136,8 +149,8 @@ class Laboratory:
             host.address('mgmt0', f'10.9.{number}.2/24')
             self.as_host.address(f'eth{number}', f'10.9.{number}.1/24')
             host.route(f'{AS}/32', via=f'10.9.{number}.1')
-        self.say('four hosts in network namespaces: csmf, gate, nsmf, as; a switch between csmf and '
-                 'gate is the wire')
+        self.say('five hosts in network namespaces: csmf, peers, gate, nsmf, as; a switch between '
+                 'csmf, peers and gate is the wire')
 
     # -- processes
 
@@ -158,9 +171,12 @@ class Laboratory:
         self.rest = self.gate_side[1].rest('alice')
         self.say('on gate and on csmf: portcullis-dataplane (on csmf in its peer role) and '
                  'portcullis-control; on nsmf: an HTTP server that keeps network slices')
+        self.services.start()
+        self.say('on nsmf, too, each over TLS: another NSMF, an SCEF, an MSGin5G server, an NFVO; on '
+                 'peers what as-1 and gateway-8 are called at')
         self.wire_from_csmf = self._tap(self.csmf, 'sw-csmf')
         self.wire_to_gate = self._tap(self.csmf, 'sw-gate')
-        self.counter = self._tap(self.nsmf, 'nsmf0')
+        self.counter = self._tap(self.nsmf, 'nsmf0', keep=_was_forwarded)
 
     def _side(self, name, host, lab, ports):
         folder = self.folder / name
@@ -171,8 +187,8 @@ class Laboratory:
         control.start()
         return dataplane, control
 
-    def _tap(self, host, interface):
-        wire = Wire(host, interface)
+    def _tap(self, host, interface, **keep):
+        wire = Wire(host, interface, **keep)
         self.wires.append(wire)
         return wire
 
@@ -186,19 +202,21 @@ class Laboratory:
 
     def _policy(self):
         self.rest.put('/v1/policy', {
-            'interfaces': [service('local'), messages()],
+            'interfaces': [service('local'), messages(), *services.interfaces()],
             'peers': [self.peer(CSMF), self.peer(INSIDER), self.peer(VISITOR),
                       self.peer(FLOODER, rate={'packets_per_second': INSIDER_RATE,
                                                'burst_ms': INSIDER_BURST_MS}),
-                      self.peer(OSS, 'oss-bss'),
-                      self.peer(GATEWAY, 'n3g-gateway', authentication='psk')],
+                      self.peer(GATEWAY, 'n3g-gateway', authentication='psk'),
+                      *(self.peer(user[:3], user.role, tenant=user.tenant, **user.more)
+                        for user in services.USERS)],
             'policies': [
                 {'name': 'csmf-may-manage', 'role': 'csmf', 'interface': 'nsmf',
                  'scope': SCOPES[0], 'grant_seconds': 3600},
                 {'name': 'gateways-may-message', 'role': 'n3g-gateway', 'interface': 'msgin5g-4',
                  'scope': SCOPES[2], 'grant_seconds': 3600,
                  'registration_ports': [{'protocol': 'tcp', 'first': REGISTRATION_PORT,
-                                         'last': REGISTRATION_PORT}]}]})
+                                         'last': REGISTRATION_PORT}]},
+                *services.policies()]})
         csmf_rest = self.csmf_side[1].rest('alice')
         csmf_rest.put('/v1/policy', {
             'interfaces': [service('remote', clients=[f'{CSMF[2]}/32'])],
@@ -209,7 +227,8 @@ class Laboratory:
         self.say('policy put over REST on both sides: role csmf may reach '
                  f'{NSMF} tcp/{SERVICE_PORT} with scope {SCOPES[0]}, role n3g-gateway {MSG_SERVER} '
                  f'tcp/{REGISTRATION_PORT} and, once registered, tcp/{MSG_PORT}, with scope '
-                 f'{SCOPES[2]}, nothing else')
+                 f'{SCOPES[2]}, and who may ask for which operations of '
+                 f'{", ".join(one.name for one in services.SERVICES)}, nothing else')
 
     def _sessions(self):
         """Of those who are already in when the demo begins; the CSMF's keys go into its dataplane,
@@ -231,13 +250,8 @@ class Laboratory:
 
     def curl(self, method, path, body=None, kind='application/json', timeout=5):
         """(status, body) of a real HTTP client on the CSMF's host; status 0: no answer."""
-        argv = ['curl', '--silent', '--noproxy', '*', '--max-time', timeout, '--request', method,
-                '--write-out', '\n%{http_code}']
-        if body is not None:
-            argv += ['--header', f'Content-Type: {kind}', '--data-binary', body]
-        done = self.csmf.run([*argv, self.url(path)], check=False)
-        content, _, status = done.stdout.rpartition('\n')
-        return int(status or 0), content
+        answer = curl.ask(self.csmf, method, self.url(path), body, kind, timeout)
+        return answer.status, answer.content
 
     @staticmethod
     def url(path):
