@@ -11,6 +11,7 @@ the interfaces whose requests are judged, request_cases.py, entrance.py and atta
 import argparse
 import json
 import pathlib
+import re
 import shutil
 import signal
 import sys
@@ -23,10 +24,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / 'system')]
 import attacks  # noqa: E402  (the path above is what finds these)
 import enrolment  # noqa: E402
 import entrance  # noqa: E402
+import keep  # noqa: E402
 import lab as laboratory  # noqa: E402
 import request_cases  # noqa: E402
 from netns import wait_until  # noqa: E402
-from processes import BIN  # noqa: E402
 
 LIMIT_SECONDS = 240
 PROFILES = '/NSProvMnS/v1/ServiceProfiles'
@@ -39,24 +40,24 @@ class Report:
         self.lines = 0
         self.failed = 0
 
-    def line(self, name, sent, said, reached, ok, note=''):
+    def _print(self, name, ok, text):
         self.lines += 1
         self.failed += not ok
+        print(f'{"ok    " if ok else "NOT OK"}  {name:<23} {text}', flush=True)
+
+    def line(self, name, sent, said, reached, ok, note=''):
+        """Of packets; `said`: by verdict."""
         verdicts = ', '.join(f'{k} {v}' for k, v in sorted(said.items())) or 'nothing'
-        print(f'{"ok    " if ok else "NOT OK"}  {name:<23} sent: {sent} | gate: {verdicts} | '
-              f'reached the NSMF: {reached}{f" ({note})" if note else ""}', flush=True)
+        self._print(name, ok, f'sent: {sent} | gate: {verdicts} | reached the NSMF: {reached}'
+                              f'{f" ({note})" if note else ""}')
 
     def request(self, name, outcome):
-        self.lines += 1
-        self.failed += not outcome.ok
-        print(f'{"ok    " if outcome.ok else "NOT OK"}  {name:<23} sent: {outcome.sent} | gate: '
-              f'{outcome.said} | reached: {outcome.reached}', flush=True)
+        self._print(name, outcome.ok, f'sent: {outcome.sent} | gate: {outcome.said} | reached: '
+                                      f'{outcome.reached}')
 
     def case(self, name, outcome):
-        self.lines += 1
-        self.failed += not outcome.ok
-        print(f'{"ok    " if outcome.ok else "NOT OK"}  {name:<23} {outcome.tried} | expected: '
-              f'{outcome.expected} | happened: {outcome.happened}', flush=True)
+        self._print(name, outcome.ok, f'{outcome.tried} | expected: {outcome.expected} | '
+                                      f'happened: {outcome.happened}')
 
 
 def say(text):
@@ -122,25 +123,26 @@ def print_counters(lab):
             print(f'  {name:<20} {value:>8}')
     for row, verdicts in lab.rest.counters('peer').items():
         said = ', '.join(f'{k} {v}' for k, v in verdicts.items() if v)
-        print(f'  peer {row:<15} {said}')
+        if said:  # who comes without ESP has none
+            print(f'  peer {row:<15} {said}')
 
 
-def print_keep(lab, stop):
-    binary = BIN / 'portcullisctl'
-    enter = f'nsenter --net={lab.gate.path}'
-    heading('Left running; the CSMF\'s session ends an hour after it began. To explore, as root:')
-    print(f'  export {" ".join(lab.cli_environment())}')
-    for command in ('status', 'peers', 'sas', 'counters --watch', 'events', 'policy show',
-                    'pipeline'):
-        print(f'  {enter} {binary} {command}')
-    lab.curl('PUT', SLICE, json.dumps({'attributes': {'userLabel': SECRET}}))
-    print(f'  nsenter --net={lab.csmf.path} curl {lab.url(SLICE)}')
-    print(f'  less {lab.folder}/gate/dataplane.log {lab.folder}/gate/control.log '
-          f'{lab.folder}/gate/guard.log')
-    print(f'To stop it:\n  {stop}', flush=True)
+def print_requests(lab):
+    """From /metrics: what became of requests, and why the guard refused, at its door as well."""
+    heading('The guard\'s counters')
+    text = lab.rest.get('/metrics')
+    rows = {}
+    for interface, operation, outcome, count in re.findall(
+            r'portcullis_operations_total\{interface="(.*?)",operation="(.*?)",outcome="(.*?)"\} '
+            r'(\d+)', text):
+        rows.setdefault(interface, []).append(f'{operation} {outcome} {count}')
+    for interface, said in sorted(rows.items()):
+        print(f'  {interface:<12} {", ".join(said)}')
+    print('  refused     ', ', '.join(f'{reason} {count}' for reason, count in re.findall(
+        r'portcullis_refusals_total\{reason="(.*?)"\} ([1-9]\d*)', text)))
 
 
-def run(keep):
+def run(leave):
     report = Report()
     folder = tempfile.mkdtemp(prefix='portcullis-demo-')
     lab = laboratory.Laboratory(folder, say)
@@ -174,11 +176,12 @@ def run(keep):
         heading('After all that, the CSMF goes on')
         manage_slices(lab, report)
         print_counters(lab)
+        print_requests(lab)
         good = report.failed == 0
         print(f'\n{report.lines - report.failed} of {report.lines} lines ok'
               f'{"" if good else ": NOT OK"}', flush=True)
-        if keep:
-            print_keep(lab, lab.detach())
+        if leave:
+            print('\n'.join(keep.hints(lab, cases, lab.detach())), flush=True)
             left = True
         return 0 if good else 1
     except Exception as error:  # whatever went wrong: say it with the logs, and clean up

@@ -250,7 +250,7 @@ class Laboratory:
 
     def curl(self, method, path, body=None, kind='application/json', timeout=5):
         """(status, body) of a real HTTP client on the CSMF's host; status 0: no answer."""
-        answer = curl.ask(self.csmf, method, self.url(path), body, kind, timeout)
+        answer = curl.ask(self.csmf, curl.Request(method, self.url(path), body, kind), timeout)
         return answer.status, answer.content
 
     @staticmethod

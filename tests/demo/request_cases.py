@@ -18,7 +18,7 @@ REGISTRATIONS = '/msgs-gwregistration/v1/registrations'
 MESSAGE = '/msgs-msgdelivery/v1/deliver-ue-message'
 DELIVERY = '/msgg-l3gdelivery/v1/deliver-message'
 INSTANCES = '/nslcm/v2/ns_instances'
-PACKAGES = '/vnfpkgm/v2/vnf_packages'
+PACKAGES, DESCRIPTORS = '/vnfpkgm/v2/vnf_packages', '/nsd/v2/ns_descriptors'
 TWIN = '  its twin'
 
 
@@ -29,6 +29,7 @@ class Cases:
         self.lab = lab
         self.asking = Asking(lab)
         self.passes, self.refused = self.asking.passes, self.asking.refused
+        self.held = ''  # the request that waits for an operator in the end
 
     def parts(self):
         """(what it is about, its cases)."""
@@ -37,6 +38,15 @@ class Cases:
         yield 'An application server (SCS/AS) at the SCEF, T8', self.exposure
         yield 'A message gateway at the MSGin5G server', self.messages
         yield 'An OSS/BSS at the NFVO, Os-Ma-Nfvo', self.network_services
+
+    def leave(self):
+        """A slice is there to be explored. Returns curl's --config files, to read it and to terminate
+        the network service."""
+        self.asking.make(self._create('edge'))
+        files = {name: self.lab.services.folder / f'{name}.curl' for name in ('read', 'terminate')}
+        for name, attempt in (('read', self._slice('edge', 'GET')), ('terminate', self.terminate)):
+            files[name].write_text(attempt.request.whole(), encoding='ascii')
+        return files
 
     # -- the management exposure interface
 
@@ -196,10 +206,13 @@ class Cases:
         yield 'on-board a package', refused(ask('POST', PACKAGES, body={}), 403, 'operation_denied')
         yield TWIN, passes(ask('POST', PACKAGES, 'packages:onboard', {},
                                note=', with a token for it'), 201)
-        yield 'delete an NSD', refused(ask('DELETE', '/nsd/v2/ns_descriptors/1'), 403,
-                                       'operation_denied')
-        yield from self._two_parties(ask('POST', f'{instance}/terminate',
-                                         body={'terminationTime': '2030-01-01T00:00:00Z'}))
+        made = passes(ask('POST', DESCRIPTORS, 'packages:onboard', {}), 201)
+        yield 'on-board an NSD', made
+        yield 'delete it', refused(ask('DELETE', _location(made), 'packages:onboard'), 403,
+                                   'operation_denied')
+        self.terminate = ask('POST', f'{instance}/terminate',
+                             body={'terminationTime': '2030-01-01T00:00:00Z'})
+        yield from self._two_parties(self.terminate)
 
     def _two_parties(self, terminate):
         """Held; approved by another operator than the one who made the policy; passes once."""
@@ -212,9 +225,9 @@ class Cases:
                                        ('carol', 200, 'an operator approves')):
             yield name, self._rest(operator, f'{path}/approve', digest, status)
         yield 'terminate it', self.passes(terminate, 202)
-        # It stays held, for whoever wants to look around.
         refusal = self.refused(terminate, 403, 'approval_needed')
-        refusal.ok &= _held(refusal) not in ('', held)
+        self.held = _held(refusal)
+        refusal.ok &= self.held not in ('', held)
         yield 'once more: held', refusal
 
     def _rest(self, operator, path, body, status):

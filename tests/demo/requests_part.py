@@ -34,13 +34,14 @@ class Outcome:
 
 
 class Attempt(typing.NamedTuple):
-    """Something that can be asked, once or again."""
+    """Something that can be asked, more than once."""
     sent: str
     make: typing.Callable[[], curl.Answer]
     to: str = ''       # the server that it reaches if it passes
-    request: str = ''  # as it arrives there: method and target
+    arrives: str = ''  # method and target, as they get there
     by: str = ''       # the peer whose it is; of what is sent to peers: nobody, they are not told
     version: str = '1.1'
+    request: curl.Request = None  # if it is curl's
 
 
 class Asking:
@@ -55,7 +56,7 @@ class Asking:
     # -- what can be asked
 
     def token(self, user, scope):
-        """One per scope is enough; of those that are good for one request, see new_token()."""
+        """The same each time; where one is good for one request only, see new_token()."""
         if (user.name, scope) not in self.tokens:
             self.tokens[user.name, scope] = self.new_token(user, scope)
         return self.tokens[user.name, scope]
@@ -63,7 +64,7 @@ class Asking:
     def new_token(self, user, scope):
         return self.lab.enrolment.token(user.name, scope)
 
-    def config(self, user, service, token, certificate=True, version='1.1'):
+    def _config(self, user, service, token, certificate, version):
         """curl's, of a peer: what it has and whom it believes."""
         enrolment = self.lab.enrolment
         own = enrolment.credentials[user.name]
@@ -78,13 +79,13 @@ class Asking:
             version='1.1', token=None, certificate=True, note=''):
         """By a peer. `token`: instead of the one for `scope`; empty: none."""
         token = self.token(user, scope) if token is None else token
-        config = self.config(user, service, token, certificate, version)
-        data = None if body is None else json.dumps(body)
+        request = curl.Request(method, f'https://{service.host}:{service.port}{path}',
+                               None if body is None else json.dumps(body), kind,
+                               self._config(user, service, token, certificate, version))
         return Attempt(
             f'{user.name} {method} {path}{note}',
-            lambda: curl.ask(self.lab.peers, method, f'https://{service.host}:{service.port}{path}',
-                             data, kind, ANSWER_SECONDS, config),
-            service.server, f'{method} {path}', user.name, version)
+            lambda: curl.ask(self.lab.peers, request, ANSWER_SECONDS),
+            service.server, f'{method} {path}', user.name, version, request)
 
     def send(self, service, url, path, user, body=None, *, sender=None):
         """By a server through the gate's way out, to `url` and `path` below it: the address is in a
@@ -97,11 +98,11 @@ class Asking:
             f'resolve = "{Guard.NAME}:{service.egress}:{services.TRUSTED}"',
             f'cert = "{own.certificate_file}"', f'key = "{own.key_file}"',
             f'header = "3gpp-Sbi-Target-apiRoot: {url}"']) + '\n'
-        return Attempt(
-            f'the {sender.title} POST {url}{path}',
-            lambda: curl.ask(self.lab.nsmf, 'POST', f'https://{Guard.NAME}:{service.egress}{path}',
-                             json.dumps(body or {}), timeout=ANSWER_SECONDS, config=config),
-            user.name, f'POST {path}')
+        request = curl.Request('POST', f'https://{Guard.NAME}:{service.egress}{path}',
+                               json.dumps(body or {}), config=config)
+        return Attempt(f'the {sender.title} POST {url}{path}',
+                       lambda: curl.ask(self.lab.nsmf, request, ANSWER_SECONDS),
+                       user.name, f'POST {path}', request=request)
 
     def kept_connection(self, user, service):
         """One HTTP/2 connection that stays open: (ask(method, path, scope) -> Attempt, its end)."""
@@ -132,7 +133,7 @@ class Asking:
     # -- what became of it
 
     def make(self, attempt):
-        """The answer; what a server has answered must have reached it."""
+        """The answer. Only the server itself says 2xx: then it must have had the request."""
         answer = attempt.make()
         if 200 <= answer.status < 300 and attempt.to:
             self.answered[attempt.to] += 1
@@ -220,7 +221,7 @@ def _arrived(attempt, request):
     """Byte for byte as it was asked, with the peer's name and without its token."""
     headers = {name.lower(): value for name, value in request['headers']}
     who = headers.get('portcullis-client', '')
-    return (f'{request["method"]} {request["target"]}' == attempt.request and
+    return (f'{request["method"]} {request["target"]}' == attempt.arrives and
             bool(who) == bool(attempt.by) and who.startswith(
                 f'peer="{attempt.by}", ' if attempt.by else '') and 'authorization' not in headers)
 

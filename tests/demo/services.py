@@ -65,7 +65,7 @@ POLICIES = {
                                              'message:deliver', 'report:deliver'], {}),
     'ns:manage': (NFVO, 'oss-bss', ['ns:read', 'ns:create', 'ns:instantiate', 'ns:scale', APPROVED],
                   {'approval': [APPROVED]}),
-    'packages:onboard': (NFVO, 'oss-bss', ['pkg:onboard'], {})}
+    'packages:onboard': (NFVO, 'oss-bss', ['pkg:onboard', 'nsd:onboard'], {})}
 
 
 class User(typing.NamedTuple):

@@ -1,5 +1,6 @@
 """What the demo is made of, each piece alone: its NSMF, its certificates, its wire."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -9,6 +10,7 @@ import types
 
 import pytest
 
+import apis
 import attacks
 import entrance
 import lab
@@ -22,9 +24,10 @@ from session_peer import SessionError
 SLICE = '/ProvMnS/v1/SubNetwork=1/NetworkSlice=s1'
 
 
-@pytest.fixture
-def call():
-    server = small_server.Server(('127.0.0.1', 0), nsmf.Handler, nsmf.Slices())
+@contextlib.contextmanager
+def calling(handler, kept):
+    """A function that asks a server of this kind: status and JSON."""
+    server = small_server.Server(('127.0.0.1', 0), handler, kept)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     connection = http.client.HTTPConnection('127.0.0.1', server.server_port, timeout=10)
@@ -36,11 +39,19 @@ def call():
         content = response.read()
         return response.status, json.loads(content) if content else None
 
-    yield request
-    connection.close()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield request
+    finally:
+        connection.close()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def call():
+    with calling(nsmf.Handler, nsmf.Slices()) as request:
+        yield request
 
 
 def test_a_slice_lives_from_put_to_delete(call):
@@ -127,6 +138,31 @@ def test_a_service_profile_becomes_a_slice(call):
 def test_what_the_nsmf_refuses(call, method, path, body, status):
     assert call(method, path, body)[0] == status
     assert call('PUT', '/ProvMnS/v1/SubNetwork=1/NetworkSlice=other', {})[0] == 201
+
+
+@pytest.mark.parametrize('api, collection', [
+    ('scef', '/3gpp-monitoring-event/v1/as-1/subscriptions'),
+    ('msgin5g', '/msgs-gwregistration/v1/registrations'), ('nfvo', '/nsd/v2/ns_descriptors')])
+def test_what_is_posted_to_a_collection_is_kept(api, collection):
+    with calling(apis.Handler, apis.Resources(api)) as request:
+        assert request('GET', collection) == (200, [])
+        status, made = request('POST', collection, {'x': 1})
+        assert (status, made['x']) == (201, 1)
+        assert request('GET', made['self']) == (200, made)
+        assert request('PUT', made['self'], {'x': 2})[0] == 200
+        assert request('GET', collection) == (200, [{**made, 'x': 2}])
+        assert request('DELETE', made['self'])[0] == 204
+        assert request('GET', made['self'])[0] == 404
+        assert request('POST', '/elsewhere', {})[0] == 404
+
+
+def test_a_lifecycle_task_starts_an_operation():
+    with calling(apis.Handler, apis.Resources('nfvo')) as request:
+        _, made = request('POST', '/nslcm/v2/ns_instances', {})
+        assert request('POST', f'{made["self"]}/terminate', {})[0] == 202
+        assert request('POST', f'{made["self"]}/explode', {})[0] == 404
+        (started,) = request('GET', apis.OPERATIONS)[1]
+        assert started.items() >= {'nsInstanceId': made['id'], 'lcmOperationType': 'TERMINATE'}.items()
 
 
 def handshake(server_context, client_context):
