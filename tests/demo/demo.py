@@ -181,7 +181,7 @@ def run(leave):
         print(f'\n{report.lines - report.failed} of {report.lines} lines ok'
               f'{"" if good else ": NOT OK"}', flush=True)
         if leave:
-            print('\n'.join(keep.hints(lab, cases, lab.detach())), flush=True)
+            print('\n'.join(keep.hints(lab, cases, SLICE, lab.detach())), flush=True)
             left = True
         return 0 if good else 1
     except Exception as error:  # whatever went wrong: say it with the logs, and clean up

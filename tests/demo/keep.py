@@ -3,20 +3,18 @@
 from lab import NSMF, SERVICE_PORT
 from processes import BIN
 
-SLICE = '/ProvMnS/v1/SubNetwork=1/NetworkSlice=edge-video'
 
-
-def hints(lab, cases, stop):
-    """Lines to print; `stop` is the script that ends it all."""
+def hints(lab, cases, path, stop):
+    """Lines to print. A slice is put at `path` of the NSMF; `stop` is the script that ends it all."""
     held, files = cases.held, cases.leave()
     ctl, peers = f'  nsenter --net={lab.gate.path} {BIN / "portcullisctl"}', lab.peers.path
-    lab.curl('PUT', SLICE, '{"attributes": {"userLabel": "left behind"}}')
+    lab.curl('PUT', path, '{"attributes": {"userLabel": "left behind"}}')
     yield '\nLeft running; the CSMF\'s session and all tokens end after an hour. To explore, as root:'
     yield f'  export {" ".join(lab.cli_environment())}'
     for command in ('status', 'peers', 'sas', 'counters --watch', 'events', 'policy show',
                     'pipeline'):
         yield f'{ctl} {command}'
-    yield f'  nsenter --net={lab.csmf.path} curl http://{NSMF}:{SERVICE_PORT}{SLICE}'
+    yield f'  nsenter --net={lab.csmf.path} curl http://{NSMF}:{SERVICE_PORT}{path}'
     yield '\nOne by one: read a slice over HTTPS; delete it, which that token does not say; ask why not:'
     yield f'  nsenter --net={peers} curl --config {files["read"]}'
     yield f'  nsenter --net={peers} curl --config {files["read"]} --request DELETE'

@@ -93,7 +93,7 @@ class Asking:
         sender = sender or service
         own = self.lab.services.senders[sender]
         config = '\n'.join([
-            f'cacert = "{self.lab.services.operator.ca.certificate_file}"',
+            f'cacert = "{self.lab.services.server_pki.ca.certificate_file}"',
             f'interface = "{sender.address}"', 'http1.1',
             f'resolve = "{Guard.NAME}:{service.egress}:{services.TRUSTED}"',
             f'cert = "{own.certificate_file}"', f'key = "{own.key_file}"',

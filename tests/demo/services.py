@@ -135,9 +135,9 @@ class Services:
     def __init__(self, lab):
         self.lab = lab
         self.folder = lab.folder / 'services'
-        self.peers, self.operator = lab.enrolment.pki, PeerPki(self.folder, 'servers')
+        self.peer_pki, self.server_pki = lab.enrolment.pki, PeerPki(self.folder, 'servers')
         # As whom a server sends.
-        self.senders = {one: self.operator.issue(one.host, 'client') for one in SERVICES}
+        self.senders = {one: self.server_pki.issue(one.host, 'client') for one in SERVICES}
 
     def start(self):
         here = pathlib.Path(__file__)
@@ -145,11 +145,12 @@ class Services:
         servers = [self._server(
             self.lab.nsmf, one.server, f'the {one.title}',
             [nsmf] if one is NSMF else [others, one.server], one.address, SERVER_PORT,
-            self.operator.issue(one.host, 'server', [one.address]), self.operator.ca)
+            self.server_pki.issue(one.host, 'server', [one.address]), self.server_pki.ca)
             for one in SERVICES]
         servers += [self._server(
             self.lab.peers, user.name, user.name, [others, 'receiver'], user.outer, RECEIVER_PORT,
-            self.peers.issue(f'{user.name}.operator.example', 'server', [user.outer]), self.peers.ca)
+            self.peer_pki.issue(f'{user.name}.operator.example', 'server', [user.outer]),
+            self.peer_pki.ca)
             for user in USERS if 'callbacks' in user.more]
         for one in servers:
             one.listening()
@@ -163,22 +164,22 @@ class Services:
 
     def guard_settings(self):
         """Sections of guard.yaml."""
-        out = self.operator.issue(Guard.NAME, 'client')
-        to_peers = self.peers.issue(Guard.NAME, 'client')
-        own = self.operator.issue(Guard.NAME, 'server')
+        out = self.server_pki.issue(Guard.NAME, 'client')
+        to_peers = self.peer_pki.issue(Guard.NAME, 'client')
+        own = self.server_pki.issue(Guard.NAME, 'server')
         return {
             'requests': [{
                 **self._listener(one), 'address': '0.0.0.0', 'port': one.port,
                 # In the server's name: the gate stands in for it.
-                'certificates': [_pair(self.peers.issue(one.host, 'server'), 'chain')],
+                'certificates': [_pair(self.peer_pki.issue(one.host, 'server'), 'chain')],
                 'server': {'url': f'https://{one.address}:{SERVER_PORT}',
-                           'ca': str(self.operator.ca.certificate_file), **_pair(out)}}
+                           'ca': str(self.server_pki.ca.certificate_file), **_pair(out)}}
                 for one in SERVICES],
             'egress': [{
                 **self._listener(one), 'address': TRUSTED, 'port': one.egress,
                 'certificates': [_pair(own, 'chain')],
-                'servers': {'ca': str(self.operator.ca.certificate_file), 'names': [one.host]},
-                'peers': {'ca': str(self.peers.ca.certificate_file), **_pair(to_peers)}}
+                'servers': {'ca': str(self.server_pki.ca.certificate_file), 'names': [one.host]},
+                'peers': {'ca': str(self.peer_pki.ca.certificate_file), **_pair(to_peers)}}
                 for one in SERVICES if one.egress]}
 
     @staticmethod
