@@ -28,7 +28,7 @@ constexpr size_t kMostPath = 2048;  // as profiles::Target::kLongestPath
 constexpr int kMostOperations = 16;
 constexpr size_t kMostKind = 63;
 constexpr size_t kMostResource = 512;
-constexpr size_t kMostServer = 255;
+constexpr size_t kMostServer = 255;  // and of a gateway's name
 constexpr unsigned kLeastOk = 200;
 constexpr unsigned kLeastRedirect = 300;
 constexpr unsigned kLeastError = 400;
@@ -71,6 +71,7 @@ std::string WhatIsWrong(const Operate& r) {
   if (!IsKind(r.kind()) || !IsResource(r.resource())) return "kind or resource is too long";
   if (r.kind().empty() && !r.resource().empty()) return "a resource of no kind";
   if (!steer::FromBytes(r.source())) return "source is no address";
+  if (r.gateway().size() > kMostServer || !IsPrintable(r.gateway())) return "gateway is no name";
   if (!r.has_call()) return {};
   if (r.call().server().size() > kMostServer || !IsPrintable(r.call().server())) {
     return "the server is no name";
@@ -107,6 +108,7 @@ audit::Entry EntryOf(const Operate& r) {
                              {"subject", Plain(r.token().subject())},
                              {"id", Plain(r.token().jti())}};
   }
+  if (!r.gateway().empty()) entry.detail["gateway"] = r.gateway();
   if (!r.tenant().empty()) entry.detail["tenant"] = r.tenant();
   if (!r.kind().empty()) entry.detail["kind"] = r.kind();
   if (!r.resource().empty()) entry.detail["resource"] = r.resource();
@@ -216,17 +218,25 @@ Operations::Done Operations::Operate(admission::Operate r, uint64_t guard) {
                                           {"approved_by", judged->approved->decided_by},
                                           {"request_digest", judged->approved->digest}};
   }
+  // What a gateway passes on by itself ends here, as far as anybody here will know.
+  const bool ends = !r.gateway().empty();
+  operation.entry.outcome = ends ? audit::kDecided : audit::kBegun;
   if (!r.change() && !judged->one_time && !judged->approved) {
-    open_.emplace(id, std::move(operation));
+    if (ends) {
+      Count(operation.interface, operation.operations, audit::kDecided);
+      journal_.Record(std::move(operation.entry));
+    } else {
+      open_.emplace(id, std::move(operation));
+    }
     co_return tl::expected<void, identity::Refusal>{};
   }
-  Waiting waiting{
-      .entry = operation.entry, .recorded = r.change(), .written = asio::steady_timer(executor_)};
-  waiting.entry.outcome = audit::kBegun;
+  Waiting waiting{.entry = operation.entry,
+                  .recorded = r.change() || ends,
+                  .written = asio::steady_timer(executor_)};
   if (judged->one_time) waiting.used.token = one_time_.Begin(r.token());
   if (judged->approved) waiting.used.approval = held_.Begin(*judged->approved);
   // Known from now on: whoever hangs up meanwhile leaves it open.
-  open_.emplace(id, std::move(operation));
+  if (!ends) open_.emplace(id, std::move(operation));
   co_await Write(waiting);
   if (judged->one_time) one_time_.End(*waiting.used.token, waiting.number.has_value());
   if (judged->approved) held_.End(*judged->approved);
@@ -236,6 +246,7 @@ Operations::Done Operations::Operate(admission::Operate r, uint64_t guard) {
     co_return Declined(Reason::gate_unavailable, waiting.number.error().Text());
   }
   if (at != open_.end() && waiting.recorded) at->second.begun = *waiting.number;
+  if (ends) Count(r.interface(), r.operations(), audit::kDecided);
   co_return tl::expected<void, identity::Refusal>{};
 }
 

@@ -3,6 +3,8 @@
 // charge").
 //
 //   Operate    what changes something is begun in the audit log, on the disk, before it is made
+//              (an Operate of a gateway is its own end: it is recorded as decided, and nothing
+//              more)
 //   Outcome    ends it there, with the number of its beginning; what only reads has this record
 //              alone, written a little later. What was created belongs to the tenant from then on
 //   FindOwner  to whom something belongs
@@ -75,7 +77,7 @@ class Operations {
   struct Counted {
     std::string interface;
     std::string operation;
-    std::string outcome;  // "done", "failed", "quota_exceeded"
+    std::string outcome;  // "done", "failed", "decided", "quota_exceeded"
     auto operator<=>(const Counted&) const = default;
   };
   [[nodiscard]] const std::map<Counted, uint64_t>& counts() const { return counts_; }

@@ -56,13 +56,18 @@ T Admitted(Result<T> result, const Section& s, const char* key) {
   return *std::move(result);
 }
 
+std::string ReadSocket(const Reader& in, const Section& s, const char* expected) {
+  std::string path = in.FromHere(RequiredText(s, "socket", expected));
+  if (path.size() > kMostSocketPath) {
+    s.Refuse("socket", "too long for a socket", fmt::format("at most {} bytes", kMostSocketPath));
+  }
+  return path;
+}
+
 void ReadControl(Reader& in, const Section& root) {
   if (!root.Has("control")) root.Refuse("control", "missing", "socket and user", "nothing");
   const Section s = root.Sub("control", {"socket", "user"});
-  in.config.control_socket = in.FromHere(RequiredText(s, "socket", "the path of control's socket"));
-  if (in.config.control_socket.size() > kMostSocketPath) {
-    s.Refuse("socket", "too long for a socket", fmt::format("at most {} bytes", kMostSocketPath));
-  }
+  in.config.control_socket = ReadSocket(in, s, "the path of control's socket");
   const std::string user = RequiredText(s, "user", "the user that control runs as");
   const passwd* entry = getpwnam(user.c_str());
   if (entry == nullptr) s.Refuse("user", "no such user", "the user that control runs as");
@@ -174,23 +179,29 @@ void ReadDoor(const Reader& in, const Section& one, const ListenerLimits& limits
   setting.listener.tls.http2 = true;
 }
 
+// Which requests there are, where each is judged.
+template <class Setting>
+void ReadJudged(const Reader& in, const Section& one, Setting& setting) {
+  setting.interface = RequiredText(one, "interface", "the interface's name in policy");
+  const auto& known = in.config.interfaces;
+  if (std::ranges::find(known, setting.interface) == known.end()) {
+    one.Refuse("interface", "has no audience: no token would be good for it",
+               "one of `interfaces`");
+  }
+  setting.profile = in.FromHere(RequiredText(one, "profile", "the file of its profile"));
+  one.Read("root", setting.root);
+  if (!setting.root.empty() && (!setting.root.starts_with('/') || setting.root.ends_with('/'))) {
+    one.Refuse("root", "not the beginning of a path", "such as /nsmf");
+  }
+}
+
 void ReadRequests(Reader& in, const Section& root) {
   const ListenerLimits limits = ReadLimits(root);
   for (const Section& one :
        root.Items("requests", {"interface", "profile", "root", "address", "port", "tls_1_2",
                                "certificates", "psk", "url", "hash", "server"})) {
     RequestSetting setting;
-    setting.interface = RequiredText(one, "interface", "the interface's name in policy");
-    const auto& known = in.config.interfaces;
-    if (std::ranges::find(known, setting.interface) == known.end()) {
-      one.Refuse("interface", "has no audience: no token would be good for it",
-                 "one of `interfaces`");
-    }
-    setting.profile = in.FromHere(RequiredText(one, "profile", "the file of its profile"));
-    one.Read("root", setting.root);
-    if (!setting.root.empty() && (!setting.root.starts_with('/') || setting.root.ends_with('/'))) {
-      one.Refuse("root", "not the beginning of a path", "such as /nsmf");
-    }
+    ReadJudged(in, one, setting);
     ReadDoor(in, one, limits, setting);
     if (!one.Has("server")) one.Refuse("server", "missing", "url, ca, certificate, key", "nothing");
     const Section server = one.Sub("server", {"url", "ca", "certificate", "key"});
@@ -204,6 +215,23 @@ void ReadRequests(Reader& in, const Section& root) {
   }
 }
 
+std::vector<std::string> ReadTexts(const Section& s, const char* key) {
+  std::vector<std::string> texts;
+  s.ReadList(key, texts, [](const std::string& text) -> Result<std::string> { return text; });
+  return texts;
+}
+
+// Whom a listener lets in: certificates of a CA with one of some names.
+void ReadNamed(const Reader& in, const Section& one, const char* key, std::string& ca,
+               std::vector<std::string>& names) {
+  if (!one.Has(key)) one.Refuse(key, "missing", "ca and names", "nothing");
+  const Section s = one.Sub(key, {"ca", "names"});
+  ca = in.FromHere(RequiredText(s, "ca", "a PEM file: whose their certificates are"));
+  names = ReadTexts(s, "names");
+  if (names.empty())
+    s.Refuse("names", "missing", "the DNS names of those that may come", "nothing");
+}
+
 void ReadEgress(Reader& in, const Section& root) {
   const ListenerLimits limits = ReadLimits(root);
   for (const Section& one : root.Items("egress", {"interface", "profile", "address", "port",
@@ -215,20 +243,52 @@ void ReadEgress(Reader& in, const Section& root) {
     }
     setting.profile = in.FromHere(RequiredText(one, "profile", "the file of its profile"));
     setting.listener = ReadCertificateListener(in, one, limits);
-    if (!one.Has("servers")) one.Refuse("servers", "missing", "ca and names", "nothing");
-    const Section servers = one.Sub("servers", {"ca", "names"});
-    setting.server_ca = in.FromHere(RequiredText(servers, "ca", "a PEM file: whose servers' are"));
-    servers.ReadList("names", setting.servers,
-                     [](const std::string& text) -> Result<std::string> { return text; });
-    if (setting.servers.empty()) {
-      servers.Refuse("names", "missing", "the DNS names of those that may send", "nothing");
-    }
+    ReadNamed(in, one, "servers", setting.server_ca, setting.servers);
     if (!one.Has("peers")) one.Refuse("peers", "missing", "ca, certificate, key", "nothing");
     const Section peers = one.Sub("peers", {"ca", "certificate", "key"});
     setting.peers.ca = in.FromHere(RequiredText(peers, "ca", "a PEM file: whose peers' are"));
     setting.peers.certificate = in.FromHere(RequiredText(peers, "certificate", "a PEM file"));
     setting.peers.key = in.KeyFromHere(RequiredText(peers, "key", "a PEM file or a PKCS#11 URI"));
     in.config.egress.push_back(std::move(setting));
+  }
+}
+
+// Who may ask on a UNIX socket, by user; or on a listener, by certificate.
+void ReadGateways(const Reader& in, const Section& one, const ListenerLimits& limits,
+                  DecisionSetting& setting) {
+  const bool local = one.Has("socket");
+  for (const char* other : {"address", "port", "tls_1_2", "certificates", "gateways"}) {
+    if (local && one.Has(other)) one.Refuse(other, "a socket has none", "one of the two", "both");
+  }
+  setting.listener.at.limits = limits;
+  if (!local) {
+    if (one.Has("users")) one.Refuse("users", "for a socket only", "`socket`, or `gateways`");
+    setting.listener = ReadCertificateListener(in, one, limits);
+    ReadNamed(in, one, "gateways", setting.gateway_ca, setting.gateways);
+    return;
+  }
+  setting.socket = ReadSocket(in, one, "the path of the socket");
+  for (const std::string& name : ReadTexts(one, "users")) {
+    const passwd* entry = getpwnam(name.c_str());
+    if (entry == nullptr) one.Refuse("users", "no such user", "users of this host", name);
+    setting.users.emplace(entry->pw_uid, name);
+  }
+  if (setting.users.empty()) one.Refuse("users", "missing", "the users who may ask", "nothing");
+}
+
+void ReadDecisions(Reader& in, const Section& root) {
+  const ListenerLimits limits = ReadLimits(root);
+  for (const Section& one :
+       root.Items("decisions", {"interface", "profile", "root", "protocol", "socket", "users",
+                                "address", "port", "tls_1_2", "certificates", "gateways"})) {
+    DecisionSetting setting;
+    ReadJudged(in, one, setting);
+    static_cast<void>(RequiredText(one, "protocol", "auth_request or ext_authz"));
+    one.Read("protocol", setting.protocol,
+             {{"auth_request", DecisionProtocol::auth_request},
+              {"ext_authz", DecisionProtocol::ext_authz}});
+    ReadGateways(in, one, limits, setting);
+    in.config.decisions.push_back(std::move(setting));
   }
 }
 
@@ -290,7 +350,7 @@ GuardConfig Read(const std::string& path) {
   const Section root(
       YAML::LoadFile(path), path, "",
       {"identity", "control", "listeners", "limits", "keys", "anchors", "intermediates", "crls",
-       "profile", "interfaces", "issuers", "requests", "egress"});
+       "profile", "interfaces", "issuers", "requests", "egress", "decisions"});
   in.config.identity = RequiredText(root, "identity", "by which name peers know this gate");
   if (in.config.identity.size() > kLongestIdentity) {
     root.Refuse("identity", "too long", fmt::format("at most {} bytes", kLongestIdentity));
@@ -300,6 +360,7 @@ GuardConfig Read(const std::string& path) {
   ReadIssuers(in, root);
   ReadRequests(in, root);
   ReadEgress(in, root);
+  ReadDecisions(in, root);
   ReadKeys(in, root);
   ReadAuthorities(in, root);
   return std::move(in.config);
@@ -308,7 +369,7 @@ GuardConfig Read(const std::string& path) {
 }  // namespace
 
 bool TakesCertificates(const GuardConfig& config) {
-  return !config.certificate_listeners.empty() ||
+  return !config.certificate_listeners.empty() || !config.decisions.empty() ||
          std::ranges::any_of(config.requests, [](const auto& r) { return !r.psk; });
 }
 

@@ -5,11 +5,13 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.hpp"
+#include "control/guard/request/decision_request.hpp"
 #include "control/guard/request/upstream.hpp"
 #include "control/guard/session/handshake.hpp"
 #include "control/guard/session/listener.hpp"
@@ -57,6 +59,19 @@ struct EgressSetting {
   identity::ClientTls peers;         // whose certificates peers show, and what the gate shows them
 };
 
+/// Where gateways of the operator's ask whether a request may pass: a UNIX socket, or a listener.
+struct DecisionSetting {
+  std::string interface;  // its name in policy
+  std::string profile;    // a file
+  std::string root;       // before every path of the profile; empty: none
+  DecisionProtocol protocol = DecisionProtocol::auth_request;
+  std::string socket;                  // empty: `listener`
+  std::map<uid_t, std::string> users;  // of the socket: who may ask
+  CertificateListener listener;        // its limits hold for the socket as well
+  std::string gateway_ca;              // whose certificates gateways show there
+  std::vector<std::string> gateways;   // the DNS names of those that may ask
+};
+
 struct GuardConfig {
   std::string identity;  // by which peers know this gate; goes into the key context
   std::string control_socket;
@@ -65,6 +80,7 @@ struct GuardConfig {
   std::vector<PskListener> psk_listeners;
   std::vector<RequestSetting> requests;
   std::vector<EgressSetting> egress;
+  std::vector<DecisionSetting> decisions;
   std::vector<identity::PskSetting> keys;  // of all PSK listeners
   identity::AuthorityFiles authorities;
   std::vector<identity::CrlLocation> crls;
@@ -76,8 +92,8 @@ struct GuardConfig {
   std::vector<identity::IntrospectionConfig> introspections;
 };
 
-/// There is a listener, for sessions or for requests, whose clients show certificates; whose
-/// clients share a key with the gate.
+/// There is a listener, for sessions or for requests, whose clients show certificates, or gateways
+/// tell of such; whose clients share a key with the gate.
 bool TakesCertificates(const GuardConfig& config);
 bool HasPskListener(const GuardConfig& config);
 

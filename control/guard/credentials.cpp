@@ -84,11 +84,10 @@ admission::Identity IdentityMessage(const identity::CertificateIdentity& certifi
   return message;
 }
 
-CredentialCheck::CredentialCheck(SessionContext& context, const Connection& connection,
-                                 std::string url)
-    : context_(context), connection_(connection), url_(std::move(url)) {
-  if (connection.who.mode == Mode::certificate) {
-    certificate_ = VerifiedIdentity(connection.who.certificate.get());
+CredentialCheck::CredentialCheck(SessionContext& context, const Party& party, std::string url)
+    : context_(context), party_(party), url_(std::move(url)) {
+  if (party.who.mode == Mode::certificate) {
+    certificate_ = VerifiedIdentity(party.who.certificate.get());
     // The listener lets nobody through whom CertificateCheck() did not admit.
     if (certificate_ == nullptr) throw std::logic_error("a certificate that nobody verified");
   }
@@ -167,7 +166,7 @@ tl::expected<void, Refusal> CredentialCheck::CheckBinding(const AccessToken& tok
                                                           const Credentials& credentials,
                                                           const Moment& now) {
   if (certificate_ != nullptr) {
-    const std::string der = Der(connection_.who.certificate.get());
+    const std::string der = Der(party_.who.certificate.get());
     if (auto bound = identity::CheckCertificate(token, identity::Bytes(der)); !bound) return bound;
     // It may have been revoked since the handshake.
     return context_.revocations.Check(*certificate_, now.wall);
@@ -195,11 +194,11 @@ tl::expected<void, Refusal> CredentialCheck::StillValid(const AccessToken& token
 }
 
 admission::Identity CredentialCheck::IdentityMessage() const {
-  if (certificate_ != nullptr) return guard::IdentityMessage(*certificate_, connection_.from);
+  if (certificate_ != nullptr) return guard::IdentityMessage(*certificate_, party_.from);
   admission::Identity message;
-  message.set_source(steer::ToBytes(ToAddress(connection_.from.address())));
+  message.set_source(steer::ToBytes(ToAddress(party_.from.address())));
   message.set_mode(admission::PSK);
-  message.set_psk_peer(connection_.who.psk_peer);
+  message.set_psk_peer(party_.who.psk_peer);
   return message;
 }
 

@@ -55,7 +55,7 @@ class CredentialCheck {
 
   /// `url` is how peers call this listener (GuardConfig), empty on those for certificates. Both
   /// references outlive this.
-  CredentialCheck(SessionContext& context, const Connection& connection, std::string url);
+  CredentialCheck(SessionContext& context, const Party& party, std::string url);
 
   boost::asio::awaitable<Authorised> Authorise(Credentials credentials, std::string interface);
   /// For what does not say its interface: the one that the token is for.
@@ -87,7 +87,7 @@ class CredentialCheck {
                                                      const identity::Moment& now);
 
   SessionContext& context_;
-  const Connection& connection_;
+  const Party& party_;
   std::string url_;
   const identity::CertificateIdentity* certificate_ = nullptr;  // with Mode::certificate
   identity::NonceIssuer nonces_;

@@ -35,8 +35,16 @@ bool SamePlaces(const GuardConfig& a, const GuardConfig& b) {
   if (a.control_socket != b.control_socket || a.control_user != b.control_user ||
       a.certificate_listeners.size() != b.certificate_listeners.size() ||
       a.psk_listeners.size() != b.psk_listeners.size() || a.requests.size() != b.requests.size() ||
-      a.egress.size() != b.egress.size()) {
+      a.egress.size() != b.egress.size() || a.decisions.size() != b.decisions.size()) {
     return false;
+  }
+  for (size_t i = 0; i < a.decisions.size(); ++i) {
+    const DecisionSetting& one = a.decisions[i];
+    const DecisionSetting& other = b.decisions[i];
+    if (!SamePlace(one.listener.at, other.listener.at) || one.socket != other.socket ||
+        one.users != other.users || one.interface != other.interface) {
+      return false;
+    }
   }
   for (size_t i = 0; i < a.requests.size(); ++i) {
     const RequestSetting& one = a.requests[i];
@@ -146,7 +154,33 @@ Result<Guard::Loaded> Guard::Load(const GuardConfig& config) {
   for (size_t i = 0; i < config.egress.size(); ++i) {
     if (auto r = LoadEgress(config, i, loaded); !r) return tl::unexpected(r.error());
   }
+  for (size_t i = 0; i < config.decisions.size(); ++i) {
+    const auto where = fmt::format("decisions[{}]", i);
+    const auto verify = CertificateCheck(verifier, revocations_);
+    if (auto r = LoadDecisions(config.decisions[i], verify, where, loaded); !r) {
+      return tl::unexpected(r.error());
+    }
+  }
   return loaded;
+}
+
+// A listener for servers or gateways of the operator's own.
+Result<std::shared_ptr<TlsServer>> Guard::LoadNamed(const CertificateListener& listener,
+                                                    const std::string& ca,
+                                                    const std::set<std::string>& names,
+                                                    const std::string& where, const char* whom) {
+  identity::AuthorityFiles files;
+  files.anchors.push_back({ca, "", false});
+  auto authorities = identity::Authorities::Load(files);
+  if (!authorities) return tl::unexpected(At(authorities.error(), fmt::format("{}.{}.ca", where, whom)));
+  // They are known by name, whatever their CA says of lists.
+  identity::CertificateProfile profile;
+  profile.distribution_point_required = false;
+  auto verifier = identity::CertificateVerifier::Create(*std::move(authorities), profile);
+  if (!verifier) return tl::unexpected(At(verifier.error(), where));
+  auto check = NamedCheck(std::make_shared<identity::CertificateVerifier>(*std::move(verifier)),
+                          revocations_, names);
+  return TlsServer::ForCertificates(listener.tls, std::move(check), where);
 }
 
 // The listener and what lies behind it.
@@ -155,19 +189,8 @@ Result<void> Guard::LoadEgress(const GuardConfig& config, size_t index, Loaded& 
   const auto where = fmt::format("egress[{}]", index);
   auto profile = profiles::LoadProfile(setting.profile);
   if (!profile) return tl::unexpected(profile.error());
-  identity::AuthorityFiles files;
-  files.anchors.push_back({setting.server_ca, "", false});
-  auto authorities = identity::Authorities::Load(files);
-  if (!authorities) return tl::unexpected(At(authorities.error(), where + ".servers.ca"));
-  // Servers of one's own are known by name, whatever their CA says of lists.
-  identity::CertificateProfile servers;
-  servers.distribution_point_required = false;
-  auto verifier = identity::CertificateVerifier::Create(*std::move(authorities), servers);
-  if (!verifier) return tl::unexpected(At(verifier.error(), where));
   const std::set<std::string> names(setting.servers.begin(), setting.servers.end());
-  auto check = ServerCheck(std::make_shared<identity::CertificateVerifier>(*std::move(verifier)),
-                           revocations_, names);
-  auto tls = TlsServer::ForCertificates(setting.listener.tls, std::move(check), where);
+  auto tls = LoadNamed(setting.listener, setting.server_ca, names, where, "servers");
   if (!tls) return tl::unexpected(tls.error());
   loaded.tls.push_back(*std::move(tls));
   auto callees = Callees::Create(io_.get_executor(), context_, setting.peers, config.profile,
@@ -176,6 +199,28 @@ Result<void> Guard::LoadEgress(const GuardConfig& config, size_t index, Loaded& 
   loaded.egress.push_back({setting.interface,
                            std::make_shared<const profiles::Profile>(*std::move(profile)), names,
                            *std::move(callees)});
+  return {};
+}
+
+Result<void> Guard::LoadDecisions(const DecisionSetting& setting, const VerifyPeer& verify,
+                                  const std::string& where, Loaded& loaded) {
+  auto profile = profiles::LoadProfile(setting.profile);
+  if (!profile) return tl::unexpected(profile.error());
+  DecisionInterface interface;
+  interface.asked = {setting.interface, setting.root,
+                     std::make_shared<const profiles::Profile>(*std::move(profile)), nullptr};
+  interface.protocol = setting.protocol;
+  interface.verify = verify;
+  interface.authorities = loaded.authorities;
+  interface.gateways = {setting.gateways.begin(), setting.gateways.end()};
+  for (const auto& [uid, name] : setting.users) interface.gateways.insert(name);
+  if (setting.socket.empty()) {
+    auto tls =
+        LoadNamed(setting.listener, setting.gateway_ca, interface.gateways, where, "gateways");
+    if (!tls) return tl::unexpected(tls.error());
+    loaded.tls.push_back(*std::move(tls));
+  }
+  loaded.decisions.push_back(std::move(interface));
   return {};
 }
 
@@ -254,22 +299,47 @@ Result<void> Guard::Listen(const Loaded& loaded) {
     auto serve = ServeEgress(requests_, egress_.back(), at.limits);
     if (auto r = listen(at, std::move(serve), fmt::format("egress[{}]", i)); !r) return r;
   }
+  for (size_t i = 0; i < config_.decisions.size(); ++i) {
+    const DecisionSetting& one = config_.decisions[i];
+    decisions_.push_back(std::make_shared<DecisionInterface>(loaded.decisions[i]));
+    if (!one.socket.empty()) {
+      if (auto r = ListenLocally(i); !r) return r;
+      continue;
+    }
+    const auto& at = one.listener.at;
+    auto serve = ServeGatewaysByTls(requests_, decisions_.back(), at.limits);
+    if (auto r = listen(at, std::move(serve), fmt::format("decisions[{}]", i)); !r) return r;
+  }
+  return {};
+}
+
+Result<void> Guard::ListenLocally(size_t index) {
+  const DecisionSetting& one = config_.decisions[index];
+  const auto& limits = one.listener.at.limits;
+  auto serve = ServeGateways(requests_, decisions_[index], limits);
+  auto socket =
+      DecisionSocket::Listen(io_.get_executor(), {one.socket, one.users, limits}, std::move(serve),
+                             refusals_, fmt::format("decisions[{}].socket", index));
+  if (!socket) return tl::unexpected(socket.error());
+  sockets_.push_back(*std::move(socket));
   return {};
 }
 
 void Guard::Start() {
   asio::co_spawn(io_, control_.Run(), Rethrow);
   asio::co_spawn(io_, review_.Run(), Rethrow);
-  if (!interfaces_.empty() || !egress_.empty()) {
+  if (!interfaces_.empty() || !egress_.empty() || !decisions_.empty()) {
     asio::co_spawn(io_, permits_.Run(), Rethrow);
     asio::co_spawn(io_, outcomes_.Run(), Rethrow);
   }
   for (Listener& listener : listeners_) asio::co_spawn(io_, listener.Run(), Rethrow);
+  for (DecisionSocket& socket : sockets_) asio::co_spawn(io_, socket.Run(), Rethrow);
   asio::co_spawn(io_, KeepReporting(), Rethrow);
 }
 
 void Guard::Stop() {
   for (Listener& listener : listeners_) listener.Stop();
+  for (DecisionSocket& socket : sockets_) socket.Stop();
   review_.Stop();
   permits_.Stop();
   stopping_ = true;
@@ -302,6 +372,7 @@ Result<void> Guard::Reload(GuardConfig config) {
   }
   for (size_t i = 0; i < interfaces_.size(); ++i) *interfaces_[i] = loaded->interfaces[i];
   for (size_t i = 0; i < egress_.size(); ++i) *egress_[i] = loaded->egress[i];
+  for (size_t i = 0; i < decisions_.size(); ++i) *decisions_[i] = loaded->decisions[i];
   context_.gate_identity = config.identity;
   context_.interfaces = config.interfaces;
   background_.FollowLists(config.crls, loaded->authorities);

@@ -14,6 +14,8 @@
 #include "control/guard/config.hpp"
 #include "control/guard/control_link.hpp"
 #include "control/guard/refusals.hpp"
+#include "control/guard/request/decision_socket.hpp"
+#include "control/guard/request/decisions.hpp"
 #include "control/guard/request/egress.hpp"
 #include "control/guard/request/service.hpp"
 #include "control/guard/review.hpp"
@@ -39,7 +41,7 @@ class Guard {
   Result<void> Reload(GuardConfig config);
 
   /// Ports in the configuration's order: those for certificates, for pre-shared keys, for
-  /// requests, for what servers send.
+  /// requests, for what servers send, for gateways that ask by TLS.
   [[nodiscard]] std::vector<uint16_t> ports() const;
 
  private:
@@ -48,13 +50,21 @@ class Guard {
     std::vector<std::shared_ptr<const TlsServer>> tls;         // one for each listener
     std::vector<RequestInterface> interfaces;                  // one for each of `requests`
     std::vector<EgressInterface> egress;                       // one for each of `egress`
+    std::vector<DecisionInterface> decisions;                  // one for each of `decisions`
     std::shared_ptr<const identity::Authorities> authorities;  // null without anchors
   };
 
   Guard(boost::asio::io_context& io, GuardConfig config);
   Result<Loaded> Load(const GuardConfig& config);
+  Result<std::shared_ptr<TlsServer>> LoadNamed(const CertificateListener& listener,
+                                               const std::string& ca,
+                                               const std::set<std::string>& names,
+                                               const std::string& where, const char* whom);
   Result<void> LoadEgress(const GuardConfig& config, size_t index, Loaded& loaded);
+  Result<void> LoadDecisions(const DecisionSetting& setting, const VerifyPeer& verify,
+                             const std::string& where, Loaded& loaded);
   Result<void> Listen(const Loaded& loaded);
+  Result<void> ListenLocally(size_t index);
   Result<RequestInterface> LoadInterface(const RequestSetting& setting, const std::string& where);
   [[nodiscard]] admission::Status Report() const;
   boost::asio::awaitable<void> KeepReporting();
@@ -75,7 +85,9 @@ class Guard {
   RequestContext requests_{context_, permits_, outcomes_};
   std::vector<std::shared_ptr<RequestInterface>> interfaces_;  // one for each of `requests`
   std::vector<std::shared_ptr<EgressInterface>> egress_;       // one for each of `egress`
+  std::vector<std::shared_ptr<DecisionInterface>> decisions_;  // one for each of `decisions`
   std::vector<Listener> listeners_;
+  std::vector<DecisionSocket> sockets_;
   Review review_;
   std::shared_ptr<const identity::Authorities> authorities_;  // null without anchors
   Background background_;

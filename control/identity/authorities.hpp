@@ -44,6 +44,7 @@ class Authorities {
   [[nodiscard]] const std::vector<Anchor>& anchors() const { return anchors_; }
   /// The anchors alone; OpenSSL counts references and locks on its own.
   [[nodiscard]] X509_STORE* store() const { return store_.get(); }
+  [[nodiscard]] const std::vector<CertificatePtr>& intermediates() const { return intermediates_; }
   /// Null when `certificate` is none of the anchors.
   [[nodiscard]] const Anchor* Find(const X509* certificate) const;
   /// Anchors and intermediates of this name: whose signature a revocation list may bear.

@@ -27,6 +27,16 @@ bool IsSuccess(unsigned status) {
 
 }  // namespace
 
+// In step with OutcomeOf() and Created().
+std::optional<std::string> Books::NeedsAnswer(const Decided& request) {
+  const profiles::Rule& rule = *request.reading.match.rule;
+  const bool replaces = rule.creates.from == Creates::From::path && !request.only_absent;
+  if (rule.creates.from != Creates::From::nothing && !replaces) return "whose it is what it makes";
+  if (rule.deletes) return "that the resource is gone, and nobody's any more";
+  if (request.registration != admission::UNCHANGED) return "whether the peer is registered now";
+  return {};
+}
+
 // What is told of the answer; what is gone is forgotten here as well.
 admission::Request Books::OutcomeOf(const Decided& request, unsigned status, uint64_t sent,
                                     uint64_t received) {
@@ -64,6 +74,7 @@ asio::awaitable<Outcome<void>> Books::Begin(Decided& request, const asio::ip::tc
   }
   operate.set_change(request.change);
   operate.set_registered(request.registered);
+  operate.set_gateway(request.gateway);
   operate.set_source(steer::ToBytes(ToAddress(from.address())));
   if (request.whole) *operate.mutable_whole() = *request.whole;
   *operate.mutable_token() = TokenMessage(request.proven->token);

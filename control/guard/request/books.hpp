@@ -40,6 +40,7 @@ struct Decided {
   bool registered = false;                                      // only while the peer is registered
   admission::Registration registration = admission::UNCHANGED;  // what its success means for that
   bool only_absent = false;  // it makes something, and may not replace anything by that
+  std::string gateway = {};  // that passes it on, instead of the gate
 };
 
 /// One thread.
@@ -48,8 +49,12 @@ class Books {
   /// Both outlive this.
   Books(Permits& permits, Outcomes& outcomes) : permits_(permits), outcomes_(outcomes) {}
 
+  /// What only the server's answer would tell of it. Nothing: without that, nothing is missed.
+  static std::optional<std::string> NeedsAnswer(const Decided& request);
+
   /// Quotas are taken and the record is written: on the disk, before a change goes on. Where
-  /// control did not answer it may have begun it, and is told that nothing came of it.
+  /// control did not answer it may have begun it, and is told that nothing came of it. What a
+  /// gateway passes on has no end here.
   boost::asio::awaitable<Outcome<void>> Begin(Decided& request,
                                               const boost::asio::ip::tcp::endpoint& from);
   /// Control records it. While it is away, it misses reads, and changes are kept for it. Status 0:

@@ -1,5 +1,7 @@
 #include "control/guard/request/decide.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -18,6 +20,16 @@ constexpr size_t kMostToApprove = 32U << 10U;  // as control takes (admission.pr
 constexpr size_t kMostTarget = 8192;
 constexpr int kMostTries = 5;
 
+// A string of RFC 8941 3.3.3; what it cannot hold becomes a question mark.
+std::string Quoted(const std::string& text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c >= ' ' && c <= '~' ? c : '?';
+  }
+  return quoted + '"';
+}
+
 bool NeedsApproval(const admission::Permitted& permit, const Reading& reading) {
   return std::ranges::any_of(reading.operations, [&](const profiles::Operation* operation) {
     return std::ranges::find(permit.approval(), operation->name) != permit.approval().end();
@@ -25,6 +37,11 @@ bool NeedsApproval(const admission::Permitted& permit, const Reading& reading) {
 }
 
 }  // namespace
+
+std::string ClientText(const admission::Permitted& permit, const std::string& reference) {
+  return fmt::format("peer={}, tenant={}, role={}, request={}", Quoted(permit.peer()),
+                     Quoted(permit.tenant()), Quoted(permit.role()), Quoted(reference));
+}
 
 asio::awaitable<Step<Decided>> Decider::Decide(Exchange& exchange) {
   const RequestHead& request = exchange.head();
@@ -60,8 +77,12 @@ asio::awaitable<Step<Decided>> Decider::Decide(Exchange& exchange) {
     judged = co_await JudgeNow(exchange, decided);
   }
   if (!judged) co_return tl::unexpected(std::move(judged.error()));
+  decided.gateway = exchange.gateway();
+  if (const auto missed = Books::NeedsAnswer(decided); missed && !decided.gateway.empty()) {
+    co_return Stop(Reason::not_decidable, "only the server's answer tells " + *missed);
+  }
   decided.reference = admission::NewReference();
-  auto begun = co_await books_.Begin(decided, connection_.from);
+  auto begun = co_await books_.Begin(decided, client_.from);
   if (!begun) co_return Stop(std::move(begun.error()));
   co_return decided;
 }

@@ -31,18 +31,21 @@ struct RequestContext {
   Outcomes& outcomes;
 };
 
+/// Who asks, as the protected server is told (kClientField).
+std::string ClientText(const admission::Permitted& permit, const std::string& reference);
+
 /// Decides on the requests of one connection, which may be several at a time.
 class Decider {
  public:
   /// All outlive this.
   Decider(RequestContext& context, const RequestInterface& interface, const ListenerLimits& limits,
-          const Connection& connection)
+          const Party& client)
       : context_(context),
         interface_(interface),
         limits_(limits),
-        connection_(connection),
+        client_(client),
         books_(context.permits, context.outcomes),
-        credentials_(context.shared, connection, interface.url) {}
+        credentials_(context.shared, client, interface.url) {}
 
   /// Where it may go on, that is in the books, and must be ended there.
   boost::asio::awaitable<Step<Decided>> Decide(Exchange& exchange);
@@ -69,7 +72,7 @@ class Decider {
   RequestContext& context_;
   const RequestInterface& interface_;
   const ListenerLimits& limits_;
-  const Connection& connection_;
+  const Party& client_;
   Books books_;
   CredentialCheck credentials_;
   // The last token that was shown, and its header's digest.

@@ -252,21 +252,6 @@ tl::expected<profiles::Operations, Fault> WhatIsSent(const profiles::Profile& pr
   return callbacks;
 }
 
-VerifyPeer ServerCheck(std::shared_ptr<const identity::CertificateVerifier> verifier,
-                       const identity::Revocations& revocations, std::set<std::string> names) {
-  return [check = CertificateCheck(std::move(verifier), revocations), names = std::move(names)](
-             X509* leaf, STACK_OF(X509) * chain) -> tl::expected<void, identity::Refusal> {
-    if (auto valid = check(leaf, chain); !valid) return valid;
-    const auto& shown = VerifiedIdentity(leaf)->names;
-    if (std::ranges::any_of(shown, [&](const auto& one) { return names.contains(one.text); })) {
-      return {};
-    }
-    return tl::unexpected(identity::Refusal{
-        Reason::peer_unknown,
-        fmt::format("'{}' is none of the servers that may send here", shown.front().text)});
-  };
-}
-
 ConnectionHandler ServeEgress(RequestContext& context, std::shared_ptr<EgressInterface> interface,
                               ListenerLimits limits) {
   // The listener keeps the lambda, and with it what it captured, for as long as it has connections.

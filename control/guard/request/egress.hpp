@@ -42,10 +42,6 @@ tl::expected<profiles::Operations, profiles::Fault> WhatIsSent(const profiles::P
                                                                const Destination& to,
                                                                std::string_view prefix);
 
-/// Within the handshake: certificates of the interface's authority, of one of these names.
-VerifyPeer ServerCheck(std::shared_ptr<const identity::CertificateVerifier> verifier,
-                       const identity::Revocations& revocations, std::set<std::string> names);
-
 /// `context` outlives the listener's last connection.
 ConnectionHandler ServeEgress(RequestContext& context, std::shared_ptr<EgressInterface> interface,
                               ListenerLimits limits);

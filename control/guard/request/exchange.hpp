@@ -33,6 +33,9 @@ class Exchange {
   virtual ~Exchange() = default;
 
   [[nodiscard]] const RequestHead& head() const { return head_; }
+  /// Who asks whether the client's request may pass, and passes it on by itself: nobody here sees
+  /// what the server answers. Empty: the gate passes it on.
+  [[nodiscard]] virtual std::string gateway() const { return {}; }
   /// Some of the body has not been read yet.
   [[nodiscard]] virtual bool unread() const = 0;
   /// Whoever waits for it sends the body now (RFC 9110 10.1.1).

@@ -21,12 +21,13 @@ constexpr size_t kMostAtOnce = 256;
 
 asio::awaitable<Outcome<void>> Outcomes::Begin(admission::Operate operation) {
   const bool change = operation.change();
+  const bool has_end = operation.gateway().empty();
   admission::Request nothing;
   nothing.mutable_outcome()->set_id(operation.id());
   admission::Request message;
   *message.mutable_operate() = std::move(operation);
   auto response = co_await AskControl(control_, std::move(message));
-  const bool may_have_begun = response || response.error().reference.empty();
+  const bool may_have_begun = has_end && (response || response.error().reference.empty());
   if (change && may_have_begun) ++open_;
   if (response) co_return Outcome<void>{};
   if (may_have_begun) End(std::move(nothing), change);

@@ -20,7 +20,8 @@ class Outcomes {
   Outcomes(const boost::asio::any_io_executor& executor, ControlLink& control)
       : executor_(executor), control_(control), pause_(executor) {}
 
-  /// Control takes it into its books. Its outcome comes by one of the two below. Where control did
+  /// Control takes it into its books. Its outcome comes by one of the two below, but for what a
+  /// gateway passes on, which has none. Where control did
   /// not answer, it may have begun it, and is told that nothing came of it.
   boost::asio::awaitable<Outcome<void>> Begin(admission::Operate operation);
   /// Never waits. Control misses those of reads while it is away; those of changes are kept for it.

@@ -21,21 +21,6 @@ namespace {
 
 constexpr size_t kMostReadAway = 64U << 10U;  // of a request that only asks for a nonce
 
-// A string of RFC 8941 3.3.3; what it cannot hold becomes a question mark.
-std::string Quoted(const std::string& text) {
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') quoted += '\\';
-    quoted += c >= ' ' && c <= '~' ? c : '?';
-  }
-  return quoted + '"';
-}
-
-std::string ClientText(const admission::Permitted& permit, const std::string& reference) {
-  return fmt::format("peer={}, tenant={}, role={}, request={}", Quoted(permit.peer()),
-                     Quoted(permit.tenant()), Quoted(permit.role()), Quoted(reference));
-}
-
 // One connection.
 class Conversation {
  public:

@@ -64,7 +64,7 @@ class Service {
       : listener_(listener),
         from_(std::move(from)),
         stream_(std::move(socket), tls.release()),
-        connection_{stream_, {}, from_} {}
+        connection_{{{}, from_}, stream_} {}
 
   asio::awaitable<void> Run() {
     if (!co_await Authenticate()) co_return;

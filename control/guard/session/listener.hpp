@@ -19,13 +19,17 @@
 
 namespace portcullis::guard {
 
+/// Somebody who proved who it is, and where it is.
+struct Party {
+  Authenticated who;
+  boost::asio::ip::tcp::endpoint from;
+};
+
 /// An authenticated peer. The time and bytes left are those of one request (ListenerLimits); a
 /// handler that wants more sets them anew: stream.next_layer().expires_after(...),
 /// stream.next_layer().rate_policy().Set(...).
-struct Connection {
+struct Connection : Party {
   web::TlsStream& stream;
-  Authenticated who;
-  boost::asio::ip::tcp::endpoint from;
 };
 
 /// Serves the connection, which is shut down when it returns; what it began on the stream has ended

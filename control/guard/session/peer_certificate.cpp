@@ -1,5 +1,8 @@
 #include "control/guard/session/peer_certificate.hpp"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -37,6 +40,21 @@ VerifyPeer CertificateCheck(std::shared_ptr<const identity::CertificateVerifier>
     if (!identity) return tl::unexpected(identity.error());
     Attach(leaf, *std::move(identity));
     return {};
+  };
+}
+
+VerifyPeer NamedCheck(std::shared_ptr<const identity::CertificateVerifier> verifier,
+                      const identity::Revocations& revocations, std::set<std::string> names) {
+  return [check = CertificateCheck(std::move(verifier), revocations), names = std::move(names)](
+             X509* leaf, STACK_OF(X509) * chain) -> tl::expected<void, identity::Refusal> {
+    if (auto valid = check(leaf, chain); !valid) return valid;
+    const auto& shown = VerifiedIdentity(leaf)->names;
+    if (std::ranges::any_of(shown, [&](const auto& one) { return names.contains(one.text); })) {
+      return {};
+    }
+    return tl::unexpected(identity::Refusal{
+        identity::Reason::peer_unknown,
+        fmt::format("'{}' is none of those that may come here", shown.front().text)});
   };
 }
 

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <memory>
+#include <set>
+#include <string>
 
 #include "control/guard/session/handshake.hpp"
 #include "control/identity/certificate_verifier.hpp"
@@ -13,6 +15,11 @@ namespace portcullis::guard {
 /// `revocations` outlives every connection.
 VerifyPeer CertificateCheck(std::shared_ptr<const identity::CertificateVerifier> verifier,
                             const identity::Revocations& revocations);
+
+/// The same, for those alone of whose names one is among these: servers and gateways of the
+/// operator's own.
+VerifyPeer NamedCheck(std::shared_ptr<const identity::CertificateVerifier> verifier,
+                      const identity::Revocations& revocations, std::set<std::string> names);
 
 /// Lives as long as the certificate. Null for one that CertificateCheck() did not admit.
 const identity::CertificateIdentity* VerifiedIdentity(const X509* certificate);

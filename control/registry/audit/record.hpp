@@ -47,7 +47,8 @@ struct Entry {
 // killed in between has not done anything that nobody wrote down.
 constexpr const char* kBegun = "begun";
 constexpr const char* kDone = "done";
-constexpr const char* kHeld = "held";  // until another person approves
+constexpr const char* kDecided = "decided";  // permitted; who does it is somebody else
+constexpr const char* kHeld = "held";        // until another person approves
 constexpr const char* kRefused = "refused";
 constexpr const char* kFailed = "failed";
 
