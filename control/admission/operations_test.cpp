@@ -255,6 +255,31 @@ TEST_F(OperationsTest, WhatNobodyEndsHasFailed) {
   EXPECT_EQ(Counted("nsi:read", "failed"), 1U);
 }
 
+// A gateway of the operator's passes it on, and nobody tells what came of it.
+TEST_F(OperationsTest, WhatAGatewayPassesOnIsDecidedAndOneRecord) {
+  for (const char* operation : {"nsi:read", "nsi:create"}) {
+    auto r = Ask(operation);
+    r.set_gateway("edge-1.example");
+    ASSERT_TRUE(Operate(r));
+    EXPECT_EQ(operations_->open(), 0U);
+    EXPECT_FALSE(Outcome(Ended(r.id())));
+    EXPECT_EQ(Counted(operation, "decided"), 1U);
+  }
+  auto wrong = Ask("nsi:read");
+  wrong.set_gateway("edge 1");
+  EXPECT_EQ(WhyNot(wrong), Reason::request_malformed);
+  const auto changes = log_->Read(1, 1000);  // a change is on the disk already
+  ASSERT_TRUE(changes);
+  EXPECT_EQ(changes->back()["outcome"], "decided");
+  EXPECT_EQ(changes->back()["detail"]["gateway"], "edge-1.example");
+  const auto all = Records();
+  ASSERT_EQ(all.size(), 2U);
+  EXPECT_EQ(all[0]["outcome"], "decided");
+  EXPECT_EQ(all[1]["outcome"], "decided");
+  Begin({});  // nothing of it is missed afterwards
+  EXPECT_EQ(operations_->open(), 0U);
+}
+
 TEST_F(OperationsTest, WithoutALogNothingIsMade) {
   ASSERT_TRUE(Operate(Ask("nsi:create")));
   rlimit before{};

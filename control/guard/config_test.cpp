@@ -237,6 +237,55 @@ TEST_F(GuardConfigTest, WhatServersSendHasAListenerOfItsOwn) {
   }
 }
 
+TEST_F(GuardConfigTest, GatewaysAskOnASocketOrAListener) {
+  const std::string good =
+      "decisions:\n"
+      "  - { interface: nsmf, profile: nsmf.yaml, root: /n, protocol: auth_request,\n"
+      "      socket: nsmf.sock, users: [root, daemon] }\n"
+      "  - { interface: scef, profile: scef.yaml, protocol: ext_authz, address: 10.2.0.1,\n"
+      "      port: 4490, certificates: [{ chain: in.pem, key: in.key }],\n"
+      "      gateways: { ca: gateways.pem, names: [edge-1.example] } }\n";
+  const auto with = [&](const std::string& piece, const std::string& instead) {
+    std::string text = good;
+    if (!piece.empty()) text.replace(text.find(piece), piece.size(), instead);
+    return With("issuers:\n", text + "issuers:\n");
+  };
+  const auto config = with("", "");
+  ASSERT_TRUE(config) << config.error().Text();
+  ASSERT_EQ(config->decisions.size(), 2U);
+  const DecisionSetting& local = config->decisions[0];
+  EXPECT_EQ(local.protocol, DecisionProtocol::auth_request);
+  EXPECT_EQ(local.socket, Here("nsmf.sock"));
+  EXPECT_EQ(local.users, (std::map<uid_t, std::string>{{0, "root"}, {1, "daemon"}}));
+  EXPECT_EQ(local.root, "/n");
+  const DecisionSetting& remote = config->decisions[1];
+  EXPECT_EQ(remote.protocol, DecisionProtocol::ext_authz);
+  EXPECT_TRUE(remote.socket.empty());
+  EXPECT_EQ(remote.listener.at.port, 4490);
+  EXPECT_EQ(remote.gateway_ca, Here("gateways.pem"));
+  EXPECT_EQ(remote.gateways, std::vector<std::string>{"edge-1.example"});
+  EXPECT_TRUE(TakesCertificates(*config));
+  for (const auto& [piece, instead, where] :
+       {std::tuple{"interface: nsmf", "interface: other", "decisions[0].interface"},
+        std::tuple{"protocol: auth_request,", "", "decisions[0].protocol"},
+        std::tuple{"auth_request", "spoe", "decisions[0].protocol"},
+        std::tuple{", users: [root, daemon]", "", "decisions[0].users"},
+        std::tuple{"[root, daemon]", "[]", "decisions[0].users"},
+        std::tuple{"[root, daemon]", "[nobody-there]", "decisions[0].users"},
+        std::tuple{"socket: nsmf.sock, ", "", "decisions[0].users"},
+        std::tuple{"root: /n", "root: n", "decisions[0].root"},
+        std::tuple{"socket: nsmf.sock", "socket: nsmf.sock, port: 1", "decisions[0].port"},
+        std::tuple{"socket: nsmf.sock", "socket: nsmf.sock, surplus: 1", "surplus"},
+        std::tuple{"names: [edge-1.example]", "names: []", "decisions[1].gateways.names"},
+        std::tuple{"ca: gateways.pem, ", "", "decisions[1].gateways.ca"},
+        std::tuple{"address: 10.2.0.1,", "", "decisions[1].address"},
+        std::tuple{"port: 4490,", "port: 4490, users: [root],", "decisions[1].users"}}) {
+    const auto refused = with(piece, instead);
+    ASSERT_FALSE(refused) << piece;
+    EXPECT_NE(refused.error().Text().find(where), std::string::npos) << refused.error().Text();
+  }
+}
+
 TEST_F(GuardConfigTest, WhatIsMissingAltogether) {
   const auto no_listener = With("listeners:\n  certificate:", "listeners:\n  psk: []\nprofile2:");
   EXPECT_FALSE(no_listener);

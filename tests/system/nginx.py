@@ -9,7 +9,7 @@ PROGRAM = '/usr/sbin/nginx'
 MODULES = '''
 worker_processes 1;
 daemon off;
-user root;
+user {user};
 pid {folder}/nginx.pid;
 error_log {folder}/nginx.error;
 events {{ worker_connections {connections}; }}
@@ -26,13 +26,14 @@ http {{
 
 
 class Nginx(Process):
-    """`http`: what stands in its http block. `probe`: an address and port that it listens on."""
+    """`http`: what stands in its http block. `probe`: an address and port that it listens on. `user`:
+    of its workers, to whom `folder` must be open."""
 
-    def __init__(self, namespace, folder, http, probe, connections=1024):
+    def __init__(self, namespace, folder, http, probe, connections=1024, user='root'):
         folder.mkdir(parents=True, exist_ok=True)
         self.probe = probe
         config = folder / 'nginx.conf'
-        config.write_text(MODULES.format(folder=folder, connections=connections,
+        config.write_text(MODULES.format(folder=folder, connections=connections, user=user,
                                          http=textwrap.indent(http, '  ')), encoding='utf-8')
         super().__init__(namespace, [PROGRAM, '-p', folder, '-c', config, '-e',
                                      folder / 'nginx.error'], folder / 'nginx.log')

@@ -41,7 +41,8 @@ def policy(interfaces):
 
 
 class RequestGate(Lab):
-    """`interfaces`: name and port of the server behind it; `guard`: more of the guard's settings."""
+    """`interfaces`: name and port of the server behind it; `guard`: more of the guard's settings, or
+    functions that make them of this world."""
 
     def __init__(self, folder, interfaces, **guard):
         super().__init__(Namespaces('requests'))
@@ -68,6 +69,8 @@ class RequestGate(Lab):
         self.rest.put('/v1/policy', policy(self.interfaces))
         own = self.peers.issue(Guard.NAME, 'server')
         to_server = self.peers.issue(Guard.NAME, 'client')
+        self.own = types.SimpleNamespace(server=own, client=to_server)
+        settings = {key: value(self) if callable(value) else value for key, value in settings.items()}
         self.guard = Guard(
             self.host, self.folder, self.control.guard_socket, self.peers, self.issuer,
             interfaces=[{'name': 'nsmf', 'audience': Guard.AUDIENCE},
@@ -83,7 +86,6 @@ class RequestGate(Lab):
                            'key': str(to_server.key_file)}}
                 for name, port in self.interfaces.items()], **settings)
         self.closing.append(self.guard.stop)
-        self.own = types.SimpleNamespace(server=own, client=to_server)
         self.guard.start()
 
     @staticmethod

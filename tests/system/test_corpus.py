@@ -3,32 +3,22 @@ same, octet for octet, or nothing was received. 1,000 to each of two servers her
 (PORTCULLIS_CORPUS). Two servers that read for themselves: one of ours that takes offence at everything
 (corpus/strict.py), and nginx, which normalises paths and is as lenient as servers are."""
 
-import collections
-import concurrent.futures
 import json
-import os
-import re
-import socket
-import ssl
 import sys
-import threading
 import time
 
 import pytest
 
 import corpus
-from corpus import agreement, recorder, strict
-from corpus.message import MERGE_PATCH, SLICES, put, rename, request, slice_path
+from corpus import agreement, recorder, sending, strict
+from corpus.message import MERGE_PATCH, put, rename, request, slice_path
+from corpus.sending import COUNT, SEED, SETTLED, enough, fill, none_of
 from netns import wait_until
 from nginx import Nginx, mutual_tls
 from processes import Guard, Process
 from request_gate import HOST, OPERATIONS, ROOT, RequestGate
 
-SETTLED = 15     # seconds within which all is recorded
 LONGEST = 4 * 3600  # seconds that the tokens last
-COUNT = int(os.environ.get('PORTCULLIS_CORPUS', '1000'))
-SEED = 1
-AT_ONCE = 6
 SERVERS = {'api-recorder': 8501, 'api-nginx': 8502}
 NGINX = '''
 log_format seen escape=json '{{"request":"$request","method":"$request_method","uri":"$uri",'
@@ -77,34 +67,11 @@ class World(RequestGate):
         self.contexts = self.context(), self.context(self.other)
         for name in SERVERS:
             self.wait_until_open(name)
-            self._fill(name)
-
-    def _fill(self, name):
-        theirs = self.token(name, credential=self.other, client='csmf-2')
-        for number in range(SLICES):
-            assert self.send(name, [put(number, self.tokens[name], 'setup').render()]) == [201]
-        foreign = put(0, theirs, 'setup')
-        foreign.target = foreign.target.replace(b'own-0', b'foreign')
-        foreign.content(foreign.body.replace(b'own-0', b'foreign'))
-        assert self.send(name, [foreign.render()], self.contexts[1]) == [201]
+            fill(self, name, self.tokens[name])
 
     def send(self, name, records, context=None):
-        """On a connection of its own, whose sending half ends behind them: nobody waits for what does
-        not come. The statuses of the answers."""
-        with self.host.entered():
-            plain = socket.create_connection((HOST, self.port(name)), 30)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        answer = b''
-        with (context or self.contexts[0]).wrap_socket(plain, server_hostname=Guard.NAME) as stream:
-            try:
-                for octets in records:
-                    stream.sendall(octets)
-                socket.socket.shutdown(stream, socket.SHUT_WR)  # of TCP: wrap_socket's ends TLS as well
-                while some := stream.recv(65536):
-                    answer += some
-            except (OSError, ssl.SSLError):
-                pass  # it was refused before it was all sent
-        return [int(status) for status in re.findall(rb'HTTP/1\.1 ([1-5][0-9][0-9]) ', answer)]
+        return sending.send(self.host, (HOST, self.port(name)), context or self.contexts[0], Guard.NAME,
+                            records)
 
     def seen_by_nginx(self):
         text = self.log.read_text(encoding='utf-8', errors='surrogateescape')
@@ -129,30 +96,8 @@ def world(tmp_path_factory):
 
 
 def all_sent(world, name):
-    """({number: octets}, how many answers of which status)"""
     variants = corpus.variants(SEED, COUNT, world.tokens[name])
-    statuses, lock = collections.Counter(), threading.Lock()
-
-    def one(variant):
-        found = world.send(name, variant.records)
-        with lock:
-            statuses.update(found or ['none'])
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(one, variants))
-    return {variant.number: variant.octets for variant in variants}, statuses
-
-
-def none_of(wrong):
-    if wrong:
-        pytest.fail(f'{len(wrong)} disagreements:\n' + '\n'.join(wrong[:20]), pytrace=False)
-
-
-def enough(statuses):
-    """Whoever refuses everything agrees with everybody."""
-    admitted = statuses[200] + statuses[201]
-    refused = statuses[400] + statuses[403] + statuses[404] + statuses[401]
-    assert admitted > COUNT / 20, statuses
-    assert refused > COUNT / 3, statuses
+    return sending.all_sent(variants, lambda records: world.send(name, records))
 
 
 def test_a_recorder_receives_what_was_authorised(world):

@@ -39,7 +39,8 @@ asio::awaitable<void> ServeOne(std::shared_ptr<DecisionSocketState> state,
     UnixGatewayStream stream(std::move(socket));
     // All are this host: there is one source.
     const Crowd::Place place(state->open, Prefix(), [&stream] { stream.Close(); });
-    co_await state->handler(stream, std::move(gateway), {});
+    const asio::ip::tcp::endpoint nowhere;
+    co_await state->handler(stream, std::move(gateway), nowhere);
   } catch (const std::exception& e) {  // one connection's end, not the process's
     spdlog::error("a gateway's connection ended: {}", e.what());
   }

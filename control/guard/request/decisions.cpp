@@ -81,9 +81,9 @@ void Fit(DecisionProtocol protocol, Inquiry& inquiry) {
     return;
   }
   if (inquiry.status != kUnauthorized) inquiry.status = kForbidden;
-  const bool fits = inquiry.text.size() <= kMostProblemField &&
-                    std::ranges::all_of(inquiry.text, [](char c) { return c >= ' ' && c <= '~'; });
-  if (fits) inquiry.fields.set("Portcullis-Problem", inquiry.text);
+  const std::string_view problem =
+      std::string_view(inquiry.text).substr(0, inquiry.text.find('\n'));
+  if (problem.size() <= kMostProblemField) inquiry.fields.set("Portcullis-Problem", problem);
 }
 
 // One connection of a gateway.
@@ -101,17 +101,16 @@ class GatewayConversation {
 
   asio::awaitable<void> Run() {
     for (bool goes_on = true; goes_on;) {
-      auto question = co_await Hear();
-      if (question && !*question) co_return;  // it has gone
-      goes_on = question.has_value();
-      const bool head_only = question && (*question)->head.method == "HEAD";
+      auto heard = co_await Hear();
+      if (heard && !*heard) co_return;  // it has gone
+      goes_on = heard && !EndsAfter((*heard)->head);
+      const bool head_only = heard && (*heard)->head.method == "HEAD";
       std::unique_ptr<Inquiry> inquiry;
-      if (question) {
-        if (KeepsNot((*question)->head)) goes_on = false;
-        inquiry = co_await Consider(**std::move(question));
+      if (heard) {
+        Question question = **std::move(heard);
+        inquiry = co_await Consider(std::move(question));
       } else {
-        inquiry = std::make_unique<Inquiry>(ClientRequest{}, gateway_);
-        co_await Refuse(*inquiry, std::move(question.error()), {}, {}, from_);
+        inquiry = co_await NoClients(std::move(heard.error()));
       }
       if (!co_await Tell(*inquiry, head_only, !goes_on)) co_return;
     }
@@ -120,7 +119,7 @@ class GatewayConversation {
  private:
   using Heard = std::optional<Question>;  // nothing: no more comes
 
-  static bool KeepsNot(const RequestHead& head) {
+  static bool EndsAfter(const RequestHead& head) {
     return http::token_list(head.fields[http::field::connection]).exists("close");
   }
 
@@ -157,36 +156,49 @@ class GatewayConversation {
     co_return Heard{std::move(question)};
   }
 
-  // What is asked, decided.
-  asio::awaitable<std::unique_ptr<Inquiry>> Consider(Question question) {
-    const auto protocol = interface_.protocol;
-    auto request = ReadQuestion(protocol, std::move(question));
-    if (!request || !interface_.gateways.contains(gateway_)) {
-      auto inquiry = std::make_unique<Inquiry>(ClientRequest{}, gateway_);
-      // A reload may have taken it off the list since it came.
-      Stopped stopped = request ? Stopped{{Reason::policy_denied, "it may not ask here"}}
-                                : std::move(request.error());
-      co_await Refuse(*inquiry, std::move(stopped), {}, {}, from_);
-      co_return inquiry;
-    }
-    Party client{Verified(*request), request->from};
-    auto verified = client.who.certificate
-                        ? interface_.verify(client.who.certificate.get(), Chain(*request).get())
-                        : tl::unexpected(identity::Refusal{Reason::cert_missing, ""});
-    auto inquiry = std::make_unique<Inquiry>(*std::move(request), gateway_);
-    if (!verified) {
-      co_await Refuse(*inquiry, Stopped{std::move(verified.error())}, {}, {}, client.from);
-      co_return inquiry;
-    }
-    co_await Decide(*inquiry, client);
+  // What is no client's request that could be decided.
+  asio::awaitable<std::unique_ptr<Inquiry>> NoClients(Stopped stopped) {
+    auto inquiry = std::make_unique<Inquiry>(ClientRequest{}, gateway_);
+    co_await Refuse(*inquiry, std::move(stopped), from_, nullptr);
     co_return inquiry;
   }
 
-  static Authenticated Verified(const ClientRequest& request) {
+  // What is asked, decided.
+  asio::awaitable<std::unique_ptr<Inquiry>> Consider(Question question) {
+    auto request = ReadQuestion(interface_.protocol, std::move(question));
+    // A reload may have taken it off the list since it came.
+    if (request && !interface_.gateways.contains(gateway_)) {
+      request = Stop(Reason::policy_denied, "it may not ask here");
+    }
+    if (!request) {
+      auto refused = co_await NoClients(std::move(request.error()));
+      co_return refused;
+    }
+    const Party client{Shown(*request), request->from};
+    const auto verified = Verify(*request, client);
+    auto inquiry = std::make_unique<Inquiry>(*std::move(request), gateway_);
+    if (verified) {
+      co_await Decide(*inquiry, client);
+    } else {
+      Stopped stopped{verified.error()};
+      co_await Refuse(*inquiry, std::move(stopped), client.from, nullptr);
+    }
+    co_return inquiry;
+  }
+
+  static Authenticated Shown(const ClientRequest& request) {
     Authenticated who;
     who.mode = Mode::certificate;
     if (request.certificate) who.certificate = identity::Share(request.certificate.get());
     return who;
+  }
+
+  // As within a handshake of the guard's own; that the client has the key, its gateway says.
+  [[nodiscard]] tl::expected<void, identity::Refusal> Verify(const ClientRequest& request,
+                                                             const Party& client) const {
+    X509* leaf = client.who.certificate.get();
+    if (leaf == nullptr) return tl::unexpected(identity::Refusal{Reason::cert_missing, ""});
+    return interface_.verify(leaf, Chain(request).get());
   }
 
   // What the client sent beside its own, and what the operator says that clients need not send.
@@ -209,10 +221,7 @@ class GatewayConversation {
     Decider decider(context_, interface_.asked, limits_, client);
     auto decided = co_await decider.Decide(inquiry);
     if (!decided) {
-      const CredentialCheck& credentials = decider.credentials();
-      std::string challenge = credentials.Challenge(decided.error().why.reason);
-      co_await Refuse(inquiry, std::move(decided.error()), credentials.IdentityMessage(),
-                      std::move(challenge), client.from);
+      co_await Refuse(inquiry, std::move(decided.error()), client.from, &decider.credentials());
       co_return;
     }
     inquiry.status = kOk;
@@ -220,12 +229,15 @@ class GatewayConversation {
     inquiry.fields.set(http::field::cache_control, "no-store");
   }
 
-  asio::awaitable<void> Refuse(Inquiry& inquiry, Stopped stopped,
-                               std::optional<admission::Identity> who, std::string challenge,
-                               const asio::ip::tcp::endpoint& from) {
+  // `who`: null, where nobody has proved who he is.
+  asio::awaitable<void> Refuse(Inquiry& inquiry, Stopped stopped, asio::ip::tcp::endpoint from,
+                               const CredentialCheck* who) {
     stopped.why.detail += fmt::format(" (asked by {})", gateway_);
-    std::string reference = context_.shared.refusals.Note(
-        stopped.why, {from, interface_.asked.name, std::move(who), stopped.reference});
+    Refusals::About about{from, interface_.asked.name};
+    if (who != nullptr) about.identity = who->IdentityMessage();
+    about.reference = stopped.reference;
+    std::string challenge = who == nullptr ? "" : who->Challenge(stopped.why.reason);
+    std::string reference = context_.shared.refusals.Note(stopped.why, about);
     co_await AnswerRefusal(inquiry, std::move(stopped), std::move(reference), std::move(challenge));
   }
 

@@ -3,7 +3,7 @@
     for variant in corpus.variants(seed=1, count=24_000, token=token):
         variant.name, variant.records       # which faults; the octets, in the TLS records they go in
 
-The same seed and a token of the same length give the same variants. A variant of number n bears
+`rights` (message.py) are what they start from. The same seed and a token of the same length give the same variants. A variant of number n bears
 `X-Variant: n`, what hides in it `n-hidden`; so what comes out behind a gate can be told apart.
 """
 
@@ -36,9 +36,9 @@ def cut(chance, octets):
     return [octets[a:b] for a, b in zip([0, *places], [*places, len(octets)])]
 
 
-def variant(seed, number, token):
+def variant(seed, number, token, rights=RIGHT):
     chance = random.Random(f'{seed}/{number}')
-    right = chance.choice(RIGHT)
+    right = chance.choice(rights)
     message = right(chance.randrange(8), token, str(number))
     # Each kind as often as any other, so that a small sample has all of them.
     faults = [FAULTS[number % len(FAULTS)]]
@@ -50,5 +50,5 @@ def variant(seed, number, token):
     return Variant(number, f'{number} {names} on {right.__name__}', cut(chance, message.render()))
 
 
-def variants(seed, count, token):
-    return [variant(seed, number, token) for number in range(count)]
+def variants(seed, count, token, rights=RIGHT):
+    return [variant(seed, number, token, rights) for number in range(count)]

@@ -16,6 +16,7 @@ from corpus import strict
 
 CLIENT = re.compile(r'peer="([^"]*)", tenant="([^"]*)", role="([^"]*)", request="([0-9a-f]{16})"')
 SLICE = re.compile(r'/ProvMnS/[^/]+(?:/[^/]+)+/NetworkSlice=[^/]+')
+COMMENTS = re.compile(r'/FaultSupervisionMnS/[^/]+/alarms/[^/]+/comments')
 COLLECTIONS = {'PerfMeasJobCtrlMnS/measJobs': {'GET': ['nsi:monitor'], 'POST': ['nsi:monitor']},
                'NSProvMnS/ServiceProfiles': {'POST': ['nsi:create']}}
 REPLACES = ['nsi:activate', 'nsi:deactivate', 'nsi:modify', 'nsi:modify-topology']
@@ -83,6 +84,8 @@ def operations(request):
     service, _, collection = path[1:].partition('/')  # between them the version, whatever it is
     if found := COLLECTIONS.get(f'{service}/{collection.partition("/")[2]}'):
         return found[request.method]
+    if COMMENTS.fullmatch(path):
+        return {'POST': ['nsi:monitor']}[request.method]
     if not SLICE.fullmatch(path):
         raise ValueError(f'{path} is none of the paths of the corpus')
     if request.method == 'PATCH':
@@ -125,12 +128,12 @@ def counted(seen, known):
                     if reference not in times and 'done' in one.outcomes]
 
 
-def with_records(connections, known, sent=None):
-    """`connections`: what came on each; `sent`: {number: the octets of a variant}."""
+def with_records(connections, known, sent=None, form=strict.FIELD):
+    """`connections`: what came on each; `sent`: {number: the octets of a variant}; `form`: of fields."""
     wrong, seen = [], []
     for number, octets in connections.items():
         try:
-            for request in strict.requests(octets):
+            for request in strict.requests(octets, form):
                 reference, fault = of_request(request, known)
                 seen.append(reference)
                 fault = fault or spelled_otherwise(request, sent)

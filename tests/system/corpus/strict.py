@@ -6,6 +6,8 @@ import re
 
 LINE = re.compile(rb'([A-Z]+) (/[!-~]*) HTTP/1\.1')
 FIELD = re.compile(rb"([A-Za-z0-9!#$%&'*+.^`|~-]+): ([\t -~\x80-\xff]*)")
+# As nginx writes it: it refuses no other control characters in values than these.
+FIELD_OF_NGINX = re.compile(FIELD.pattern.replace(rb'[\t -~\x80-\xff]', rb'[^\0\r\n]'))
 SIZE = re.compile(rb'[1-9a-f][0-9a-f]{0,7}|0')
 BODILESS = (b'GET', b'HEAD', b'DELETE')
 
@@ -30,7 +32,7 @@ class Request:
         return values[0] if values else None
 
 
-def head_of(octets):
+def head_of(octets, form):
     """A request without its body, and whether it is chunked, or how long it is."""
     lines = octets[:-4].split(b'\r\n')
     line = LINE.fullmatch(lines[0])
@@ -38,7 +40,7 @@ def head_of(octets):
         raise Unclear(f'request line {lines[0]!r}')
     fields = {}
     for text in lines[1:]:
-        field = FIELD.fullmatch(text)
+        field = form.fullmatch(text)
         if not field:
             raise Unclear(f'field {text!r}')
         fields.setdefault(field[1].decode('ascii').lower(), []).append(field[2].decode('latin-1'))
@@ -75,13 +77,13 @@ def chunks_of(octets, at):
         body += octets[line_end + 2:at - 2]
 
 
-def first(octets):
+def first(octets, form=FIELD):
     """(the request that these begin with, how many of them it is); None: its head is not whole.
-    One that is not whole takes all that there is."""
+    One that is not whole takes all that there is. `form`: of its fields."""
     end = octets.find(b'\r\n\r\n')
     if end < 0:
         return None
-    request, chunked, length = head_of(octets[:end + 4])
+    request, chunked, length = head_of(octets[:end + 4], form)
     end += 4
     if chunked:
         request.body, after = chunks_of(octets, end)
@@ -92,11 +94,11 @@ def first(octets):
     return request, after
 
 
-def requests(octets):
+def requests(octets, form=FIELD):
     """All of one connection."""
     found = []
     while octets:
-        one = first(octets)
+        one = first(octets, form)
         if one is None:
             raise Unclear(f'a head that does not end: {octets[:200]!r}')
         found.append(one[0])
