@@ -4,6 +4,7 @@
 
 #include <cctype>
 
+#include "base/fd.hpp"
 #include "control/guard/request/decision_socket.hpp"
 #include "control/guard/request/test_requests.hpp"
 

@@ -49,6 +49,7 @@ class RequestServiceTest : public ServiceTest {
       boost::asio::co_spawn(io_, outcomes_.Run(), boost::asio::detached);
       boost::asio::co_spawn(io_, listener_.Run(), boost::asio::detached);
     });
+    WaitForVersion();  // else the first permit would be asked for twice
   }
   ~RequestServiceTest() override {
     On([this] {
@@ -107,9 +108,12 @@ class RequestServiceTest : public ServiceTest {
       operations_ = std::move(operations);
       ++version_;
     }
-    const uint64_t wanted = version_;
+    WaitForVersion();
+  }
+  /// Until the guard knows which policy is in force.
+  void WaitForVersion() {
     admission::Permitted permit;
-    permit.set_version(wanted);
+    permit.set_version(version_);
     const auto end = std::chrono::steady_clock::now() + kLongest;
     while (!On([&] { return permits_.Current(permit); })) {
       ASSERT_LT(std::chrono::steady_clock::now(), end) << "the guard has not heard of it";
