@@ -172,7 +172,8 @@ Result<std::shared_ptr<TlsServer>> Guard::LoadNamed(const CertificateListener& l
   identity::AuthorityFiles files;
   files.anchors.push_back({ca, "", false});
   auto authorities = identity::Authorities::Load(files);
-  if (!authorities) return tl::unexpected(At(authorities.error(), fmt::format("{}.{}.ca", where, whom)));
+  if (!authorities)
+    return tl::unexpected(At(authorities.error(), fmt::format("{}.{}.ca", where, whom)));
   // They are known by name, whatever their CA says of lists.
   identity::CertificateProfile profile;
   profile.distribution_point_required = false;

@@ -2,10 +2,9 @@
 // to ask, both HTTP/1.1. Here what was asked becomes the client's request again, held to the rules
 // that it would have met at a listener of the guard's own.
 //
-//   auth_request  nginx's: the request asked about is told in fields (config/examples)
-//   ext_authz     Envoy's, over HTTP: what is asked with is the request's own method, target,
-//   fields
-//                 and, where Envoy is told to send it, body
+//   auth_request  nginx's: fields tell of the request (config/gateways/nginx.conf)
+//   ext_authz     Envoy's, over HTTP: method, target, fields and, where Envoy is told to send it,
+//                 the body are the request's own (config/gateways/envoy.yaml)
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>
