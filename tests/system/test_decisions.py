@@ -291,9 +291,9 @@ def test_a_client_that_is_revoked_is_out_on_the_connection_it_has(world):
     passes(world, 'GET', slice_path(1), connection=connection)
     what = {'kind': 'peer', 'id': 'csmf-1'}
     world.rest.post('/v1/revocations', what)
-    assert wait_until(lambda: world.ask('GET', slice_path(1), connection=connection)[0] == 403, 1)
+    assert wait_until(lambda: world.ask('GET', slice_path(1), connection=connection)[0] == 403, 5)
     world.rest.post('/v1/revocations', {**what, 'revoked': False})
-    assert wait_until(lambda: world.ask('GET', slice_path(1), connection=connection)[0] == 200, 1)
+    assert wait_until(lambda: world.ask('GET', slice_path(1), connection=connection)[0] == 200, 5)
 
 
 def test_a_certificate_on_its_list_is_refused_by_the_guard(world):
