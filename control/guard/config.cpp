@@ -12,6 +12,7 @@
 
 #include "control/identity/private_key.hpp"
 #include "control/identity/token/issuer_section.hpp"
+#include "control/identity/token/oauth_endpoint_section.hpp"
 #include "control/identity/token/url.hpp"
 #include "control/identity/trust_config.hpp"
 #include "control/model/fields.hpp"
@@ -204,13 +205,16 @@ void ReadRequests(Reader& in, const Section& root) {
     ReadJudged(in, one, setting);
     ReadDoor(in, one, limits, setting);
     if (!one.Has("server")) one.Refuse("server", "missing", "url, ca, certificate, key", "nothing");
-    const Section server = one.Sub("server", {"url", "ca", "certificate", "key"});
+    const Section server = one.Sub("server", {"url", "ca", "certificate", "key", "exchange"});
     setting.server.url = RequiredText(server, "url", "the protected server: https://host:port");
     setting.server.tls.ca =
         in.FromHere(RequiredText(server, "ca", "a PEM file: who it must be of"));
     setting.server.tls.certificate = in.FromHere(RequiredText(server, "certificate", "a PEM file"));
     setting.server.tls.key =
         in.KeyFromHere(RequiredText(server, "key", "a PEM file or a PKCS#11 URI"));
+    if (server.Has("exchange")) {
+      setting.exchange = identity::ReadTokenExchange(server, in.folder);
+    }
     in.config.requests.push_back(std::move(setting));
   }
 }

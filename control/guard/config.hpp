@@ -21,6 +21,7 @@
 #include "control/identity/psk.hpp"
 #include "control/identity/token/introspection.hpp"
 #include "control/identity/token/issuer.hpp"
+#include "control/identity/token/token_exchanger.hpp"
 
 namespace portcullis::guard {
 
@@ -45,6 +46,7 @@ struct RequestSetting {
   CertificateListener listener;
   std::optional<PskListener> psk;  // in place of `listener`
   UpstreamSettings server;
+  std::optional<identity::TokenExchangeConfig> exchange;  // else the server gets no tokens
 
   [[nodiscard]] const ListenerSettings& at() const { return psk ? psk->at : listener.at; }
 };

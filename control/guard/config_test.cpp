@@ -105,8 +105,8 @@ TEST_F(GuardConfigTest, GoodOne) {
   EXPECT_EQ(asked.claims.issuer, "https://opaque.example");
   EXPECT_EQ(asked.claims.audiences.size(), 1U);
   EXPECT_EQ(asked.claims.audiences.at("scef"), "https://gate.example/scef");
-  EXPECT_EQ(asked.tls.ca, Here("as-ca.pem"));
-  EXPECT_EQ(asked.client_secret, Here("as.secret"));
+  EXPECT_EQ(asked.endpoint.tls.ca, Here("as-ca.pem"));
+  EXPECT_EQ(asked.endpoint.client_secret, Here("as.secret"));
   EXPECT_EQ(asked.cache_for, std::chrono::seconds(5));
   EXPECT_EQ(config->interfaces, (std::vector<std::string>{"nsmf", "scef"}));
 }
@@ -308,12 +308,12 @@ TEST_F(GuardConfigTest, TheShippedOneIsSound) {
 }
 
 // One listener for requests, in place of nothing.
-std::string Requests(const std::string& door) {
+std::string Requests(const std::string& door, const std::string& server = "") {
   return "requests:\n  - { interface: nsmf, profile: p.yaml, address: 192.0.2.1, port: 4443, " +
          door +
          ",\n      server: { url: \"https://nsmf.example\", ca: ca.pem, certificate: c.pem, key: "
-         "c.key } "
-         "}\nlimits:";
+         "c.key" +
+         server + " } }\nlimits:";
 }
 
 TEST_F(GuardConfigTest, RequestsOfClientsWithCertificatesOrWithKeys) {
@@ -335,6 +335,46 @@ TEST_F(GuardConfigTest, RequestsOfClientsWithCertificatesOrWithKeys) {
         {"certificates: [{ chain: a.pem, key: a.key }], hash: sha256", "hash"}}) {
     config = With("limits:", Requests(door));
     ASSERT_FALSE(config) << door;
+    EXPECT_NE(config.error().Text().find(field), std::string::npos) << config.error().Text();
+  }
+}
+
+TEST_F(GuardConfigTest, ServersThatWantTokensOfTheirOwn) {
+  const auto with = [&](const std::string& exchange) {
+    return With("limits:", Requests("certificates: [{ chain: a.pem, key: a.key }]",
+                                    ", exchange: { " + exchange + " }"));
+  };
+  const std::string place = "url: \"https://as.example/token\", ca: as.pem, client_id: gate";
+  const std::string whom = ", audience: nsmf, resource: \"https://nsmf.example\"";
+  EXPECT_FALSE(With("limits:", Requests("certificates: [{ chain: a.pem, key: a.key }]"))
+                   ->requests[0]
+                   .exchange);
+  auto config = with(place + whom + ", certificate: c.pem, key: c.key, scope: \"a b\"");
+  ASSERT_TRUE(config) << config.error().Text();
+  const identity::TokenExchangeConfig& exchange = *config->requests[0].exchange;
+  EXPECT_EQ(exchange.endpoint.url, "https://as.example/token");
+  EXPECT_EQ(exchange.endpoint.tls.ca, Here("as.pem"));
+  EXPECT_EQ(exchange.endpoint.tls.key, Here("c.key"));
+  EXPECT_EQ(exchange.endpoint.client_id, "gate");
+  EXPECT_EQ(exchange.audience, "nsmf");
+  EXPECT_EQ(exchange.resource, "https://nsmf.example");
+  EXPECT_EQ(exchange.scope, "a b");
+  config = with(place + ", audience: nsmf, client_secret: as.secret");
+  ASSERT_TRUE(config) << config.error().Text();
+  EXPECT_EQ(config->requests[0].exchange->endpoint.client_secret, Here("as.secret"));
+  const std::string by = ", client_secret: as.secret";
+  for (const auto& [text, field] :
+       {std::pair<std::string, std::string>(place + by, "audience"),
+        {place + whom, "exchange.url"},
+        {place + whom + by + ", key: c.key", "exchange.url"},
+        {"url: \"https://as.example/token\", ca: as.pem" + whom + by, "client_id"},
+        {"url: \"http://as.example/token\", client_id: gate" + whom + by, "exchange.url"},
+        {"url: \"https://as.example/token\", client_id: gate" + whom + by, "exchange.ca"},
+        {place + by + ", resource: nsmf", "resource"},
+        {place + by + ", resource: \"https://nsmf.example#a\"", "resource"},
+        {place + whom + by + ", actor: a", "actor"}}) {
+    config = with(text);
+    ASSERT_FALSE(config) << text;
     EXPECT_NE(config.error().Text().find(field), std::string::npos) << config.error().Text();
   }
 }

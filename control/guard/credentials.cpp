@@ -41,16 +41,18 @@ std::string Der(X509* certificate) {
   return der;
 }
 
-// RFC 9110 11.4: the scheme in any case, then one space. Nothing: another scheme.
-std::optional<std::string_view> TokenOf(std::string_view authorization, std::string_view scheme) {
-  if (authorization.size() <= scheme.size() || authorization[scheme.size()] != ' ' ||
-      !boost::beast::iequals(authorization.substr(0, scheme.size()), scheme)) {
-    return {};
-  }
-  return authorization.substr(scheme.size() + 1);
+// RFC 9110 11.4: the scheme in any case, then one space.
+bool IsOfScheme(std::string_view authorization, std::string_view scheme) {
+  return authorization.size() > scheme.size() && authorization[scheme.size()] == ' ' &&
+         boost::beast::iequals(authorization.substr(0, scheme.size()), scheme);
 }
 
 }  // namespace
+
+std::string_view TokenOf(std::string_view authorization) {
+  const auto space = authorization.find(' ');
+  return space == std::string_view::npos ? std::string_view() : authorization.substr(space + 1);
+}
 
 admission::Token TokenMessage(const AccessToken& token) {
   admission::Token message;
@@ -132,18 +134,18 @@ asio::awaitable<CredentialCheck::Authorised> CredentialCheck::Verify(std::string
 
 asio::awaitable<CredentialCheck::Authorised> CredentialCheck::Authorise(Credentials credentials,
                                                                         std::string interface) {
-  const auto text = TokenOf(credentials.authorization, scheme());
-  if (!text) {
+  if (!IsOfScheme(credentials.authorization, scheme())) {
     co_return Refuse(
         Reason::token_missing,
         fmt::format("Authorization: expected {} and a token; "
                     "found {}",
                     scheme(), credentials.authorization.empty() ? "nothing" : "something else"));
   }
-  std::string shown(*text);
+  const std::string_view text = TokenOf(credentials.authorization);
+  std::string shown(text);
   auto token = co_await Verify(std::move(shown), std::move(interface));
   if (!token) co_return token;
-  if (auto bound = CheckBinding(*token, *text, credentials, Moment::Now()); !bound) {
+  if (auto bound = CheckBinding(*token, text, credentials, Moment::Now()); !bound) {
     co_return tl::unexpected(bound.error());
   }
   co_return token;

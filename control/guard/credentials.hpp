@@ -45,6 +45,9 @@ struct Credentials {
   std::string path;
 };
 
+/// What comes after the scheme of such a header (RFC 9110 11.4); empty: nothing.
+std::string_view TokenOf(std::string_view authorization);
+
 /// Whom a verified certificate proves, as control is told.
 admission::Identity IdentityMessage(const identity::CertificateIdentity& certificate,
                                     const boost::asio::ip::tcp::endpoint& from);

@@ -231,9 +231,16 @@ Result<RequestInterface> Guard::LoadInterface(const RequestSetting& setting,
   if (!profile) return tl::unexpected(profile.error());
   auto server = Upstream::Create(io_.get_executor(), setting.server, where + ".server");
   if (!server) return tl::unexpected(server.error());
-  return RequestInterface{setting.interface, setting.root,
-                          std::make_shared<const profiles::Profile>(*std::move(profile)),
-                          *std::move(server), setting.psk ? setting.psk->url : std::string()};
+  RequestInterface interface {
+    setting.interface, setting.root, std::make_shared<const profiles::Profile>(*std::move(profile)),
+        *std::move(server), setting.psk ? setting.psk->url : std::string()
+  };
+  if (!setting.exchange) return interface;
+  auto exchanger = identity::TokenExchanger::Create(io_.get_executor(), *setting.exchange,
+                                                    where + ".server.exchange");
+  if (!exchanger) return tl::unexpected(exchanger.error());
+  interface.exchanger = *std::move(exchanger);
+  return interface;
 }
 
 // Made anew by a reload, for the files behind it may be others; what is cached goes with the old

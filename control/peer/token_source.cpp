@@ -1,15 +1,12 @@
 #include "control/peer/token_source.hpp"
 
 #include <algorithm>
-#include <boost/beast/core/string.hpp>
-#include <boost/url/encode.hpp>
-#include <boost/url/rfc/unreserved_chars.hpp>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/secret.hpp"
 #include "control/identity/private_file.hpp"
-#include "control/model/fields.hpp"
+#include "control/identity/token/encoding.hpp"
+#include "control/identity/token/token_answer.hpp"
 
 namespace portcullis::peer {
 
@@ -17,29 +14,19 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr size_t kLongestToken = 8192;
 constexpr size_t kLongestAnswer = 64U << 10U;
 constexpr std::chrono::seconds kTime{5};
-
-// RFC 6750 2.1: what a token in a header is made of. Anything else could end the header.
-bool IsToken(std::string_view text) {
-  return !text.empty() && text.size() <= kLongestToken &&
-         std::all_of(text.begin(), text.end(), [](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                  std::string_view("-._~+/=").find(c) != std::string_view::npos;
-         });
-}
 
 Result<std::string> ReadToken(const std::string& path) {
   const auto content = identity::ReadPrivateFile(path, "token_file");
   if (!content) return tl::unexpected(content.error());
   std::string token(content->bytes().begin(), content->bytes().end());
   token.resize(std::min(token.find_last_not_of(" \r\n") + 1, token.size()));
-  if (IsToken(token)) return token;
+  if (identity::IsBearerToken(token)) return token;
   const size_t size = token.size();
   Wipe(token);
   return Invalid("token_file", "not an access token: " + path,
-                 fmt::format("1 to {} characters of RFC 6750 2.1", kLongestToken),
+                 fmt::format("1 to {} characters of RFC 6750 2.1", identity::kLongestToken),
                  fmt::format("{} characters", size));
 }
 
@@ -48,33 +35,6 @@ Result<identity::HttpsClient> Connect(const TokenEndpoint& endpoint) {
   const auto key = identity::ReadPrivateFile(endpoint.tls.key, "token_endpoint.key");
   if (!key) return tl::unexpected(key.error());
   return identity::HttpsClient::Create(endpoint.url, endpoint.tls, "token_endpoint");
-}
-
-std::string Encode(const std::string& text) {
-  return boost::urls::encode(text, boost::urls::unreserved_chars);
-}
-
-// RFC 6749 5.1. `type`: how the token will be used.
-Result<std::string> ReadAnswer(const std::string& text, const char* type) {
-  const auto unusable = [](const char* why, std::string expected) {
-    return tl::unexpected(Error{ErrorKind::kUnavailable,
-                                std::string("the token endpoint's answer cannot be used: ") + why,
-                                {},
-                                std::move(expected),
-                                {}});
-  };
-  auto answer = model::ParseJson(text);
-  if (!answer || !answer->is_object()) return unusable("not JSON", "an object (RFC 6749 5.1)");
-  const auto text_of = [&](const char* name) {
-    const auto at = answer->find(name);
-    return at != answer->end() && at->is_string() ? at->get<std::string>() : std::string();
-  };
-  if (!boost::beast::iequals(text_of("token_type"), type)) {
-    return unusable("a token of another type", std::string("token_type ") + type);
-  }
-  std::string token = text_of("access_token");
-  if (!IsToken(token)) return unusable("no token", "access_token, as RFC 6750 2.1 has it");
-  return token;
 }
 
 }  // namespace
@@ -97,9 +57,10 @@ asio::awaitable<Result<std::string>> TokenSource::Ask(SessionSettings session) c
   const auto client = Connect(*endpoint_);
   if (!client) co_return tl::unexpected(client.error());
   identity::HttpsClient::Question question;
-  question.form =
-      fmt::format("grant_type=client_credentials&client_id={}&scope={}&resource={}",
-                  Encode(endpoint_->client_id), Encode(session.scope), Encode(session.audience));
+  question.form = fmt::format("grant_type=client_credentials&client_id={}&scope={}&resource={}",
+                              identity::EncodeForForm(endpoint_->client_id),
+                              identity::EncodeForForm(session.scope),
+                              identity::EncodeForForm(session.audience));
   question.most_bytes = kLongestAnswer;
   question.timeout = kTime;
   if (proof_key_) {
@@ -111,9 +72,10 @@ asio::awaitable<Result<std::string>> TokenSource::Ask(SessionSettings session) c
     error.message = "no token from its endpoint: " + error.message;
     co_return tl::unexpected(std::move(error));
   }
-  auto token = ReadAnswer(*answer, proof_key_ ? "DPoP" : "Bearer");
+  auto token = identity::ReadTokenAnswer(*answer, proof_key_ ? "DPoP" : "Bearer");
   Wipe(*answer);
-  co_return token;
+  if (!token) co_return tl::unexpected(token.error());
+  co_return std::move(token->token);
 }
 
 }  // namespace portcullis::peer

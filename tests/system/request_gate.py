@@ -83,10 +83,14 @@ class RequestGate(Lab):
                 'server': {'url': f'https://{HOST}:{port}',
                            'ca': str(self.peers.ca.certificate_file),
                            'certificate': str(to_server.certificate_file),
-                           'key': str(to_server.key_file)}}
+                           'key': str(to_server.key_file), **self.server_settings(name)}}
                 for name, port in self.interfaces.items()], **settings)
         self.closing.append(self.guard.stop)
         self.guard.start()
+
+    def server_settings(self, name):
+        """What worlds add to the guard's settings for an interface's server."""
+        return {}
 
     @staticmethod
     def audience(name):

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "base/secret.hpp"
 #include "control/guard/request/judge.hpp"
 #include "control/guard/request/outcomes.hpp"
 #include "control/guard/request/permits.hpp"
@@ -30,6 +31,7 @@ struct Decided {
   std::shared_ptr<const Proven> proven;
   std::shared_ptr<const profiles::Profile> profile;  // that the reading is of
   std::shared_ptr<Upstream> server;
+  std::shared_ptr<const Secret> token;  // exchanged for the client's; null: the server gets none
   profiles::Operations asked;  // by method, path and body; what it needs depends on the owner too
   Reading reading;
   std::optional<profiles::Resource> about;

@@ -105,9 +105,12 @@ asio::awaitable<Step<void>> Decider::JudgeNow(Exchange& exchange, Decided& decid
   Registration(decided);
   if (auto may = Judge(permit, reading, decided.owner); !may)
     co_return Stop(std::move(may.error()));
-  if (decided.whole || !NeedsApproval(permit, reading)) co_return Step<void>{};
-  auto whole = co_await ReadWhole(exchange, decided);
-  co_return whole;
+  if (!decided.whole && NeedsApproval(permit, reading)) {
+    auto whole = co_await ReadWhole(exchange, decided);
+    if (!whole) co_return whole;
+  }
+  auto exchanged = co_await ExchangeToken(exchange.head(), decided);
+  co_return exchanged;
 }
 
 // The books name who it was that asked; what somebody must let pass now did not have to then.
@@ -236,6 +239,20 @@ asio::awaitable<Step<void>> Decider::ReadWhole(Exchange& exchange, Decided& deci
   if (whole.body().size() > kMostToApprove || request.target.size() > kMostTarget) {
     co_return TooLarge("what another person must approve", kMostToApprove);
   }
+  co_return Step<void>{};
+}
+
+// What the client showed is bound to its key; the server gets one of the gate's own, if any.
+asio::awaitable<Step<void>> Decider::ExchangeToken(const RequestHead& request, Decided& decided) {
+  // Kept alive here: a reload puts another in its place.
+  const std::shared_ptr<identity::TokenExchanger> exchanger = interface_.exchanger;
+  if (!exchanger) co_return Step<void>{};
+  std::string token(TokenOf(request.fields[http::field::authorization]));
+  const auto expiry = decided.proven->token.expiry;
+  identity::TokenExchanger::Subject subject{std::move(token), expiry, context_.permits.changes()};
+  auto answer = co_await exchanger->Exchange(std::move(subject));
+  if (!answer) co_return Stop(std::move(answer.error()));
+  decided.token = *std::move(answer);
   co_return Step<void>{};
 }
 

@@ -1,6 +1,6 @@
 // May this request go on? Who asks, what it is, whose it is, whether all of that is permitted:
 //
-//   token → permit → profile → (body) → owner → judge → (whole) → account
+//   token → permit → profile → (body) → owner → judge → (whole) → (exchange) → account
 //
 // Each step refuses by its own reason; none is skipped.
 #pragma once
@@ -12,6 +12,7 @@
 #include "control/guard/credentials.hpp"
 #include "control/guard/request/books.hpp"
 #include "control/guard/request/exchange.hpp"
+#include "control/identity/token/token_exchanger.hpp"
 
 namespace portcullis::guard {
 
@@ -22,6 +23,7 @@ struct RequestInterface {
   std::shared_ptr<const profiles::Profile> profile;
   std::shared_ptr<Upstream> server;
   std::string url = {};  // how clients with pre-shared keys call it (GuardConfig)
+  std::shared_ptr<identity::TokenExchanger> exchanger = {};  // null: the server gets no tokens
 };
 
 /// What all connections share. One thread.
@@ -67,6 +69,7 @@ class Decider {
   boost::asio::awaitable<Step<void>> JudgeNow(Exchange& exchange, Decided& decided);
   static void Registration(Decided& decided);
   boost::asio::awaitable<Step<void>> ReadWhole(Exchange& exchange, Decided& decided);
+  boost::asio::awaitable<Step<void>> ExchangeToken(const RequestHead& request, Decided& decided);
   boost::asio::awaitable<Outcome<std::optional<std::string>>> OwnerOf(const Decided& decided);
 
   RequestContext& context_;

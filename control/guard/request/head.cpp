@@ -179,6 +179,7 @@ std::string RequestHeadText(const RequestHead& request, const Onward& onward,
       fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\n", request.method,
                   onward.target.empty() ? request.target : onward.target, onward.authority);
   if (!onward.client.empty()) AppendField(out, kClientField, onward.client);
+  if (!onward.authorization.empty()) AppendField(out, "Authorization", onward.authorization);
   if (onward.only_absent) out += "If-None-Match: *\r\n";
   AppendLength(out, body);
   for (const auto& field : request.fields) {

@@ -49,10 +49,11 @@ struct Onward {
   std::string client = {};   // the value of kClientField; empty: nobody is told
   bool only_absent = false;  // nothing that is there already may be replaced (RFC 9110 13.1.2)
   std::string target = {};   // empty: the request's
+  std::string authorization = {};  // the gate's own for the server; empty: none
 };
 
-/// For the protected server. Tokens and proofs stay here: they are bound to the client's key and of
-/// no use to anybody else. `body`: as it is sent now.
+/// For the protected server. The client's token and proof stay here: they are bound to its key and
+/// of no use to anybody else. `body`: as it is sent now.
 std::string RequestHeadText(const RequestHead& request, const Onward& onward,
                             const BodyLength& body);
 

@@ -136,6 +136,17 @@ TEST(Head, ReplacesNothingWhereItMayOnlyCreate) {
             "If-None-Match: \"a tag\"\r\n\r\n");
 }
 
+TEST(Head, TheServerIsShownTheGatesOwnTokenOrNone) {
+  boost::beast::http::request<boost::beast::http::string_body> request;
+  request.insert("Authorization", "DPoP theirs");
+  EXPECT_EQ(
+      RequestHeadText({"GET", "/a", request, {}}, {"nsmf", "x", false, "", "Bearer ours"}, {}),
+      "GET /a HTTP/1.1\r\nHost: nsmf\r\nPortcullis-Client: x\r\n"
+      "Authorization: Bearer ours\r\n\r\n");
+  EXPECT_EQ(RequestHeadText({"GET", "/a", request, {}}, {"nsmf", "x", false}, {}),
+            "GET /a HTTP/1.1\r\nHost: nsmf\r\nPortcullis-Client: x\r\n\r\n");
+}
+
 TEST(Head, ChunksSayTheirLengthInHex) {
   EXPECT_EQ(Chunk(std::string(26, 'x')), "1a\r\n" + std::string(26, 'x') + "\r\n");
   EXPECT_EQ(Chunk(""), "0\r\n\r\n");

@@ -122,6 +122,7 @@ bool Permits::Learn(uint64_t version) {
   if (version <= version_ && connection_ == control_.connections()) return false;
   version_ = version;
   connection_ = control_.connections();
+  ++changes_;
   permits_.clear();
   calls_.clear();
   owners_.clear();

@@ -54,6 +54,9 @@ class Permits {
            permit.version() == version_;
   }
 
+  /// Another number after each change that the guard has heard of.
+  [[nodiscard]] uint64_t changes() const { return changes_; }
+
   /// Hears of changes, until Stop(), which comes before this goes.
   boost::asio::awaitable<void> Run();
   void Stop();
@@ -72,6 +75,7 @@ class Permits {
   ControlLink& control_;
   uint64_t version_ = 0;     // of policy and revocations; 0: none yet
   uint64_t connection_ = 0;  // to control, on which that was said
+  uint64_t changes_ = 0;
   std::map<std::string, Kept> permits_;
   // By interface and address.
   std::map<std::pair<std::string, std::string>, KeptOf<admission::CallPermitted>> calls_;

@@ -21,6 +21,13 @@ namespace {
 
 constexpr size_t kMostReadAway = 64U << 10U;  // of a request that only asks for a nonce
 
+// RFC 6750 2.1. Nothing: the server gets no token.
+std::string AuthorizationFor(const Decided& decided) {
+  if (!decided.token) return {};
+  const auto token = decided.token->bytes();
+  return "Bearer " + std::string(token.begin(), token.end());
+}
+
 // One connection.
 class Conversation {
  public:
@@ -71,6 +78,7 @@ class Conversation {
                 [this, &decided = *decided] { return decider_.Still(decided); });
     Onward onward{decided->server->authority(),
                   ClientText(*decided->proven->permit, decided->reference), decided->only_absent};
+    onward.authorization = AuthorizationFor(*decided);
     if (auto answered = co_await relay.Ask(std::move(onward)); !answered) {
       books.End(*decided, 0, relay.request_bytes(), 0);
       answered.error().reference = decided->reference;

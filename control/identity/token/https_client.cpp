@@ -53,7 +53,7 @@ class Conversation {
                HttpsClient::Question& question, asio::ssl::context* tls)
       : executor_(std::move(executor)), address_(address), question_(question), tls_(tls) {}
 
-  asio::awaitable<Result<std::string>> Run() {
+  asio::awaitable<Result<HttpsClient::Answer>> Run() {
     if (tls_ != nullptr) {
       const auto stream = co_await Dial(executor_, address_, *tls_, deadline_);
       if (!stream) co_return tl::unexpected(stream.error());
@@ -90,7 +90,7 @@ class Conversation {
   }
 
   template <class Stream>
-  asio::awaitable<Result<std::string>> Exchange(Stream& stream) {
+  asio::awaitable<Result<HttpsClient::Answer>> Exchange(Stream& stream) {
     std::string request = Request();
     const error_code unsent = co_await web::Write(stream, request);
     Wipe(request);
@@ -101,12 +101,8 @@ class Conversation {
     parser.body_limit(question_.most_bytes);
     const error_code unread = co_await web::Read(stream, buffer, parser);
     if (unread) co_return Failed("reading the answer", unread);
-    if (parser.get().result() != http::status::ok) {
-      co_return Fail(ErrorKind::kUnavailable,
-                     fmt::format("{}: expected status 200; found {}", address_.Authority(),
-                                 parser.get().result_int()));
-    }
-    co_return std::move(parser.get().body());
+    HttpsClient::Answer answer{parser.get().result_int(), std::move(parser.get().body())};
+    co_return answer;
   }
 
   asio::any_io_executor executor_;
@@ -176,10 +172,23 @@ Result<HttpsClient> HttpsClient::Create(const std::string& url, const ClientTls&
   return HttpsClient(std::move(*address), *std::move(tls));
 }
 
-asio::awaitable<Result<std::string>> HttpsClient::Ask(asio::any_io_executor executor,
-                                                      Question question) const {
+asio::awaitable<Result<HttpsClient::Answer>> HttpsClient::AskForAny(asio::any_io_executor executor,
+                                                                    Question question) const {
   Conversation conversation(std::move(executor), address_, question, tls_.get());
   co_return co_await conversation.Run();
+}
+
+asio::awaitable<Result<std::string>> HttpsClient::Ask(asio::any_io_executor executor,
+                                                      Question question) const {
+  auto answer = co_await AskForAny(std::move(executor), std::move(question));
+  if (!answer) co_return tl::unexpected(answer.error());
+  if (!answer->ok()) co_return WrongStatus(*answer);
+  co_return std::move(answer->body);
+}
+
+tl::unexpected<Error> HttpsClient::WrongStatus(const Answer& answer) const {
+  return Fail(ErrorKind::kUnavailable, fmt::format("{}: expected status 200; found {}",
+                                                   address_.Authority(), answer.status));
 }
 
 }  // namespace portcullis::identity

@@ -56,9 +56,20 @@ class HttpsClient {
     std::chrono::milliseconds timeout{};
     std::vector<std::pair<std::string, std::string>> headers;  // beside the usual ones
   };
-  /// The body of a 200 answer. `executor` is the caller's, which has one thread or is a strand.
+  struct Answer {
+    unsigned status = 0;
+    std::string body;
+    [[nodiscard]] bool ok() const { return status == kOk; }
+    static constexpr unsigned kOk = 200;
+  };
+  /// `executor` is the caller's, which has one thread or is a strand.
+  [[nodiscard]] boost::asio::awaitable<Result<Answer>> AskForAny(
+      boost::asio::any_io_executor executor, Question question) const;
+  /// The body of a 200 answer; kUnavailable for every other one.
   [[nodiscard]] boost::asio::awaitable<Result<std::string>> Ask(
       boost::asio::any_io_executor executor, Question question) const;
+  /// kUnavailable, for an answer that nobody can use.
+  [[nodiscard]] tl::unexpected<Error> WrongStatus(const Answer& answer) const;
 
  private:
   HttpsClient(WebAddress address, std::shared_ptr<boost::asio::ssl::context> tls)

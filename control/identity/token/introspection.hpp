@@ -11,26 +11,18 @@
 #include <tl/expected.hpp>
 
 #include "base/result.hpp"
-#include "base/secret.hpp"
 #include "control/identity/refusal.hpp"
 #include "control/identity/token/access_token.hpp"
 #include "control/identity/token/deny_list.hpp"
-#include "control/identity/token/https_client.hpp"
+#include "control/identity/token/oauth_endpoint.hpp"
 
 namespace portcullis::identity {
 
 struct IntrospectionConfig {
   ClaimRules claims;
-  std::string url;  // as HttpsClient takes it
-  ClientTls tls;    // whom we believe, and as whom we ask
-  /// Instead of a client certificate (RFC 6749 2.3.1); the secret is a file (see ReadPrivateFile).
-  std::string client_id;
-  std::string client_secret;
-  std::chrono::milliseconds timeout{2'000};
+  OauthEndpointConfig endpoint;
   std::chrono::milliseconds cache_for{30'000};  // at most; never longer than the token
-  std::chrono::milliseconds pause_after_failure{5'000};
   size_t cache_most = 10'000;
-  size_t at_once_most = 32;
 };
 
 /// All calls on the thread or strand of its executor. Stays where it is, and
@@ -56,26 +48,17 @@ class Introspector {
     std::chrono::steady_clock::time_point until;
   };
 
-  Introspector(boost::asio::any_io_executor executor, IntrospectionConfig config,
-               const DenyList& denied, HttpsClient client, Secret authorization)
-      : executor_(std::move(executor)),
-        config_(std::move(config)),
-        denied_(denied),
-        client_(std::move(client)),
-        authorization_(std::move(authorization)) {}
+  Introspector(IntrospectionConfig config, const DenyList& denied, OauthEndpoint endpoint)
+      : config_(std::move(config)), denied_(denied), endpoint_(std::move(endpoint)) {}
   boost::asio::awaitable<Answer> Ask(const std::string& token, const std::string& interface,
                                      const Sha256& id);
   Answer Read(const std::string& text, const std::string& interface, const std::string& name) const;
   void Remember(const Sha256& id, const AccessToken& token, const Moment& now);
 
-  boost::asio::any_io_executor executor_;
   IntrospectionConfig config_;
   const DenyList& denied_;
-  HttpsClient client_;
-  Secret authorization_;           // the header's value; empty: we have a certificate
+  OauthEndpoint endpoint_;
   std::map<Sha256, Known> cache_;  // by the token's digest: the cache holds nothing worth stealing
-  size_t under_way_ = 0;
-  std::chrono::steady_clock::time_point silent_until_;
 };
 
 }  // namespace portcullis::identity

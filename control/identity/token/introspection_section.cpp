@@ -1,34 +1,13 @@
 #include <algorithm>
 
-#include "control/identity/private_key.hpp"
 #include "control/identity/token/issuer_section.hpp"
-#include "control/identity/token/url.hpp"
-#include "control/identity/trust_config.hpp"
+#include "control/identity/token/oauth_endpoint_section.hpp"
 
 namespace portcullis::identity {
 
 using std::chrono::seconds;
 
 namespace {
-
-// As whom the gate asks: RFC 7662 2.1 demands that it says.
-void ReadAsker(const Section& s, const std::filesystem::path& folder, IntrospectionConfig& config) {
-  const bool by_certificate = s.Has("certificate") || s.Has("key");
-  const bool by_secret = s.Has("client_id") || s.Has("client_secret");
-  if (by_certificate == by_secret) {
-    s.Refuse("url", "how does the gate prove to the issuer who it is?",
-             "either certificate and key, or client_id and client_secret",
-             by_secret ? "both" : "neither");
-  }
-  if (by_certificate) {
-    config.tls.certificate = folder / RequiredText(s, "certificate", "a PEM file");
-    config.tls.key = RequiredText(s, "key", "a PEM file or a PKCS#11 URI");
-    if (!IsPkcs11Uri(config.tls.key)) config.tls.key = folder / config.tls.key;
-  } else {
-    config.client_id = RequiredText(s, "client_id", "the gate's name at the issuer");
-    config.client_secret = folder / RequiredText(s, "client_secret", "a file with the secret");
-  }
-}
 
 void ReadInterfaces(const Section& s, Audiences& audiences) {
   if (!s.Has("interfaces")) return;
@@ -52,11 +31,7 @@ IntrospectionConfig ReadIntrospection(const Section& issuer, const std::filesyst
                                                  "client_secret", "cache_seconds", "interfaces"});
   IntrospectionConfig config;
   config.claims = claims;
-  config.url = RequiredText(s, "url", "an https URL");
-  const auto parts = ParseWebAddress(config.url, "");
-  if (!parts) s.Refuse("url", parts.error().message, parts.error().expected);
-  if (parts->tls) config.tls.ca = folder / RequiredText(s, "ca", "whom the URL is believed by");
-  ReadAsker(s, folder, config);
+  config.endpoint = ReadOauthEndpoint(s, folder, false);
   auto cache = std::chrono::duration_cast<seconds>(config.cache_for).count();
   constexpr uint64_t kMostCached = 300;  // for so long a revocation at the issuer goes unnoticed
   s.Read("cache_seconds", cache, 0, kMostCached);

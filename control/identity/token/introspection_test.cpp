@@ -39,10 +39,11 @@ class IntrospectionTest : public testing::Test {
     MakeCertificate(directory_ / "gate");
     server_ = std::make_unique<TestServer>(directory_ / "server", directory_ / "gate");
     config_.claims = Config().claims;
-    config_.url = server_->Url();
-    config_.tls = {directory_ / "server.pem", directory_ / "gate.pem", directory_ / "gate.key"};
-    config_.timeout = 30s;
-    config_.pause_after_failure = 0ms;
+    config_.endpoint.url = server_->Url();
+    config_.endpoint.tls = {directory_ / "server.pem", directory_ / "gate.pem",
+                            directory_ / "gate.key"};
+    config_.endpoint.timeout = 30s;
+    config_.endpoint.pause_after_failure = 0ms;
   }
   void TearDown() override { fs::remove_all(directory_); }
 
@@ -165,8 +166,8 @@ TEST_F(IntrospectionTest, WhatIsNoTokenIsNotAsked) {
 
 TEST_F(IntrospectionTest, ASilentIssuerCostsOneWaitAndOpensNothing) {
   server_->Then({});
-  config_.timeout = 500ms;
-  config_.pause_after_failure = 1h;
+  config_.endpoint.timeout = 500ms;
+  config_.endpoint.pause_after_failure = 1h;
   Introspector introspector = Make();
   EXPECT_EQ(Verify(introspector).error().reason, Reason::token_key_unknown);
   const auto begin = std::chrono::steady_clock::now();
@@ -179,10 +180,10 @@ TEST_F(IntrospectionTest, ASilentIssuerCostsOneWaitAndOpensNothing) {
 
 TEST_F(IntrospectionTest, WithoutOurCertificateTheIssuerRefuses) {
   server_->Then(TestServer::Good(Active().dump()));
-  config_.tls.certificate.clear();
+  config_.endpoint.tls.certificate.clear();
   Introspector stranger = Make();
   EXPECT_EQ(Verify(stranger).error().reason, Reason::token_key_unknown);
-  config_.tls.certificate = directory_ / "gate.pem";
+  config_.endpoint.tls.certificate = directory_ / "gate.pem";
   Introspector known = Make();
   EXPECT_TRUE(Verify(known));
 }
@@ -194,11 +195,11 @@ TEST_F(IntrospectionTest, ConfigurationIsChecked) {
     return !Introspector::Create(io_.get_executor(), config, denied_, "issuer").has_value();
   };
   EXPECT_FALSE(refused([](auto&) {}));
-  EXPECT_TRUE(refused([](auto& c) { c.url = "http://as.example/introspect"; }));
-  EXPECT_TRUE(refused([](auto& c) { c.tls.ca.clear(); }));
-  EXPECT_TRUE(refused([](auto& c) { c.tls.key = "/missing"; }));
+  EXPECT_TRUE(refused([](auto& c) { c.endpoint.url = "http://as.example/introspect"; }));
+  EXPECT_TRUE(refused([](auto& c) { c.endpoint.tls.ca.clear(); }));
+  EXPECT_TRUE(refused([](auto& c) { c.endpoint.tls.key = "/missing"; }));
   EXPECT_TRUE(refused([](auto& c) { c.claims.audiences.clear(); }));
-  EXPECT_TRUE(refused([](auto& c) { c.timeout = {}; }));
+  EXPECT_TRUE(refused([](auto& c) { c.endpoint.timeout = {}; }));
 }
 
 }  // namespace

@@ -21,8 +21,6 @@ namespace portcullis::identity {
 
 class TokenVerifier {
  public:
-  static constexpr size_t kLongestToken = 8192;  // bytes
-
   /// Issuers have different names. `denied` outlives the verifier.
   TokenVerifier(std::vector<std::shared_ptr<const Issuer>> issuers, const DenyList& denied);
 

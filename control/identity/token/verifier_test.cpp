@@ -139,7 +139,7 @@ TEST_F(VerifierTest, FormOfTheCompactSerialization) {
         std::string("opaque-token"), sound.substr(0, second), sound + ".", sound + ".AAAA",
         sound + "=", sound + "\n", " " + sound, sound + std::string(1, '\0'),
         sound.substr(0, first) + "=" + sound.substr(first), "Bearer " + sound, sound.substr(first),
-        std::string(TokenVerifier::kLongestToken + 1, 'A')}) {
+        std::string(kLongestToken + 1, 'A')}) {
     Refuses(Reason::token_malformed, wrong);
   }
   // The last of 86 characters holds two bits that belong to no byte: a second spelling.
@@ -148,9 +148,9 @@ TEST_F(VerifierTest, FormOfTheCompactSerialization) {
   Refuses(Reason::token_malformed, spelled);
   // Oversized, but sound in all else; and the same at the limit.
   json claims = Claims();
-  claims["padding"] = std::string(TokenVerifier::kLongestToken, 'x');
+  claims["padding"] = std::string(kLongestToken, 'x');
   Refuses(Reason::token_malformed, Token(claims));
-  claims["padding"] = std::string(TokenVerifier::kLongestToken / 2, 'x');
+  claims["padding"] = std::string(kLongestToken / 2, 'x');
   Admits(Token(claims));
 }
 
