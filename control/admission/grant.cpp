@@ -31,7 +31,10 @@ tl::expected<void, identity::Refusal> CheckToken(const model::Peer& peer, const 
                                          : "no token of its own",
                               who.client_id, who.issuer));
   }
-  if (peer.token->key_thumbprint != who.proof_key_thumbprint) {
+  // Where there is a certificate, policy names no proof's key: the guard has seen the token's
+  // proved.
+  const bool named = who.by == Authentication::psk || !peer.token->key_thumbprint.empty();
+  if (named && peer.token->key_thumbprint != who.proof_key_thumbprint) {
     return Refuse(
         Reason::token_binding_fail,
         fmt::format("peer '{}': the token is bound to another key than policy names", peer.name));

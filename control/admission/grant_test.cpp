@@ -141,6 +141,13 @@ TEST_P(Refused, AndItsTwinIsNot) {
   EXPECT_EQ(grant.error().reason, GetParam().reason) << grant.error().Text();
 }
 
+// Where there is a certificate, the guard has seen the proof; policy names no key for it.
+TEST(Grant, ACertificatesTokenMayBeBoundToAKeyOfProofs) {
+  Applicant who = Csmf();
+  who.proof_key_thumbprint = Gateway().proof_key_thumbprint;
+  EXPECT_TRUE(Decided(who, kNow));
+}
+
 // Each spoils one thing.
 constexpr auto kCases = std::to_array<Case>({
     {"UnknownName", Reason::peer_unknown,

@@ -126,16 +126,20 @@ CertificateListener ReadCertificateListener(const Reader& in, const Section& s,
 constexpr auto kHashes = {std::pair{"sha256", identity::PskHash::sha256},
                           std::pair{"sha384", identity::PskHash::sha384}};
 
-PskListener ReadPskListener(const Section& one, const ListenerLimits& limits) {
-  PskListener listener;
-  listener.at = ReadAddress(one, limits);
-  const std::string url = RequiredText(one, "url", "how peers call it: https://host:port");
+std::string ReadUrl(const Section& one) {
+  std::string url = RequiredText(one, "url", "how peers call it: https://host:port");
   const auto parts = Admitted(identity::ParseWebAddress(url, ""), one, "url");
   if (!parts.tls || parts.target != "/" || url.ends_with('/')) {
     one.Refuse("url", "not the beginning of this listener's URLs",
                "https://host:port, without a path");
   }
-  listener.url = url;
+  return url;
+}
+
+PskListener ReadPskListener(const Section& one, const ListenerLimits& limits) {
+  PskListener listener;
+  listener.at = ReadAddress(one, limits);
+  listener.url = ReadUrl(one);
   one.Read("hash", listener.tls.hash, kHashes);
   one.Read("tls_1_2", listener.tls.tls_1_2);
   return listener;
@@ -168,14 +172,26 @@ void ReadDoor(const Reader& in, const Section& one, const ListenerLimits& limits
     one.Refuse("certificates", "clients with pre-shared keys are shown none", "none, or no psk",
                "both");
   }
-  for (const char* other : {"url", "hash"}) {
-    if (psk || !one.Has(other)) continue;
-    one.Refuse(other, "for clients with pre-shared keys only", "psk: true, or none", "no psk");
+  bool dpop = false;
+  one.Read("dpop", dpop);
+  if (psk && one.Has("dpop")) {
+    one.Refuse("dpop", "clients with pre-shared keys make proofs in any case", "none, or no psk",
+               "both");
+  }
+  if (!psk && !dpop && one.Has("url")) {
+    one.Refuse("url", "for clients that make proofs only", "psk: true or dpop: true, or none",
+               "neither");
+  }
+  if (!psk && one.Has("hash")) {
+    one.Refuse("hash", "for clients with pre-shared keys only", "psk: true, or none", "no psk");
   }
   if (psk) {
     setting.psk = ReadPskListener(one, limits);
+    setting.psk->tls.http2 = true;
+    setting.url = setting.psk->url;
     return;
   }
+  if (dpop) setting.url = ReadUrl(one);
   setting.listener = ReadCertificateListener(in, one, limits);
   setting.listener.tls.http2 = true;
 }
@@ -200,7 +216,7 @@ void ReadRequests(Reader& in, const Section& root) {
   const ListenerLimits limits = ReadLimits(root);
   for (const Section& one :
        root.Items("requests", {"interface", "profile", "root", "address", "port", "tls_1_2",
-                               "certificates", "psk", "url", "hash", "server"})) {
+                               "certificates", "psk", "dpop", "url", "hash", "server"})) {
     RequestSetting setting;
     ReadJudged(in, one, setting);
     ReadDoor(in, one, limits, setting);

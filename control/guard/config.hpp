@@ -45,6 +45,7 @@ struct RequestSetting {
   std::string root;       // before every path of the profile; empty: none
   CertificateListener listener;
   std::optional<PskListener> psk;  // in place of `listener`
+  std::string url;                 // as PskListener's; empty: no proofs of possession are taken
   UpstreamSettings server;
   std::optional<identity::TokenExchangeConfig> exchange;  // else the server gets no tokens
 

@@ -320,18 +320,27 @@ TEST_F(GuardConfigTest, RequestsOfClientsWithCertificatesOrWithKeys) {
   auto config = With("limits:", Requests("certificates: [{ chain: a.pem, key: a.key }]"));
   ASSERT_TRUE(config) << config.error().Text();
   EXPECT_FALSE(config->requests[0].psk);
+  EXPECT_EQ(config->requests[0].url, "");
   EXPECT_EQ(config->requests[0].at().port, 4443);
   config = With("limits:", Requests("psk: true, url: \"https://gate.example:4443\", hash: sha384"));
   ASSERT_TRUE(config) << config.error().Text();
   ASSERT_TRUE(config->requests[0].psk);
-  EXPECT_EQ(config->requests[0].psk->url, "https://gate.example:4443");
+  EXPECT_EQ(config->requests[0].url, "https://gate.example:4443");
   EXPECT_EQ(config->requests[0].at().port, 4443);
   const std::string url = "url: \"https://gate.example:4443\"";
+  config =
+      With("limits:", Requests("certificates: [{ chain: a.pem, key: a.key }], dpop: true, " + url));
+  ASSERT_TRUE(config) << config.error().Text();
+  EXPECT_FALSE(config->requests[0].psk);
+  EXPECT_EQ(config->requests[0].url, "https://gate.example:4443");
   for (const auto& [door, field] :
        {std::pair<std::string, std::string>("psk: true", "url"),
         {"psk: true, url: \"https://gate.example/path\"", "url"},
         {"psk: true, " + url + ", certificates: [{ chain: a.pem, key: a.key }]", "certificates"},
         {"certificates: [{ chain: a.pem, key: a.key }], " + url, "url"},
+        {"certificates: [{ chain: a.pem, key: a.key }], dpop: true", "url"},
+        {"certificates: [{ chain: a.pem, key: a.key }], dpop: false, " + url, "url"},
+        {"psk: true, dpop: true, " + url, "dpop"},
         {"certificates: [{ chain: a.pem, key: a.key }], hash: sha256", "hash"}}) {
     config = With("limits:", Requests(door));
     ASSERT_FALSE(config) << door;

@@ -24,6 +24,9 @@ using identity::Refusal;
 
 namespace {
 
+constexpr const char* kBearer = "Bearer";  // RFC 6750
+constexpr const char* kDpop = "DPoP";      // RFC 9449
+
 tl::unexpected<Refusal> Refuse(Reason reason, std::string detail) {
   return tl::unexpected(Refusal{reason, std::move(detail)});
 }
@@ -63,8 +66,8 @@ admission::Token TokenMessage(const AccessToken& token) {
   message.set_kid(token.kid);
   for (const auto& scope : token.scopes) message.add_scopes(scope);
   message.set_expiry(Seconds(token.expiry));
-  if (token.binding.to == identity::Binding::To::proof_key) {
-    message.set_proof_key_thumbprint(identity::EncodeBase64Url(token.binding.thumbprint));
+  if (token.binding.proof_key) {
+    message.set_proof_key_thumbprint(identity::EncodeBase64Url(*token.binding.proof_key));
   }
   return message;
 }
@@ -95,18 +98,22 @@ CredentialCheck::CredentialCheck(SessionContext& context, const Party& party, st
   }
 }
 
-std::string_view CredentialCheck::scheme() const {
-  return certificate_ == nullptr ? "DPoP" : "Bearer";
+bool CredentialCheck::ByProof(std::string_view authorization) const {
+  return certificate_ == nullptr || (!url_.empty() && IsOfScheme(authorization, kDpop));
 }
 
-std::string CredentialCheck::Challenge(Reason reason) const {
-  std::string text(scheme());
-  if (reason == Reason::token_missing) return text;
-  const char* error = reason == Reason::token_scope_fail ? "insufficient_scope"
+std::string CredentialCheck::Challenge(Reason reason, std::string_view authorization) const {
+  const char* scheme = ByProof(authorization) ? kDpop : kBearer;
+  if (reason == Reason::token_missing) {
+    const bool both = certificate_ != nullptr && !url_.empty();
+    return both ? fmt::format("{}, {}", kBearer, kDpop) : scheme;
+  }
+  const char* error = reason == Reason::token_scope_fail  ? "insufficient_scope"
+                      : reason == Reason::dpop_nonce_fail ? "use_dpop_nonce"
                       : reason == Reason::dpop_fail || reason == Reason::token_replay
                           ? "invalid_dpop_proof"
                           : "invalid_token";
-  return fmt::format("{} error=\"{}\"", text, error);
+  return fmt::format("{} error=\"{}\"", scheme, error);
 }
 
 std::string CredentialCheck::NewNonce() {
@@ -114,8 +121,8 @@ std::string CredentialCheck::NewNonce() {
   return nonces_.Issue(Moment::Now());
 }
 
-bool CredentialCheck::wants_nonce() const {
-  return certificate_ == nullptr && !nonce_given_;
+bool CredentialCheck::NeedsNonce(std::string_view authorization) const {
+  return !nonce_given_ && !authorization.empty() && ByProof(authorization);
 }
 
 asio::awaitable<CredentialCheck::Authorised> CredentialCheck::Verify(std::string token,
@@ -134,12 +141,13 @@ asio::awaitable<CredentialCheck::Authorised> CredentialCheck::Verify(std::string
 
 asio::awaitable<CredentialCheck::Authorised> CredentialCheck::Authorise(Credentials credentials,
                                                                         std::string interface) {
-  if (!IsOfScheme(credentials.authorization, scheme())) {
+  const char* scheme = ByProof(credentials.authorization) ? kDpop : kBearer;
+  if (!IsOfScheme(credentials.authorization, scheme)) {
     co_return Refuse(
         Reason::token_missing,
         fmt::format("Authorization: expected {} and a token; "
                     "found {}",
-                    scheme(), credentials.authorization.empty() ? "nothing" : "something else"));
+                    scheme, credentials.authorization.empty() ? "nothing" : "something else"));
   }
   const std::string_view text = TokenOf(credentials.authorization);
   std::string shown(text);
@@ -167,16 +175,21 @@ tl::expected<void, Refusal> CredentialCheck::CheckBinding(const AccessToken& tok
                                                           std::string_view text,
                                                           const Credentials& credentials,
                                                           const Moment& now) {
-  if (certificate_ != nullptr) {
-    const std::string der = Der(party_.who.certificate.get());
-    if (auto bound = identity::CheckCertificate(token, identity::Bytes(der)); !bound) return bound;
-    // It may have been revoked since the handshake.
-    return context_.revocations.Check(*certificate_, now.wall);
+  const bool by_proof = ByProof(credentials.authorization);
+  if (by_proof) {
+    if (credentials.proof.empty()) return Refuse(Reason::dpop_fail, "no header DPoP");
+    const std::string url = url_ + credentials.path;
+    const identity::ProofContext made_for{credentials.method, url, text, token.binding};
+    auto proved =
+        identity::VerifyProof(credentials.proof, made_for, {}, nonces_, context_.proofs, now);
+    if (!proved) return proved;
   }
-  if (credentials.proof.empty()) return Refuse(Reason::dpop_fail, "no header DPoP");
-  const std::string url = url_ + credentials.path;
-  return identity::VerifyProof(credentials.proof, {credentials.method, url, text, token.binding},
-                               {}, nonces_, context_.proofs, now);
+  std::string der;
+  if (certificate_ != nullptr) der = Der(party_.who.certificate.get());
+  auto bound = identity::CheckBinding(token, identity::Bytes(der), by_proof);
+  if (!bound || certificate_ == nullptr) return bound;
+  // It may have been revoked since the handshake.
+  return context_.revocations.Check(*certificate_, now.wall);
 }
 
 // What was valid when control was asked may not be any more; what ceases to be so after this, is

@@ -56,8 +56,8 @@ class CredentialCheck {
  public:
   using Authorised = tl::expected<identity::AccessToken, identity::Refusal>;
 
-  /// `url` is how peers call this listener (GuardConfig), empty on those for certificates. Both
-  /// references outlive this.
+  /// `url` is how peers that make proofs call this listener (GuardConfig); empty: certificates are
+  /// all that it takes. Both references outlive this.
   CredentialCheck(SessionContext& context, const Party& party, std::string url);
 
   boost::asio::awaitable<Authorised> Authorise(Credentials credentials, std::string interface);
@@ -71,15 +71,16 @@ class CredentialCheck {
   [[nodiscard]] const identity::CertificateIdentity* certificate() const { return certificate_; }
   /// Whom the handshake proved, as control is told.
   [[nodiscard]] admission::Identity IdentityMessage() const;
-  /// "Bearer" (RFC 8705) or "DPoP" (RFC 9449), as the listener's mode wants it.
-  [[nodiscard]] std::string_view scheme() const;
-  /// Each request comes with a proof of its own, and with a nonce for it (RFC 9449).
-  [[nodiscard]] bool proves_each() const { return certificate_ == nullptr; }
-  /// The challenge of a 401 or 403 (RFC 6750 3, RFC 9449 7.1).
-  [[nodiscard]] std::string Challenge(identity::Reason reason) const;
-  /// For proofs on this connection; the first one is to be had by asking without (RFC 9449 8).
+  /// A request with this header comes with a proof of its own, and with a nonce for it (RFC 9449):
+  /// each by a pre-shared key, and where there is a certificate those that say so.
+  [[nodiscard]] bool ByProof(std::string_view authorization) const;
+  /// The challenge of a 401 or 403 (RFC 6750 3, RFC 9449 7.1) to a request with this header.
+  [[nodiscard]] std::string Challenge(identity::Reason reason,
+                                      std::string_view authorization) const;
+  /// For proofs on this connection.
   std::string NewNonce();
-  [[nodiscard]] bool wants_nonce() const;
+  /// A request with this header cannot have a nonce yet: it is to be told one (RFC 9449 8).
+  [[nodiscard]] bool NeedsNonce(std::string_view authorization) const;
 
  private:
   /// What a token is worth, whoever shows it. Asks its issuer when it is opaque.

@@ -49,9 +49,8 @@ bool SamePlaces(const GuardConfig& a, const GuardConfig& b) {
   for (size_t i = 0; i < a.requests.size(); ++i) {
     const RequestSetting& one = a.requests[i];
     const RequestSetting& other = b.requests[i];
-    const auto url = [](const RequestSetting& r) { return r.psk ? r.psk->url : std::string(); };
     if (!SamePlace(one.at(), other.at()) || one.interface != other.interface ||
-        url(one) != url(other)) {
+        one.url != other.url) {
       return false;
     }
   }
@@ -233,7 +232,7 @@ Result<RequestInterface> Guard::LoadInterface(const RequestSetting& setting,
   if (!server) return tl::unexpected(server.error());
   RequestInterface interface {
     setting.interface, setting.root, std::make_shared<const profiles::Profile>(*std::move(profile)),
-        *std::move(server), setting.psk ? setting.psk->url : std::string()
+        *std::move(server), setting.url
   };
   if (!setting.exchange) return interface;
   auto exchanger = identity::TokenExchanger::Create(io_.get_executor(), *setting.exchange,

@@ -42,7 +42,8 @@
   X(token_revoked, "the access token, its key or its issuer was revoked")                         \
   X(token_replay, "a proof or token that was used before")                                        \
   X(token_used, "an access token that is good for one request, and has had it")                   \
-  X(dpop_fail, "the proof of possession is missing, wrong or without the gate's nonce")           \
+  X(dpop_fail, "the proof of possession is missing or wrong")                                     \
+  X(dpop_nonce_fail, "a proof of possession without a nonce that is open on its connection")      \
   X(request_malformed, "a request that the session interface does not know or cannot read")       \
   X(policy_denied, "policy gives this peer nothing on this interface")                            \
   X(request_unlisted, "a path or method that the interface's profile does not list")              \

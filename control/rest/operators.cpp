@@ -226,8 +226,7 @@ std::optional<Operators::Refusal> Operators::ByToken(const Shown& shown, const M
   };
   const auto verified = verifier_->Verify(*token, TokenSettings::kInterface, now);
   if (!verified) return invalid(verified.error());
-  if (auto bound = identity::CheckCertificate(*verified, identity::Bytes(shown.certificate));
-      !bound) {
+  if (auto bound = identity::CheckBinding(*verified, identity::Bytes(shown.certificate)); !bound) {
     return invalid(bound.error());
   }
   TokenUse use{verified->issuer, verified->subject, verified->jti};

@@ -64,18 +64,20 @@ class PskKey:
 
 
 class PskPeer(SessionPeer):
-    """`url` is how the guard's configuration calls the listener."""
+    """`url` is how the guard's configuration calls the listener; `protocols` are offered by ALPN."""
 
     mode = 2
 
-    def __init__(self, sock, key, proof, url, gate_name):
-        self.proof, self.url = proof, url
+    def __init__(self, sock, key, proof, url, gate_name, protocols=()):
+        self.proof, self.url, self.protocols = proof, url, protocols
         self.identity = key.identity
         super().__init__(sock, None, key, gate_name)
 
     def _context(self, ca, credential):
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        if self.protocols:
+            context.set_alpn_protos(list(self.protocols))
 
         @ffi.callback('unsigned int(SSL *, const char *, char *, unsigned int, unsigned char *, '
                       'unsigned int)')

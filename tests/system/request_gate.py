@@ -66,10 +66,10 @@ class RequestGate(Lab):
         self.control.start(ready=False)  # without a dataplane: no SA hangs on requests
         self.rest = self.control.rest()
         self.closing.append(self.rest.close)
-        self.rest.put('/v1/policy', policy(self.interfaces))
-        own = self.peers.issue(Guard.NAME, 'server')
-        to_server = self.peers.issue(Guard.NAME, 'client')
-        self.own = types.SimpleNamespace(server=own, client=to_server)
+        self.rest.put('/v1/policy', self.policy())
+        self.own = types.SimpleNamespace(server=self.peers.issue(Guard.NAME, 'server'),
+                                         client=self.peers.issue(Guard.NAME, 'client'))
+        to_server = self.own.client
         settings = {key: value(self) if callable(value) else value for key, value in settings.items()}
         self.guard = Guard(
             self.host, self.folder, self.control.guard_socket, self.peers, self.issuer,
@@ -78,8 +78,7 @@ class RequestGate(Lab):
                           for name in self.interfaces)],
             requests=[{
                 'interface': name, 'profile': str(PROFILE), 'address': HOST,
-                'port': self.port(name),
-                'certificates': [{'chain': str(own.certificate_file), 'key': str(own.key_file)}],
+                'port': self.port(name), **self.door(name),
                 'server': {'url': f'https://{HOST}:{port}',
                            'ca': str(self.peers.ca.certificate_file),
                            'certificate': str(to_server.certificate_file),
@@ -87,6 +86,14 @@ class RequestGate(Lab):
                 for name, port in self.interfaces.items()], **settings)
         self.closing.append(self.guard.stop)
         self.guard.start()
+
+    def policy(self):
+        return policy(self.interfaces)
+
+    def door(self, name):
+        """The guard's settings for how an interface's clients come in."""
+        own = self.own.server
+        return {'certificates': [{'chain': str(own.certificate_file), 'key': str(own.key_file)}]}
 
     def server_settings(self, name):
         """What worlds add to the guard's settings for an interface's server."""

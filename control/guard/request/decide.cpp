@@ -157,8 +157,8 @@ asio::awaitable<Step<std::shared_ptr<const Proven>>> Decider::Prove(const Reques
   const auto digest = identity::DigestOf(authorization);
   // An opaque token's issuer is asked again: only it knows whether the token still counts. Of one
   // that is good for one request, control knows; and a proof is made for each request.
-  if (!credentials_.proves_each() && proven_ && digest_ == digest && !proven_->token.kid.empty() &&
-      !proven_->permit->one_time() && StillPermitted(*proven_)) {
+  if (!credentials_.ByProof(authorization) && proven_ && digest_ == digest &&
+      !proven_->token.kid.empty() && !proven_->permit->one_time() && StillPermitted(*proven_)) {
     co_return proven_;
   }
   proven_.reset();

@@ -22,7 +22,7 @@ struct RequestInterface {
   std::string root;  // before every path of the profile; empty: none
   std::shared_ptr<const profiles::Profile> profile;
   std::shared_ptr<Upstream> server;
-  std::string url = {};  // how clients with pre-shared keys call it (GuardConfig)
+  std::string url = {};  // how clients that make proofs call it; empty: none do
   std::shared_ptr<identity::TokenExchanger> exchanger = {};  // null: the server gets no tokens
 };
 

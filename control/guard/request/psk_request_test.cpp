@@ -1,33 +1,17 @@
-// Requests of clients with pre-shared keys, whose tokens are bound by proofs of possession (RFC
-// 9449).
+// Requests with proofs of possession (RFC 9449): of clients with pre-shared keys, and of those with
+// certificates where the listener takes both.
 #include "control/guard/request/test_requests.hpp"
 #include "control/guard/session/test_psk.hpp"
 
 namespace portcullis::guard {
 namespace {
 
-class PskRequestTest : public RequestServiceTest {
+class ProvenRequestTest : public RequestServiceTest {
  protected:
-  PskRequestTest() {
-    boost::asio::post(io_,
-                      [this] { boost::asio::co_spawn(io_, by_key_.Run(), boost::asio::detached); });
+  ProvenRequestTest() {
     server_->Then(TestServer::Http("200 OK", "{}", kClose + "DPoP-Nonce: the-servers\r\n"));
   }
-  ~PskRequestTest() override {
-    On([this] {
-      by_key_.Stop();
-      by_key_interface_->server.reset();
-      return 0;
-    });
-  }
 
-  std::unique_ptr<Client> ConnectedByKey() {
-    const CtxPtr context = AnyClient(TLS1_3_VERSION, TLS1_3_VERSION);
-    SSL_CTX_set_psk_use_session_callback(context.get(), UseKey);
-    auto client = std::make_unique<Client>(by_key_.port(), context.get());
-    EXPECT_TRUE(client->Connect()) << ErrorsOfClient();
-    return client;
-  }
   /// What a proof for GET /slices/1 says; `change` says it wrong.
   json Claims(const std::string& nonce, const json& change = json::object()) {
     json claims = {{"jti", NewJti()},
@@ -54,6 +38,30 @@ class PskRequestTest : public RequestServiceTest {
 
   pki::TestKey key_ = pki::TestKey::Ec();
   std::string token_ = Token({{"jkt", pki::Thumbprint(key_)}});
+};
+
+class PskRequestTest : public ProvenRequestTest {
+ protected:
+  PskRequestTest() {
+    boost::asio::post(io_,
+                      [this] { boost::asio::co_spawn(io_, by_key_.Run(), boost::asio::detached); });
+  }
+  ~PskRequestTest() override {
+    On([this] {
+      by_key_.Stop();
+      by_key_interface_->server.reset();
+      return 0;
+    });
+  }
+
+  std::unique_ptr<Client> ConnectedByKey() {
+    const CtxPtr context = AnyClient(TLS1_3_VERSION, TLS1_3_VERSION);
+    SSL_CTX_set_psk_use_session_callback(context.get(), UseKey);
+    auto client = std::make_unique<Client>(by_key_.port(), context.get());
+    EXPECT_TRUE(client->Connect()) << ErrorsOfClient();
+    return client;
+  }
+
   std::shared_ptr<RequestInterface> by_key_interface_ = [this] {
     auto same = std::make_shared<RequestInterface>(*interface_);
     same->url = kUrl;
@@ -97,7 +105,7 @@ TEST_F(PskRequestTest, AProofForSomethingElseOpensNothing) {
         Case{{{"htu", "https://elsewhere.example/slices/1"}}, true, Reason::dpop_fail},
         Case{
             {{"ath", identity::EncodeBase64Url(identity::DigestOf("x"))}}, true, Reason::dpop_fail},
-        Case{{{"nonce", "of-nobody"}}, true, Reason::dpop_fail},
+        Case{{{"nonce", "of-nobody"}}, true, Reason::dpop_nonce_fail},
         Case{json::object(), false, Reason::token_binding_fail}}) {
     const auto client = ConnectedByKey();
     const std::string nonce = Nonce(*client);
@@ -157,6 +165,86 @@ TEST_F(PskRequestTest, ANonceCanBeAskedForWithABody) {
                 .status,
             200U);
   EXPECT_TRUE(server_->Requests().back().ends_with("\r\n\r\nbody"));
+}
+
+// With a certificate and a token that is bound to a key of proofs, where the listener takes them.
+class DpopRequestTest : public ProvenRequestTest {
+ protected:
+  DpopRequestTest() { TakeProofs(kUrl); }
+
+  void TakeProofs(const char* url) {
+    On([&] {
+      interface_->url = url;
+      return 0;
+    });
+  }
+  /// On a connection of its own, with a proof that has a good nonce.
+  Reply GetWith(const std::string& scheme, const std::string& token) {
+    const auto client = ConnectedTo();
+    token_ = token;
+    const Reply asked = Ask(*client, "GET", "/slices/1", {{"Authorization", "DPoP x"}});
+    const std::string proof = Proof(key_, Claims(asked.Header("DPoP-Nonce")));
+    return Ask(*client, "GET", "/slices/1",
+               {{"Authorization", scheme + " " + token}, {"DPoP", proof}});
+  }
+  json Both(const pki::Issued& who) {
+    json cnf = BoundTo(who);
+    cnf["jkt"] = pki::Thumbprint(key_);
+    return cnf;
+  }
+};
+
+TEST_F(DpopRequestTest, BothKindsOfTokensPassOnOneConnection) {
+  const auto client = ConnectedTo();
+  const std::string nonce = Nonce(*client);
+  Reply reply = Get(*client, Proof(key_, Claims(nonce)));
+  EXPECT_EQ(reply.status, 200U) << reply.body << log_text_.str();
+  EXPECT_FALSE(reply.Header("DPoP-Nonce").empty());
+  const std::string next = reply.Header("DPoP-Nonce");
+  reply = Ask(*client, "GET", "/slices/1", Shown());
+  EXPECT_EQ(reply.status, 200U) << reply.body << log_text_.str();
+  EXPECT_EQ(reply.Header("DPoP-Nonce"), "");  // nobody needs one
+  EXPECT_EQ(Get(*client, Proof(key_, Claims(next))).status, 200U);
+  const auto permit = control_.Wait(admission::Request::kPermit).permit();
+  EXPECT_EQ(permit.identity().mode(), admission::CERTIFICATE);
+  EXPECT_EQ(permit.token().proof_key_thumbprint(), pki::Thumbprint(key_));
+  // The same token once more, without a proof.
+  EXPECT_EQ(Get(*client, "").status, 401U);
+  EXPECT_EQ(Refused(Reason::dpop_fail), 1U);
+  EXPECT_EQ(Reached(), 3U);
+}
+
+TEST_F(DpopRequestTest, EachKeyThatATokenNamesIsShown) {
+  EXPECT_EQ(GetWith("DPoP", Token(Both(peer_))).status, 200U) << log_text_.str();
+  EXPECT_EQ(GetWith("DPoP", Token({{"jkt", pki::Thumbprint(key_)}})).status, 200U);
+  EXPECT_EQ(GetWith("Bearer", Token(BoundTo(peer_))).status, 200U);
+  EXPECT_EQ(Reached(), 3U);
+  uint64_t before = Refused(Reason::token_binding_fail);
+  for (const auto& [scheme, cnf] : std::initializer_list<std::pair<const char*, json>>{
+           {"DPoP", Both(other_)},
+           {"DPoP", BoundTo(peer_)},  // RFC 9449 7.1: not bound to a proof
+           {"DPoP", {{"jkt", pki::Thumbprint(pki::TestKey::Ec())}}},
+           {"Bearer", Both(peer_)},  // RFC 9449 7.2: no downgrade
+           {"Bearer", {{"jkt", pki::Thumbprint(key_)}}}}) {
+    EXPECT_EQ(GetWith(scheme, Token(cnf)).status, 401U) << scheme << cnf;
+    EXPECT_EQ(Refused(Reason::token_binding_fail), ++before) << scheme << cnf;
+  }
+  EXPECT_EQ(Reached(), 3U);
+}
+
+TEST_F(DpopRequestTest, NoProofIsTakenWhereTheListenerDoesNotSaySo) {
+  const auto client = ConnectedTo();
+  EXPECT_EQ(Ask(*client, "GET", "/slices/1", {}).Header("WWW-Authenticate"), "Bearer, DPoP");
+  TakeProofs("");
+  const auto another = ConnectedTo();
+  EXPECT_EQ(Ask(*another, "GET", "/slices/1", {}).Header("WWW-Authenticate"), "Bearer");
+  const Reply reply = Get(*another, Proof(key_, Claims("")));
+  EXPECT_EQ(reply.status, 401U);
+  EXPECT_EQ(reply.Header("DPoP-Nonce"), "");
+  EXPECT_EQ(Refused(Reason::token_missing), 3U);
+  EXPECT_EQ(GetWith("Bearer", Token(Both(peer_))).status, 401U);
+  EXPECT_EQ(GetWith("Bearer", Token(BoundTo(peer_))).status, 200U);
+  EXPECT_EQ(Reached(), 1U);
 }
 
 }  // namespace

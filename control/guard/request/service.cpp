@@ -60,10 +60,11 @@ class Conversation {
       co_return;
     }
     CredentialCheck& credentials = decider_.credentials();
-    if (credentials.proves_each()) {
-      const bool first = credentials.wants_nonce();
+    const std::string_view authorization(exchange.head().fields[http::field::authorization]);
+    if (credentials.ByProof(authorization)) {
+      const bool first = credentials.NeedsNonce(authorization);
       exchange.Offer(credentials.NewNonce());
-      if (first && exchange.head().fields.count(http::field::authorization) > 0) {
+      if (first) {
         co_await AskForNonce(exchange);
         co_return;
       }
@@ -115,7 +116,8 @@ class Conversation {
 
   asio::awaitable<void> Refuse(Exchange& exchange, Stopped stopped) {
     const CredentialCheck& credentials = decider_.credentials();
-    std::string challenge = credentials.Challenge(stopped.why.reason);
+    const std::string_view authorization(exchange.head().fields[http::field::authorization]);
+    std::string challenge = credentials.Challenge(stopped.why.reason, authorization);
     std::string reference = Note(stopped.why, stopped.reference);
     co_await AnswerRefusal(exchange, std::move(stopped), std::move(reference),
                            std::move(challenge));

@@ -184,6 +184,7 @@ Result<std::shared_ptr<TlsServer>> TlsServer::ForPsk(
   server->keys_ = std::move(keys);
   server->hash_ = profile.hash;
   identity::UsePskSuites(c, profile.hash);
+  if (profile.http2) SSL_CTX_set_alpn_select_cb(c, Callbacks::ChooseHttp, nullptr);
   // Nobody can show a certificate here: the gate has none itself, and without one no handshake but
   // by pre-shared key is possible.
   SSL_CTX_set_verify(c, SSL_VERIFY_NONE, nullptr);

@@ -48,6 +48,7 @@ struct CertificateProfile {
 struct PskProfile {
   identity::PskHash hash = identity::PskHash::sha256;
   bool tls_1_2 = false;
+  bool http2 = false;  // as with certificates
 };
 
 /// What a handshake proved. The identity is still to be mapped to a peer in policy.

@@ -173,6 +173,7 @@ const ProblemClass& ClassOf(Reason reason) {
     case Reason::token_replay:
     case Reason::token_used:
     case Reason::dpop_fail:
+    case Reason::dpop_nonce_fail:
       return kInvalidToken;
     case Reason::token_scope_fail:
       return kInsufficientScope;

@@ -194,7 +194,7 @@ class Conversation {
 
   // RFC 9449 8: the first request cannot have a nonce of this connection. That is no refusal yet.
   [[nodiscard]] bool NeedsNonce(const Credentials& credentials) {
-    return desk_.credentials().wants_nonce() && !credentials.authorization.empty();
+    return desk_.credentials().NeedsNonce(credentials.authorization);
   }
 
   Response UseNonce() {
@@ -210,9 +210,8 @@ class Conversation {
     Response answer = Problem(kind, Note(why, denied.reference));
     if (why.reason == Reason::gate_unavailable) answer.set(http::field::retry_after, "1");
     if (kind.status != kInvalidToken.status && kind.slug != kInsufficientScope.slug) return answer;
-    answer.set(http::field::www_authenticate, desk_.credentials().Challenge(why.reason));
-    if (desk_.credentials().scheme() == "DPoP")
-      answer.set("DPoP-Nonce", desk_.credentials().NewNonce());
+    answer.set(http::field::www_authenticate, desk_.credentials().Challenge(why.reason, {}));
+    if (desk_.credentials().ByProof({})) answer.set("DPoP-Nonce", desk_.credentials().NewNonce());
     return answer;
   }
 

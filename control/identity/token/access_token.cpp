@@ -46,20 +46,19 @@ bool Names(const json& aud, const std::string& audience) {
 }
 
 tl::expected<Binding, Refusal> ReadBinding(const json* cnf) {
-  const auto certificate = cnf == nullptr ? json() : cnf->value("x5t#S256", json());
-  const auto key = cnf == nullptr ? json() : cnf->value("jkt", json());
-  if (certificate.is_null() == key.is_null()) {
+  Binding binding;
+  for (const auto& [name, key] :
+       {std::pair("x5t#S256", &binding.certificate), std::pair("jkt", &binding.proof_key)}) {
+    const auto value = cnf == nullptr ? json() : cnf->value(name, json());
+    if (value.is_null()) continue;
+    if (value.is_string()) *key = DecodeSha256(value.get_ref<const std::string&>());
+    if (*key) continue;
     return Refuse(Reason::token_binding_fail,
-                  "cnf: expected one of x5t#S256 (RFC 8705) and jkt (RFC 9449); found " +
-                      std::string(key.is_null() ? "neither" : "both"));
+                  fmt::format("cnf/{}: expected a SHA-256 value in base64url", name));
   }
-  const json& value = key.is_null() ? certificate : key;
-  const auto thumbprint =
-      value.is_string() ? DecodeSha256(value.get_ref<const std::string&>()) : std::nullopt;
-  if (!thumbprint) {
-    return Refuse(Reason::token_binding_fail, "cnf: expected a SHA-256 value in base64url");
-  }
-  return Binding{key.is_null() ? Binding::To::certificate : Binding::To::proof_key, *thumbprint};
+  if (binding.certificate || binding.proof_key) return binding;
+  return Refuse(Reason::token_binding_fail,
+                "cnf: expected x5t#S256 (RFC 8705) or jkt (RFC 9449); found neither");
 }
 
 tl::expected<void, Refusal> CheckExpiry(std::chrono::system_clock::time_point expiry,
@@ -154,14 +153,17 @@ tl::expected<void, Refusal> CheckAgain(const AccessToken& token, const ClaimRule
   return CheckExpiry(token.expiry, rules, now);
 }
 
-tl::expected<void, Refusal> CheckCertificate(const AccessToken& token,
-                                             std::span<const uint8_t> der) {
-  if (token.binding.to != Binding::To::certificate) {
+tl::expected<void, Refusal> CheckBinding(const AccessToken& token, std::span<const uint8_t> der,
+                                         bool proved) {
+  const auto& [certificate, proof_key] = token.binding;
+  if (!certificate && !proof_key) return Refuse(Reason::token_binding_fail, "bound to nothing");
+  if (proof_key && !proved) {
     return Refuse(Reason::token_binding_fail,
-                  "the token is bound to a proof key (jkt), not to a certificate");
+                  "the token is bound to a proof key (jkt), and there is no proof");
   }
+  if (!certificate) return {};
   const Sha256 shown = DigestOf({reinterpret_cast<const char*>(der.data()), der.size()});
-  if (EqualInConstantTime(shown, token.binding.thumbprint)) return {};
+  if (!der.empty() && EqualInConstantTime(shown, *certificate)) return {};
   return Refuse(Reason::token_binding_fail,
                 "the token is bound to another certificate (x5t#S256) than the client's");
 }

@@ -22,12 +22,10 @@
 
 namespace portcullis::identity {
 
-/// The key that a token belongs to (`cnf`): of the client's certificate (RFC 8705 3.1) or of its
-/// proofs (RFC 9449 6.1).
+/// The keys that a token belongs to (`cnf`), at least one: where it names both, both must be shown.
 struct Binding {
-  enum class To : uint8_t { certificate, proof_key };
-  To to = To::certificate;
-  Sha256 thumbprint{};  // of the certificate's DER, or of the key after RFC 7638
+  std::optional<Sha256> certificate;  // of the client's, over its DER (RFC 8705 3.1)
+  std::optional<Sha256> proof_key;    // of the client's proofs, after RFC 7638 (RFC 9449 6.1)
 
   bool operator==(const Binding&) const = default;
 };
@@ -69,8 +67,9 @@ tl::expected<void, Refusal> CheckAgain(const AccessToken& token, const ClaimRule
                                        std::string_view interface, const DenyList& denied,
                                        const Moment& now);
 
-/// token_binding_fail unless the token is bound to the certificate with this DER encoding.
-tl::expected<void, Refusal> CheckCertificate(const AccessToken& token,
-                                             std::span<const uint8_t> der);
+/// token_binding_fail unless its client has shown every key that the token is bound to: by the
+/// certificate with this DER encoding (empty: none), and by a proof that VerifyProof() admitted.
+tl::expected<void, Refusal> CheckBinding(const AccessToken& token, std::span<const uint8_t> der,
+                                         bool proved = false);
 
 }  // namespace portcullis::identity

@@ -35,8 +35,8 @@ struct Claims {
   std::chrono::system_clock::time_point issued;
 };
 
-// RFC 9449 4.2; `nonce` and `ath` are required here, since every proof comes with a token and this
-// gate always gives a nonce.
+// RFC 9449 4.2; `ath` is required here, since every proof comes with a token. Of a missing `nonce`,
+// who made the proof is told as of one that is not good any more.
 Result<Claims> Read(const nlohmann::json& payload) {
   std::optional<Error> error;
   model::Fields fields(payload, "payload", error);
@@ -44,7 +44,7 @@ Result<Claims> Read(const nlohmann::json& payload) {
   claims.htm = fields.Text("htm", kLongestMethod);
   claims.htu = fields.Text("htu", kLongestUrl);
   claims.ath = fields.Text("ath", kLongestDigest);
-  claims.nonce = fields.Text("nonce", kLongestNonce);
+  claims.nonce = fields.Text("nonce", kLongestNonce, model::Fields::Presence::optional);
   claims.jti = fields.Text("jti", kLongestJti);
   claims.issued += std::chrono::seconds(fields.Number("iat", 0, kLastSecond));
   if (error) return tl::unexpected(*error);
@@ -72,11 +72,10 @@ tl::expected<void, Refusal> CheckRequest(const Claims& claims, const ProofContex
 }  // namespace
 
 std::string NonceIssuer::Issue(const Moment& now) {
-  constexpr size_t kMost = 8;
   std::array<uint8_t, 16> random{};
   // Without randomness there is nothing to go on with.
   if (RAND_bytes(random.data(), random.size()) != 1) throw std::bad_alloc();
-  if (outstanding_.size() == kMost) outstanding_.pop_front();
+  if (outstanding_.size() == kMostOpen) outstanding_.pop_front();
   outstanding_.emplace_back(EncodeBase64Url(random), now.steady + life_);
   return outstanding_.back().first;
 }
@@ -127,8 +126,8 @@ tl::expected<void, Refusal> VerifyProof(std::string_view proof, const ProofConte
   // below.
   const auto key = PublicKey::FromJwk(jws->header.value("jwk", nlohmann::json()), "header/jwk");
   if (!key) return Refuse(Reason::dpop_fail, key.error().Text());
-  if (context.binding.to != Binding::To::proof_key ||
-      !EqualInConstantTime(key->thumbprint(), context.binding.thumbprint)) {
+  if (!context.binding.proof_key ||
+      !EqualInConstantTime(key->thumbprint(), *context.binding.proof_key)) {
     return Refuse(Reason::token_binding_fail, "made with another key than the token is bound to");
   }
   if (!key->Verifies(*algorithm, jws->signing_input, jws->signature)) {
@@ -143,7 +142,7 @@ tl::expected<void, Refusal> VerifyProof(std::string_view proof, const ProofConte
     return Refuse(Reason::dpop_fail, "iat: too old, or ahead of the gate's clock");
   }
   if (!nonce_good) {
-    return Refuse(Reason::dpop_fail, "nonce: not one that is open on this connection");
+    return Refuse(Reason::dpop_nonce_fail, "nonce: not one that is open on this connection");
   }
   // A jti is only unique to the key that chose it.
   std::string id(reinterpret_cast<const char*>(key->thumbprint().data()), sizeof(Sha256));

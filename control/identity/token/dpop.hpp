@@ -24,7 +24,10 @@ class NonceIssuer {
  public:
   explicit NonceIssuer(std::chrono::seconds life = std::chrono::seconds(60)) : life_(life) {}
 
-  /// 128 random bits. With more than 8 outstanding the oldest is forgotten.
+  /// For as many requests as run on a connection at a time.
+  static constexpr size_t kMostOpen = 100;
+
+  /// 128 random bits. With more than kMostOpen outstanding the oldest is forgotten.
   std::string Issue(const Moment& now);
   /// True once for each nonce that this issued and that has not expired.
   bool Take(std::string_view nonce, const Moment& now);
@@ -72,8 +75,8 @@ struct ProofContext {
 };
 
 /// token_binding_fail: a proof by another key than the token's. token_replay: used before.
-/// dpop_fail: all else. A nonce that comes in a correctly signed proof is spent, whatever else is
-/// wrong.
+/// dpop_nonce_fail: sound, but for its nonce. dpop_fail: all else. A nonce that comes in a
+/// correctly signed proof is spent, whatever else is wrong.
 tl::expected<void, Refusal> VerifyProof(std::string_view proof, const ProofContext& context,
                                         const ProofRules& rules, NonceIssuer& nonces,
                                         ReplayCache& used, const Moment& now);

@@ -24,7 +24,7 @@ class ProofTest : public testing::Test {
     return key_.Jws(Algorithm::es256, Header().dump(), claims.dump());
   }
   tl::expected<void, Refusal> Verify(const std::string& proof, int64_t at = kNow) {
-    const Binding binding{Binding::To::proof_key, PublicKey::FromJwk(key_.Jwk(), "")->thumbprint()};
+    const Binding binding{{}, PublicKey::FromJwk(key_.Jwk(), "")->thumbprint()};
     return VerifyProof(proof, {"POST", kUrl, kToken, binding}, {}, nonces_, used_, At(at));
   }
   void Admits(const std::string& proof) {
@@ -93,7 +93,7 @@ TEST_F(ProofTest, SignatureAndKey) {
   const json header = {{"typ", "dpop+jwt"}, {"alg", "ES256"}, {"jwk", thief.Jwk()}};
   Refuses(Reason::token_binding_fail, thief.Jws(Algorithm::es256, header.dump(), Claims().dump()));
   // A token that is bound to a certificate cannot be used with a proof.
-  const Binding binding{Binding::To::certificate, PublicKey::FromJwk(key_.Jwk(), "")->thumbprint()};
+  const Binding binding{PublicKey::FromJwk(key_.Jwk(), "")->thumbprint(), {}};
   EXPECT_EQ(
       VerifyProof(Proof(Claims()), {"POST", kUrl, kToken, binding}, {}, nonces_, used_, At(kNow))
           .error()
@@ -120,8 +120,7 @@ TEST_F(ProofTest, EachClaim) {
       {"jti", std::string(257, 'x')},
       {"ath", EncodeBase64Url(DigestOf("another.access.token"))},
       {"ath", "short"},
-      {"nonce", "AAAAAAAAAAAAAAAAAAAAAA"},
-      {"nonce", ""},
+      {"nonce", std::string(65, 'A')},
   };
   for (const auto& [claim, wrong] : rows) {
     SCOPED_TRACE(claim + (" " + wrong.dump()));
@@ -129,7 +128,7 @@ TEST_F(ProofTest, EachClaim) {
     claims[claim] = wrong;
     Refuses(Reason::dpop_fail, Proof(claims));
   }
-  for (const char* claim : {"htm", "htu", "iat", "jti", "ath", "nonce"}) {
+  for (const char* claim : {"htm", "htu", "iat", "jti", "ath"}) {
     SCOPED_TRACE(claim);
     json claims = Claims();
     claims.erase(claim);
@@ -152,7 +151,7 @@ TEST_F(ProofTest, EachClaim) {
 TEST_F(ProofTest, UsedOnce) {
   json claims = Claims();
   Admits(Proof(claims));
-  Refuses(Reason::dpop_fail, Proof(claims));  // its nonce is spent
+  Refuses(Reason::dpop_nonce_fail, Proof(claims));  // its nonce is spent
   claims["nonce"] = nonces_.Issue(At(kNow));
   Refuses(Reason::token_replay, Proof(claims));  // its jti is not new
   claims["jti"] = "another";
@@ -164,9 +163,15 @@ TEST_F(ProofTest, ANonceBelongsToItsConnectionAndRunsOut) {
   NonceIssuer elsewhere;
   json claims = Claims();
   claims["nonce"] = elsewhere.Issue(At(kNow));
-  Refuses(Reason::dpop_fail, Proof(claims));
+  Refuses(Reason::dpop_nonce_fail, Proof(claims));
   claims["nonce"] = nonces_.Issue(At(kNow - 60));
-  Refuses(Reason::dpop_fail, Proof(claims));
+  Refuses(Reason::dpop_nonce_fail, Proof(claims));
+  for (const char* wrong : {"AAAAAAAAAAAAAAAAAAAAAA", ""}) {
+    claims["nonce"] = wrong;
+    Refuses(Reason::dpop_nonce_fail, Proof(claims));
+  }
+  claims.erase("nonce");
+  Refuses(Reason::dpop_nonce_fail, Proof(claims));
   claims["nonce"] = nonces_.Issue(At(kNow - 59));
   Admits(Proof(claims));
 }
@@ -177,17 +182,17 @@ TEST_F(ProofTest, AWrongProofSpendsItsNonce) {
   claims["htm"] = "GET";
   Refuses(Reason::dpop_fail, Proof(claims));
   claims["htm"] = "POST";
-  Refuses(Reason::dpop_fail, Proof(claims));
+  Refuses(Reason::dpop_nonce_fail, Proof(claims));
   claims["nonce"] = nonces_.Issue(At(kNow));
   Admits(Proof(claims));
 }
 
-TEST(NonceIssuerTest, KeepsTheLastEight) {
+TEST(NonceIssuerTest, KeepsAsManyAsThereAreRequestsAtATime) {
   NonceIssuer nonces;
   const std::string first = nonces.Issue(At(kNow));
   const std::string second = nonces.Issue(At(kNow));
   EXPECT_NE(first, second);
-  for (int i = 0; i < 7; ++i) nonces.Issue(At(kNow));
+  for (size_t i = 1; i < NonceIssuer::kMostOpen; ++i) nonces.Issue(At(kNow));
   EXPECT_FALSE(nonces.Take(first, At(kNow)));
   EXPECT_TRUE(nonces.Take(second, At(kNow)));
   EXPECT_FALSE(nonces.Take(second, At(kNow)));

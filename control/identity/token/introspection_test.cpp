@@ -92,7 +92,7 @@ TEST_F(IntrospectionTest, AnActiveTokenAndItsCache) {
   EXPECT_EQ(token->subject, "csmf-1");
   EXPECT_EQ(token->jti, TokenName(kOpaque));
   EXPECT_EQ(token->scopes, std::set<std::string>{"slice:create"});
-  EXPECT_TRUE(CheckCertificate(*token, Bytes("certificate")));
+  EXPECT_TRUE(CheckBinding(*token, Bytes("certificate")));
   EXPECT_TRUE(server_->Requests()[0].ends_with("token=mF_9.B5f-4.1JqM%2B%2F%3D"));
 
   EXPECT_TRUE(Verify(introspector));

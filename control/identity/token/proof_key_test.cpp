@@ -35,7 +35,7 @@ class ProofKeyTest : public testing::Test {
   }
 
   tl::expected<void, Refusal> Verify(const std::string& proof, const Sha256& thumbprint) {
-    const Binding binding{Binding::To::proof_key, thumbprint};
+    const Binding binding{{}, thumbprint};
     return VerifyProof(proof, {"POST", kUrl, kToken, binding}, {}, nonces_, used_, Moment::Now());
   }
 

@@ -58,8 +58,7 @@ void Token(benchmark::State& state, const Row& row) {
 // Each proof is another one, as in service; making them is not measured.
 void Proof(benchmark::State& state) {
   constexpr size_t kBatch = 256;
-  const Binding binding{Binding::To::proof_key,
-                        PublicKey::FromJwk(EcKey().Jwk(), "")->thumbprint()};
+  const Binding binding{{}, PublicKey::FromJwk(EcKey().Jwk(), "")->thumbprint()};
   const std::string header =
       json({{"typ", "dpop+jwt"}, {"alg", "ES256"}, {"jwk", EcKey().Jwk()}}).dump();
   const std::string url = "https://gate.operator.example/session";

@@ -25,7 +25,7 @@ class TokenVerifier {
   TokenVerifier(std::vector<std::shared_ptr<const Issuer>> issuers, const DenyList& denied);
 
   /// `interface` is the one at which the token was shown. Who is let in must still hold the key in
-  /// `binding`: see CheckCertificate() and VerifyProof(). The refusal names the token by its short
+  /// `binding`: see CheckBinding() and VerifyProof(). The refusal names the token by its short
   /// hash. Any thread.
   [[nodiscard]] tl::expected<AccessToken, Refusal> Verify(std::string_view token,
                                                           std::string_view interface,

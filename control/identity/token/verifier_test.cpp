@@ -67,7 +67,7 @@ TEST_F(VerifierTest, ASoundTokenSaysWhatItSays) {
   EXPECT_EQ(token->expiry, At(kNow + 840).wall);
   EXPECT_EQ(token->acr, "two-factors");
   EXPECT_EQ(token->auth_time, At(kNow - 100).wall);
-  EXPECT_EQ(token->binding, (Binding{Binding::To::certificate, DigestOf("certificate")}));
+  EXPECT_EQ(token->binding, (Binding{DigestOf("certificate"), {}}));
   EXPECT_EQ(wanted_, 0);
 }
 
@@ -350,7 +350,7 @@ TEST_F(VerifierTest, Binding) {
        {json::object(), json({{"x5t#S256", ""}}), json({{"x5t#S256", 7}}),
         json({{"x5t#S256", thumbprint + "="}}), json({{"x5t#S256", thumbprint.substr(1)}}),
         json({{"x5t", thumbprint}}), json({{"jwk", TestKey::Ec().Jwk()}}),
-        json({{"x5t#S256", thumbprint}, {"jkt", thumbprint}})}) {
+        json({{"x5t#S256", thumbprint}, {"jkt", "x"}})}) {
     claims["cnf"] = cnf;
     Refuses(Reason::token_binding_fail, Token(claims));
   }
@@ -361,16 +361,29 @@ TEST_F(VerifierTest, Binding) {
 
   const auto by_certificate = Verify(Token(Claims()));
   const std::string_view mine = "certificate";
-  EXPECT_TRUE(CheckCertificate(*by_certificate, Bytes(mine)));
-  EXPECT_EQ(CheckCertificate(*by_certificate, Bytes("another")).error().reason,
+  EXPECT_TRUE(CheckBinding(*by_certificate, Bytes(mine)));
+  EXPECT_EQ(CheckBinding(*by_certificate, Bytes("another")).error().reason,
             Reason::token_binding_fail);
-  EXPECT_EQ(CheckCertificate(*by_certificate, {}).error().reason, Reason::token_binding_fail);
+  EXPECT_EQ(CheckBinding(*by_certificate, {}).error().reason, Reason::token_binding_fail);
 
   claims["cnf"] = {{"jkt", thumbprint}};
   const auto by_key = Verify(Token(claims));
   ASSERT_TRUE(by_key) << by_key.error().Text();
-  EXPECT_EQ(by_key->binding.to, Binding::To::proof_key);
-  EXPECT_EQ(CheckCertificate(*by_key, Bytes(mine)).error().reason, Reason::token_binding_fail);
+  EXPECT_EQ(by_key->binding, (Binding{{}, DecodeSha256(thumbprint)}));
+  EXPECT_EQ(CheckBinding(*by_key, Bytes(mine)).error().reason, Reason::token_binding_fail);
+  EXPECT_TRUE(CheckBinding(*by_key, Bytes(mine), true));
+  EXPECT_TRUE(CheckBinding(*by_key, {}, true));
+
+  claims["cnf"] = {{"jkt", thumbprint}, {"x5t#S256", EncodeBase64Url(DigestOf(mine))}};
+  const auto by_both = Verify(Token(claims));
+  ASSERT_TRUE(by_both) << by_both.error().Text();
+  EXPECT_TRUE(CheckBinding(*by_both, Bytes(mine), true));
+  EXPECT_EQ(CheckBinding(*by_both, Bytes(mine)).error().reason, Reason::token_binding_fail);
+  EXPECT_EQ(CheckBinding(*by_both, Bytes("another"), true).error().reason,
+            Reason::token_binding_fail);
+  EXPECT_EQ(CheckBinding(*by_both, {}, true).error().reason, Reason::token_binding_fail);
+  EXPECT_EQ(CheckBinding(AccessToken(), Bytes(mine), true).error().reason,
+            Reason::token_binding_fail);
 }
 
 TEST_F(VerifierTest, Revoked) {
