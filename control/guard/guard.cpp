@@ -230,16 +230,15 @@ Result<RequestInterface> Guard::LoadInterface(const RequestSetting& setting,
   if (!profile) return tl::unexpected(profile.error());
   auto server = Upstream::Create(io_.get_executor(), setting.server, where + ".server");
   if (!server) return tl::unexpected(server.error());
-  RequestInterface interface {
-    setting.interface, setting.root, std::make_shared<const profiles::Profile>(*std::move(profile)),
-        *std::move(server), setting.url
-  };
-  if (!setting.exchange) return interface;
+  RequestInterface made{setting.interface, setting.root,
+                        std::make_shared<const profiles::Profile>(*std::move(profile)),
+                        *std::move(server), setting.url};
+  if (!setting.exchange) return made;
   auto exchanger = identity::TokenExchanger::Create(io_.get_executor(), *setting.exchange,
                                                     where + ".server.exchange");
   if (!exchanger) return tl::unexpected(exchanger.error());
-  interface.exchanger = *std::move(exchanger);
-  return interface;
+  made.exchanger = *std::move(exchanger);
+  return made;
 }
 
 // Made anew by a reload, for the files behind it may be others; what is cached goes with the old
