@@ -3,6 +3,7 @@
 #include <map>
 
 #include "control/model/first_line.hpp"
+#include "control/model/requests.hpp"
 #include "dataplane/steer/messages.hpp"
 
 namespace portcullis::model {
@@ -32,9 +33,10 @@ struct Ends {
 // The prefixes between which `peer` may use `interface`. On the peer's side it is what the peer
 // itself may use, and for servers there only those of the interface.
 Ends EndsOf(const Interface& interface, const Peer& peer) {
-  if (interface.side == Side::local) return {interface.prefixes, peer.prefixes, true};
+  const auto servers = DestinationOf(interface).prefixes;
+  if (interface.side == Side::local) return {servers, peer.prefixes, true};
   Ends ends{interface.clients, {}, false};
-  for (const auto& server : interface.prefixes) {
+  for (const auto& server : servers) {
     for (const auto& own : peer.prefixes) {
       if (const auto both = Common(server, own)) ends.remote.push_back(*both);
     }
@@ -65,9 +67,9 @@ void AddSelectors(const Ends& ends, const std::vector<ServicePorts>& services, b
 }
 
 // What asks for TLS goes through the guard, which judges each request; packets straight to the
-// servers would go around it.
+// servers would go around it. With tls+esp they end at the guard (DestinationOf).
 bool DataplaneAdmits(const Interface& interface) {
-  return interface.protection == Protection::esp;
+  return interface.protection == Protection::esp || interface.protection == Protection::tls_esp;
 }
 
 steer::Peer CompilePeer(const Document& d, const Peer& peer) {
@@ -97,6 +99,9 @@ void CompileInterfaces(const Document& d, steer::ApplySnapshot& out) {
     guarded.set_name(i.name);
     for (const auto& p : i.prefixes) *guarded.add_prefixes() = ToMessage(p);
     for (const auto& p : i.clients) *guarded.add_prefixes() = ToMessage(p);
+    if (i.guard) {
+      for (const auto& p : DestinationOf(i).prefixes) *guarded.add_prefixes() = ToMessage(p);
+    }
     if (i.protection != Protection::none) continue;
     for (const auto& server : i.prefixes) {
       for (const auto& service : i.ports) {
@@ -129,7 +134,7 @@ std::vector<steer::Selector> SelectorsOf(const Interface& interface, const Peer&
   std::vector<steer::Selector> out;
   if (!DataplaneAdmits(interface)) return out;
   const Ends ends = EndsOf(interface, peer);
-  AddSelectors(ends, interface.ports, false, out);
+  AddSelectors(ends, DestinationOf(interface).ports, false, out);
   AddSelectors(ends, policy.callback_ports, true, out);
   return out;
 }

@@ -81,10 +81,32 @@ TEST(Compile, ServersBehindThePeer) {
 
 TEST(Compile, WhatNeedsTlsIsNotReachedPastTheGuard) {
   Document d = Parse(kGate);
-  d.interfaces[0].protection = Protection::tls_esp;
-  const auto s = CompileFull(d, 1);
+  d.interfaces[0].protection = Protection::tls;
+  auto s = CompileFull(d, 1);
   EXPECT_EQ(Rules(s.peers(0)), Texts{});
   EXPECT_EQ(s.interfaces_size(), 1);  // and XDP still guards it
+  d.interfaces[0].protection = Protection::tls_esp;
+  d.interfaces[0].guard = {*Address::Parse("10.9.0.1"), 4443};
+  s = CompileFull(d, 1);
+  EXPECT_EQ(Rules(s.peers(0)), (Texts{"p: 10.9.0.1/32:4443-4443 <-> 10.1.0.2/32 proto 6",
+                                      "p: 10.9.0.1/32 <-> 10.1.0.2/32:9090-9090 proto 6"}));
+  ASSERT_EQ(s.interfaces(0).prefixes_size(), 3);  // cleartext to the guard is none
+  EXPECT_EQ(steer::FromMessage(s.interfaces(0).prefixes(2), "")->Text(), "10.9.0.1/32");
+}
+
+TEST(Compile, AGuardBehindThePeerIsAllThatClientsReach) {
+  Document d = Parse(R"({
+    "interfaces": [{"name":"nsmf","type":"other","side":"remote","prefixes":["10.2.0.0/24"],
+      "ports":[{"protocol":"tcp","first":443,"last":443}],"zone":"external",
+      "protection":"tls+esp","clients":["10.1.0.2/32"],
+      "guard":{"address":"10.9.0.1","port":4443}}],
+    "peers": [{"name":"gate","identity":"g","role":"gate",
+               "prefixes":["10.2.0.0/24","10.9.0.1/32"]}],
+    "policies": [{"name":"p","role":"gate","interface":"nsmf"}]})");
+  EXPECT_EQ(Rules(CompileFull(d, 1).peers(0)),
+            Texts{"p: 10.1.0.2/32 <-> 10.9.0.1/32:4443-4443 proto 6"});
+  d.peers[0].prefixes.pop_back();
+  EXPECT_EQ(Rules(CompileFull(d, 1).peers(0)), Texts{});
 }
 
 TEST(Compile, NoProtectionIsABypassAndNoRule) {

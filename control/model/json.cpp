@@ -115,6 +115,20 @@ Rate ReadRate(Fields& fields, std::optional<Error>& error) {
   return rate;
 }
 
+namespace {
+
+std::optional<GuardPlace> ReadGuardPlace(Fields& fields, std::optional<Error>& error) {
+  const json* value = fields.Object("guard", optional);
+  if (value == nullptr) return {};
+  Fields inner(*value, fields.Pointer("guard"), error);
+  const auto address = inner.Ip("address", required);
+  const auto port = static_cast<uint16_t>(inner.Number("port", 1, kMostPort));
+  inner.RefuseOthers();
+  return GuardPlace{address.value_or(Address{}), port};
+}
+
+}  // namespace
+
 Result<Interface> ParseInterface(const json& value, const std::string& where) {
   std::optional<Error> error;
   Fields fields(value, where, error);
@@ -132,6 +146,7 @@ Result<Interface> ParseInterface(const json& value, const std::string& where) {
                   "no clients, or \"side\": \"remote\"",
                   fmt::format("{} prefixes", i.clients.size()));
   }
+  i.guard = ReadGuardPlace(fields, error);
   fields.RefuseOthers();
   return Checked(std::move(i), error);
 }
@@ -275,6 +290,7 @@ json ToJson(const Interface& i) {
               {"zone", TextOf(kZones, i.zone)},
               {"protection", TextOf(kProtections, i.protection)}};
   if (!i.clients.empty()) out["clients"] = PrefixesJson(i.clients);
+  if (i.guard) out["guard"] = {{"address", i.guard->address.Text()}, {"port", i.guard->port}};
   return out;
 }
 

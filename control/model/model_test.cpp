@@ -23,7 +23,7 @@ json Good() {
     "interfaces": [
       {"name":"nsmf","type":"management-exposure","side":"local","prefixes":["10.2.0.10/32"],
        "ports":[{"protocol":"tcp","first":8080,"last":8080}],"zone":"external",
-       "protection":"tls+esp"},
+       "protection":"tls+esp","guard":{"address":"10.9.0.1","port":4443}},
       {"name":"oam","type":"other","side":"local","prefixes":["10.2.0.20/32"],
        "ports":[{"protocol":"icmp"}],"zone":"internal","protection":"none"}],
     "peers": [
@@ -88,6 +88,28 @@ INSTANTIATE_TEST_SUITE_P(
                 "/interfaces/0/protection", "external"},
         Refusal{"ExposureNeedsTls", "/interfaces/0/protection", "\"esp\"", kInvalid,
                 "/interfaces/0/protection", "tls or tls+esp"},
+        Refusal{"EspMustEndAtTheGuard", "/interfaces/1/protection", "\"tls+esp\"", kInvalid,
+                "/interfaces/1/guard", "address and port"},
+        Refusal{"GuardWithoutEsp", "/interfaces/0/protection", "\"tls\"", kInvalid,
+                "/interfaces/0/guard", "protection tls"},
+        Refusal{"GuardOfNoPort", "/interfaces/0/guard/port", "0", kInvalid,
+                "/interfaces/0/guard/port", "1"},
+        Refusal{"GuardUnknown", "/interfaces/0/guard/device", "\"guard0\"", kInvalid,
+                "/interfaces/0/guard/device", "unknown"},
+        Refusal{"GuardWhereItsServersAre", "/interfaces/0/guard/address", "\"10.2.0.10\"",
+                kConflict, "/interfaces/0/guard/address", "10.2.0.10/32 of interface 'nsmf'"},
+        Refusal{"GuardWhereABypassLeads", "/interfaces/1/prefixes/0", "\"10.9.0.0/24\"", kConflict,
+                "/interfaces/0/guard/address", "10.9.0.0/24 of interface 'oam'"},
+        Refusal{"TwoInterfacesAtOneListener", "/interfaces/1",
+                R"({"name":"twin","type":"other","side":"local","prefixes":["10.2.0.20/32"],
+                    "ports":[{"protocol":"tcp","first":443,"last":443}],"zone":"internal",
+                    "protection":"tls+esp","guard":{"address":"10.9.0.1","port":4443}})",
+                kConflict, "/interfaces/1/guard", "'twin' and 'nsmf'"},
+        Refusal{"PeerWhereTheGuardIs", "/peers/1/prefixes/0", "\"10.9.0.0/24\"", kConflict,
+                "/peers/1/prefixes/0", "10.9.0.1/32 of interface 'nsmf'"},
+        Refusal{"RegistersAtTheServers", "/policies/0/registration_ports",
+                R"([{"protocol":"tcp","first":8080,"last":8080}])", kInvalid,
+                "/policies/0/registration_ports/0", "8080"},
         Refusal{"SamePeerName", "/peers/1/name", "\"csmf-1\"", kConflict, "/peers/1/name",
                 "/peers/0"},
         Refusal{"SameIdentity", "/peers/1/identity", "\"csmf-1.example\"", kConflict,
@@ -131,8 +153,19 @@ TEST(Document, MissingListIsNotAnEmptyOne) {
   EXPECT_TRUE(Check(document));
 }
 
+TEST(Document, GuardsOfTwoInterfacesShareAnAddressAndNoPort) {
+  json document = Good();
+  json& twin = document["interfaces"][1];
+  twin["protection"] = "tls+esp";
+  twin["guard"] = {{"address", "10.9.0.1"}, {"port", 4444}};
+  document["policies"][0]["registration_ports"] = {
+      {{"protocol", "tcp"}, {"first", 4443}, {"last", 4443}}};
+  EXPECT_TRUE(Check(document)) << Check(document).error().Text();
+}
+
 TEST(Document, LaboratoryAdmitsEspAloneAndSaysSo) {
   json document = Good();
+  document["interfaces"][0].erase("guard");
   document["interfaces"][0]["protection"] = "esp";
   EXPECT_FALSE(Check(document, false));
   const auto warnings = Check(document, true);

@@ -26,6 +26,7 @@ constexpr uint64_t kMostApproval = 30UL * 86400;
 constexpr size_t kLongestPath = 256;
 constexpr size_t kLongestMethod = 16;
 constexpr size_t kLongestCaller = 255;
+constexpr unsigned kWholeAddress = 128;  // of either family, in the mapped space
 
 constexpr const char* kOperationText = "[a-z0-9][a-z0-9:-]*, at most 63 characters";
 
@@ -86,6 +87,13 @@ void ReadApproval(Fields& fields, Policy& policy, std::optional<Error>& error) {
 }
 
 }  // namespace
+
+Destination DestinationOf(const Interface& interface) {
+  if (interface.protection != Protection::tls_esp) return {interface.prefixes, interface.ports};
+  if (!interface.guard) return {};  // no valid document has one without
+  const auto& [address, port] = *interface.guard;
+  return {{Prefix(address, kWholeAddress)}, {{Protocol::tcp, port, port}}};
+}
 
 bool IsOperation(std::string_view text) {
   const auto alnum = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };

@@ -19,6 +19,13 @@ constexpr bool CarriesRequests(const Interface& interface) {
   return interface.protection == Protection::tls || interface.protection == Protection::tls_esp;
 }
 
+/// What clients connect to: the servers, or with tls+esp the guard in their place.
+struct Destination {
+  std::vector<Prefix> prefixes;
+  std::vector<ServicePorts> ports;
+};
+Destination DestinationOf(const Interface& interface);
+
 /// [a-z0-9][a-z0-9:-]{0,62}
 bool IsOperation(std::string_view text);
 /// What must stand in the peer's paths; empty: nothing would do.

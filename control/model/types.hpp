@@ -98,6 +98,12 @@ inline constexpr Choices<Protection, 4> kProtections = {{{"esp", Protection::esp
                                                          {"tls+esp", Protection::tls_esp},
                                                          {"none", Protection::none}}};
 
+/// Where the guard takes an interface's requests that come in ESP.
+struct GuardPlace {
+  Address address;
+  uint16_t port = 0;
+};
+
 struct Interface {
   std::string name;
   InterfaceType type = InterfaceType::other;
@@ -106,7 +112,8 @@ struct Interface {
   std::vector<ServicePorts> ports;
   Zone zone = Zone::external;
   Protection protection = Protection::esp;
-  std::vector<Prefix> clients;  // side remote: ours
+  std::vector<Prefix> clients;      // side remote: ours
+  std::optional<GuardPlace> guard;  // protection tls+esp: what clients connect to
 };
 
 /// How a peer proves who it is. The two never mix: what admits by one does not admit by the other.

@@ -55,6 +55,55 @@ bool Overlap(const std::vector<ServicePorts>& a, const std::vector<ServicePorts>
   return false;
 }
 
+// The servers, or their clients where the servers stand behind the peer.
+const std::vector<Prefix>& BehindGate(const Interface& i) {
+  return i.side == Side::local ? i.prefixes : i.clients;
+}
+
+// What is sent to the guard must end there: not at a server whose address is the same, and not at
+// another interface's listener.
+Result<void> CheckGuards(const Document& d) {
+  for (size_t n = 0; n < d.interfaces.size(); ++n) {
+    const Interface& i = d.interfaces[n];
+    const bool needed = i.protection == Protection::tls_esp;
+    if (needed != i.guard.has_value()) {
+      return Invalid(
+          At("interfaces", n, "/guard"),
+          needed ? "ESP must end at the guard and not at the servers"
+                 : "only what comes in ESP has a place of the guard's in policy",
+          needed ? "address and port" : "none, or protection tls+esp",
+          needed ? "nothing" : fmt::format("protection {}", TextOf(kProtections, i.protection)));
+    }
+    if (!i.guard || i.side == Side::remote) continue;
+    const Destination guard = DestinationOf(i);
+    for (const Interface& other : d.interfaces) {
+      const auto both = Overlap(guard.prefixes, BehindGate(other));
+      if (both) {
+        return Conflict(
+            At("interfaces", n, "/guard/address"),
+            fmt::format("what peers send to the guard of '{}' could reach '{}' past it", i.name,
+                        other.name),
+            "an address of the gate's own",
+            fmt::format("{}, which lies in {} of interface '{}'", i.guard->address.Text(),
+                        BehindGate(other)[both->second].Text(), other.name));
+      }
+    }
+    for (size_t m = 0; m < n; ++m) {
+      const Interface& other = d.interfaces[m];
+      const Destination taken = DestinationOf(other);
+      if (other.guard && guard.prefixes == taken.prefixes && Overlap(guard.ports, taken.ports)) {
+        return Conflict(At("interfaces", n, "/guard"),
+                        fmt::format("the guard has one listener for each interface; '{}' and '{}' "
+                                    "name the same",
+                                    i.name, other.name),
+                        "an address or a port of its own",
+                        fmt::format("{} port {}", i.guard->address.Text(), i.guard->port));
+      }
+    }
+  }
+  return {};
+}
+
 Result<void> CheckInterfaces(const Document& d, bool lab, Warnings& warnings) {
   for (size_t n = 0; n < d.interfaces.size(); ++n) {
     const Interface& i = d.interfaces[n];
@@ -117,6 +166,13 @@ Result<void> CheckPeers(const Document& d) {
     size_t index;
   };
   std::vector<Claim> claims;
+  std::vector<std::vector<Prefix>> behind;  // this gate, by interface
+  for (const Interface& i : d.interfaces) {
+    behind.push_back(BehindGate(i));
+    if (!i.guard || i.side == Side::remote) continue;
+    const auto guard = DestinationOf(i).prefixes;
+    behind.back().insert(behind.back().end(), guard.begin(), guard.end());
+  }
   std::map<std::string, size_t> identities;
   std::map<std::pair<std::string, std::string>, size_t> clients;
   for (size_t n = 0; n < d.peers.size(); ++n) {
@@ -140,11 +196,11 @@ Result<void> CheckPeers(const Document& d) {
       }
     }
     for (size_t k = 0; k < p.prefixes.size(); ++k) claims.push_back({p.prefixes[k], n, k});
-    for (const Interface& i : d.interfaces) {
-      const auto both =
-          i.side == Side::local ? Overlap(p.prefixes, i.prefixes) : Overlap(p.prefixes, i.clients);
+    for (size_t k = 0; k < d.interfaces.size(); ++k) {
+      const Interface& i = d.interfaces[k];
+      const auto& own = behind[k];
+      const auto both = Overlap(p.prefixes, own);
       if (both) {
-        const auto& own = i.side == Side::local ? i.prefixes : i.clients;
         return Conflict(
             At("peers", n, fmt::format("/prefixes/{}", both->first)),
             fmt::format("peer '{}' claims addresses that stand behind this gate", p.name),
@@ -186,9 +242,10 @@ Result<void> CheckPolicies(const Document& d) {
                      fmt::format("policy '{}' names an interface that does not exist", p.name),
                      "the name of an interface", "\"" + p.interface + "\"");
     }
+    const Destination reached = DestinationOf(*named);
     for (size_t k = 0; k < p.registration_ports.size(); ++k) {
       const ServicePorts& own = p.registration_ports[k];
-      const bool covered = std::ranges::any_of(named->ports, [&](const ServicePorts& s) {
+      const bool covered = std::ranges::any_of(reached.ports, [&](const ServicePorts& s) {
         return s.protocol == own.protocol && s.first <= own.first && own.last <= s.last;
       });
       if (covered) continue;
@@ -210,7 +267,7 @@ Result<Warnings> Validate(const Document& d, bool lab) {
        {UniqueNames("interfaces", "interface", d.interfaces), UniqueNames("peers", "peer", d.peers),
         UniqueNames("policies", "policy", d.policies),
         UniqueNames("approval", "approval rule", d.approval), CheckInterfaces(d, lab, warnings),
-        CheckPeers(d), CheckPolicies(d), CheckFirstLine(d, warnings),
+        CheckGuards(d), CheckPeers(d), CheckPolicies(d), CheckFirstLine(d, warnings),
         UniqueNames("request_blocks", "block", d.blocks), CheckRequests(d, warnings)}) {
     if (!outcome) return tl::unexpected(outcome.error());
   }
