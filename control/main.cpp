@@ -83,7 +83,7 @@ Result<void> Run(const std::string& config_path) {
   admission::Sessions sessions(io.get_executor(), gate);
   asio::co_spawn(io, sessions.Run(), Rethrow);
   sessions.OnNews([&](const admission::SessionNews& news) { admission::NoteNews(journal, news); });
-  admission::Permits permits(io.get_executor(), gate);
+  admission::Permits permits(io.get_executor(), gate, sessions);
   admission::Operations operations(io.get_executor(), gate, permits, *audit, journal);
   if (auto restored = operations.Restore(); !restored) return restored;
   asio::co_spawn(io, operations.Run(), Rethrow);

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <random>
 
 #include "control/admission/one_time.hpp"
 #include "control/admission/own_key.hpp"
 #include "control/coroutines.hpp"
+#include "dataplane/steer/messages.hpp"
 
 namespace portcullis::admission {
 
@@ -34,13 +36,20 @@ tl::expected<void, identity::Refusal> Fits(const Reply& reply, const std::string
 
 }  // namespace
 
-Permits::Permits(asio::any_io_executor executor, Gate& gate, std::chrono::milliseconds wait)
-    : executor_(std::move(executor)), gate_(gate), wait_(wait), process_(NewProcess()) {
+Permits::Permits(asio::any_io_executor executor, Gate& gate, Sessions& sessions,
+                 std::chrono::milliseconds wait)
+    : executor_(std::move(executor)),
+      gate_(gate),
+      sessions_(sessions),
+      wait_(wait),
+      process_(NewProcess()) {
   gate_.OnEpoch([this] { Wake(); });
+  sessions_.OnEnded([this] { Wake(); });
 }
 
 Permits::~Permits() {
   gate_.OnEpoch({});
+  sessions_.OnEnded({});
 }
 
 const PolicyView& Permits::View() {
@@ -59,6 +68,8 @@ tl::expected<void, identity::Refusal> Permits::Permit(const Applicant& who, Perm
   auto grant = DecideRequests(View(), gate_.denials(), who, now);
   if (!grant) return tl::unexpected(grant.error());
   if (auto own = KeyIsOwn(gate_, grant->peer, who, now); !own) return own;
+  const auto carried = Carried(grant->peer, who);
+  if (!carried) return tl::unexpected(carried.error());
   if (grant->one_time) {
     if (auto fresh = CheckOneTime(gate_.store(), who.token); !fresh) return fresh;
   }
@@ -76,9 +87,41 @@ tl::expected<void, identity::Refusal> Permits::Permit(const Applicant& who, Perm
     to.set_path(std::move(from.path));
   }
   for (auto& prefix : grant->callbacks) reply.add_callbacks(std::move(prefix));
-  reply.set_seconds(static_cast<uint32_t>(grant->life.count()));
+  reply.set_seconds(static_cast<uint32_t>(std::min(grant->life, *carried).count()));
   reply.set_version(version());
   return Fits(reply, who.interface);
+}
+
+tl::expected<void, identity::Refusal> Permits::Stay(const Applicant& who) {
+  const auto peer = View().Find(who);
+  if (!peer) return tl::unexpected(peer.error());
+  if (auto carried = Carried((*peer)->name, who); !carried) {
+    return tl::unexpected(carried.error());
+  }
+  return {};
+}
+
+// tls+esp: who holds the certificate must also hold the SA that the packets came through. The
+// dataplane lets each SA bring its own peer's addresses only, and no two peers share one.
+tl::expected<std::chrono::seconds, identity::Refusal> Permits::Carried(const std::string& peer,
+                                                                       const Applicant& who) {
+  const auto& interfaces = gate_.document().interfaces;
+  const auto at = std::ranges::find(interfaces, who.interface, &model::Interface::name);
+  if (at == interfaces.end() || at->protection != model::Protection::tls_esp) {
+    return std::chrono::seconds::max();
+  }
+  if (!who.identity.decrypted()) {
+    return tl::unexpected(identity::Refusal{
+        Reason::session_missing,
+        fmt::format("{} is tls+esp, and its listener in guard.yaml takes what came without ESP: "
+                    "it has no `device`",
+                    who.interface)});
+  }
+  const auto source = steer::FromBytes(who.identity.source());
+  if (!source) {
+    return tl::unexpected(identity::Refusal{Reason::request_malformed, "source is no address"});
+  }
+  return sessions_.Carries(peer, *at, *source);
 }
 
 tl::expected<void, identity::Refusal> Permits::PermitCall(const admission::PermitCall& request,

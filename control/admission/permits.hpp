@@ -13,14 +13,15 @@
 #include <tl/expected.hpp>
 
 #include "control/admission/grant.hpp"
+#include "control/admission/sessions.hpp"
 #include "control/core/gate.hpp"
 
 namespace portcullis::admission {
 
 class Permits {
  public:
-  /// `gate` outlives this. `wait`: how long Watch() does, at most.
-  Permits(boost::asio::any_io_executor executor, Gate& gate,
+  /// `gate` and `sessions` outlive this. `wait`: how long Watch() does, at most.
+  Permits(boost::asio::any_io_executor executor, Gate& gate, Sessions& sessions,
           std::chrono::milliseconds wait = std::chrono::minutes(1));
   ~Permits();
   Permits(const Permits&) = delete;
@@ -32,21 +33,28 @@ class Permits {
                                                    CallPermitted& reply);
   /// Is whoever was called there that peer?
   tl::expected<void, identity::Refusal> Recognise(const admission::Recognise& request);
+  /// May this connection stay, whatever is asked on it? `who` has no token.
+  tl::expected<void, identity::Refusal> Stay(const Applicant& who);
   /// The version, once it is another than `known`, or after a while.
   boost::asio::awaitable<uint64_t> Watch(uint64_t known);
   /// Whoever waits is answered, and nobody waits any more.
   void Stop();
 
-  /// Of Gate::epoch(), and of this process: whoever knows one of an earlier process knows nothing.
-  [[nodiscard]] uint64_t version() const { return process_ + gate_.epoch(); }
+  /// Of Gate::epoch(), of sessions that carried connections, and of this process: whoever knows one
+  /// of an earlier process knows nothing. Both numbers only grow, so that their sum is never twice
+  /// the same.
+  [[nodiscard]] uint64_t version() const { return process_ + gate_.epoch() + sessions_.ended(); }
   /// The policy of now.
   const PolicyView& View();
 
  private:
   void Wake();
+  tl::expected<std::chrono::seconds, identity::Refusal> Carried(const std::string& peer,
+                                                                const Applicant& who);
 
   boost::asio::any_io_executor executor_;
   Gate& gate_;
+  Sessions& sessions_;
   const std::chrono::milliseconds wait_;
   const uint64_t process_;
   std::optional<PolicyView> view_;

@@ -138,7 +138,7 @@ TEST_F(PermitsTest, WatchAnswersAfterAWhileAllTheSame) {
 TEST_F(PermitsTest, AnotherProcessHasOtherVersions) {
   const uint64_t known = permits_->version();
   permits_.reset();
-  permits_.emplace(io_.get_executor(), *gate_);
+  permits_.emplace(io_.get_executor(), *gate_, *sessions_);
   EXPECT_NE(permits_->version(), known);
 }
 

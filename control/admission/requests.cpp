@@ -137,6 +137,11 @@ asio::awaitable<Response> Answer(Context& context, Request& request, uint64_t gu
     case Kind::kRecognise:
       done = context.permits.Recognise(request.recognise());
       break;
+    case Kind::kStay: {
+      const Stay& stay = request.stay();
+      done = context.permits.Stay(ApplicantOf(stay.identity(), {}, stay.interface()));
+      break;
+    }
     case Kind::kWatch: {
       const uint64_t version = co_await context.permits.Watch(request.watch().version());
       response.mutable_changed()->set_version(version);
@@ -168,6 +173,8 @@ asio::awaitable<Response> Answer(Context& context, Request& request, uint64_t gu
   if (!done) {
     response.clear_kind();
     Fill(*response.mutable_refusal(), done.error());
+    // That a connection ends with its session refuses nobody anything.
+    if (request.kind_case() == Kind::kStay) co_return response;
     NoteRefusal(context, request, *response.mutable_refusal());
   }
   co_return response;

@@ -30,7 +30,8 @@ class RequestsWorld : public audit::LogTest {
     link_.emplace(io_.get_executor(), (folder_ / "nobody.sock").string(), events_);
     gate_.emplace(io_.get_executor(), false, std::move(*Store::Open(folder_ / "store.db")), events_,
                   *link_);
-    permits_.emplace(io_.get_executor(), *gate_, std::chrono::milliseconds(300));
+    sessions_.emplace(io_.get_executor(), *gate_);
+    permits_.emplace(io_.get_executor(), *gate_, *sessions_, std::chrono::milliseconds(300));
     Edit([](model::Document& d) { d = Policy(); });
   }
   void TearDown() override {
@@ -138,6 +139,7 @@ class RequestsWorld : public audit::LogTest {
   std::optional<AuditLog> log_;
   std::optional<DataplaneLink> link_;
   std::optional<Gate> gate_;
+  std::optional<Sessions> sessions_;
   std::optional<Permits> permits_;
 };
 

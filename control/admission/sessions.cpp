@@ -401,6 +401,7 @@ asio::awaitable<bool> Sessions::Finish(Ending ending, std::string who) {
     if (session.current) Leave(session, session.current->number, now);
     if (session.next) Leave(session, session.next->number, now);
   }
+  NoteEnded(ended);
   const bool gone = co_await RemoveLeaving();
   for (const Session& session : ended) {
     const std::string& why = ending.at(session.id);

@@ -13,6 +13,7 @@
 //
 //   sessions.cpp               how they begin, are renewed and end
 //   sessions_index.cpp         how they are found
+//   sessions_carried.cpp       connections that rest on them (tls+esp)
 //   sessions_registration.cpp  what they carry only while the peer is registered
 //   sessions_upkeep.cpp        what goes on by itself
 #pragma once
@@ -121,6 +122,15 @@ class Sessions {
   /// The same for what the guard has heard protected servers say (Gate::registrations), for
   /// sessions that there are and those that come.
   boost::asio::awaitable<void> FollowRegistrations();
+  /// For how long, at most, a session that is in force carries the peer's connections from `source`
+  /// to the guard of an interface of protection tls+esp. Refused: there is none, or nobody can tell.
+  tl::expected<std::chrono::seconds, identity::Refusal> Carries(const std::string& peer,
+                                                                const model::Interface& interface,
+                                                                const Address& source);
+  /// Grows whenever one of such an interface ends.
+  [[nodiscard]] uint64_t ended() const { return ended_; }
+  /// Called whenever that grows: to wake who waits for it, and nothing else.
+  void OnEnded(std::function<void()> wake) { wake_ = std::move(wake); }
   /// Told of all that happens to sessions once they are installed.
   void OnNews(std::function<void(const SessionNews&)> tell) { tell_ = std::move(tell); }
 
@@ -202,6 +212,8 @@ class Sessions {
 
   boost::asio::awaitable<void> RegisterAgain();  // sessions_registration.cpp
 
+  void NoteEnded(const std::vector<Session>& ended);  // sessions_carried.cpp
+
   // sessions_upkeep.cpp
   void Adopt();
   void AdoptSa(const model::Sa& sa, const SaNote& note);
@@ -223,6 +235,8 @@ class Sessions {
   std::map<std::string, std::set<std::string>> of_peer_;  // its sessions
   std::set<std::string> under_way_;  // those with a generation `next`, and some that had one
   std::vector<Leaving> leaving_;
+  uint64_t ended_ = 0;
+  std::function<void()> wake_;
   std::function<void(const SessionNews&)> tell_;
 };
 

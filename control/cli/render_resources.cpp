@@ -64,11 +64,15 @@ std::string RenderInterfaces(const json& items) {
                {"PORTS"},
                {"ZONE"},
                {"PROTECTION"},
+               {"GUARD"},
                {"CLIENTS"}});
   for (const json& item : items) {
+    const json& at = At(item, "guard");
+    const std::string guard =
+        at.is_object() ? fmt::format("{} port {}", Text(at, "address"), Text(at, "port")) : "";
     table.Add({Text(item, "name"), Text(item, "type"), Text(item, "side"),
                Joined(At(item, "prefixes")), Joined(At(item, "ports"), ", ", PortsText),
-               Text(item, "zone"), Text(item, "protection"), Joined(At(item, "clients"))});
+               Text(item, "zone"), Text(item, "protection"), guard, Joined(At(item, "clients"))});
   }
   return table.empty() ? "no interfaces\n" : table.Text();
 }

@@ -57,6 +57,7 @@
   X(not_decidable, "a gateway asks about what cannot be decided by a request's head alone")       \
   X(exchange_denied, "the authorisation server gives no token for the server in exchange")        \
   X(server_unavailable, "the protected server cannot be reached, or is not the one expected")     \
+  X(session_missing, "the connection came through no session of the peer's (tls+esp)")            \
   X(session_conflict, "the peer has a session already, or this one is none of its own")           \
   X(clock_wrong, "the gate's clock went back or far ahead, and its word on expiry counts little") \
   X(gate_unavailable, "control or the dataplane cannot take the session now")
