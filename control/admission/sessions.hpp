@@ -123,7 +123,8 @@ class Sessions {
   /// sessions that there are and those that come.
   boost::asio::awaitable<void> FollowRegistrations();
   /// For how long, at most, a session that is in force carries the peer's connections from `source`
-  /// to the guard of an interface of protection tls+esp. Refused: there is none, or nobody can tell.
+  /// to the guard of an interface of protection tls+esp. Refused: there is none, or nobody can
+  /// tell.
   tl::expected<std::chrono::seconds, identity::Refusal> Carries(const std::string& peer,
                                                                 const model::Interface& interface,
                                                                 const Address& source);

@@ -30,9 +30,9 @@ bool Admits(const steer::Selector& selector, const Address& source,
 tl::expected<std::chrono::seconds, identity::Refusal> Sessions::Carries(
     const std::string& peer, const model::Interface& interface, const Address& source) {
   const auto refuse = [&](Reason reason, const char* what) {
-    return tl::unexpected(
-        identity::Refusal{reason, fmt::format("peer '{}' at {} on {}: {}", peer, source.Text(),
-                                              interface.name, what)});
+    return tl::unexpected(identity::Refusal{
+        reason,
+        fmt::format("peer '{}' at {} on {}: {}", peer, source.Text(), interface.name, what)});
   };
   Adopt();
   if (!adopted_) return refuse(Reason::gate_unavailable, "sessions are known with the dataplane");
@@ -40,9 +40,8 @@ tl::expected<std::chrono::seconds, identity::Refusal> Sessions::Carries(
   for (const Session* session : Of(peer, interface.name)) {
     if (!session->current) continue;
     const Generation& g = *session->current;
-    const bool admits = std::ranges::any_of(g.selectors, [&](const steer::Selector& s) {
-      return Admits(s, source, *interface.guard);
-    });
+    const bool admits = std::ranges::any_of(
+        g.selectors, [&](const steer::Selector& s) { return Admits(s, source, *interface.guard); });
     const auto left = std::chrono::floor<std::chrono::seconds>(g.ends - Clock::now());
     // An operator may have removed the SA itself.
     const bool alive = gate_.sas().contains(session->SaName(g.number, steer::INBOUND));

@@ -212,14 +212,27 @@ void ReadJudged(const Reader& in, const Section& one, Setting& setting) {
   }
 }
 
+// Where what the dataplane decrypts comes in.
+std::string ReadDevice(const Section& one) {
+  constexpr size_t kLongest = 15;  // IFNAMSIZ, less its end
+  std::string device;
+  one.Read("device", device);
+  if (one.Has("device") && (device.empty() || device.size() > kLongest)) {
+    one.Refuse("device", "not the name of an interface",
+               fmt::format("1 to {} characters, such as guard0", kLongest));
+  }
+  return device;
+}
+
 void ReadRequests(Reader& in, const Section& root) {
   const ListenerLimits limits = ReadLimits(root);
   for (const Section& one :
-       root.Items("requests", {"interface", "profile", "root", "address", "port", "tls_1_2",
+       root.Items("requests", {"interface", "profile", "root", "address", "port", "device", "tls_1_2",
                                "certificates", "psk", "dpop", "url", "hash", "server"})) {
     RequestSetting setting;
     ReadJudged(in, one, setting);
     ReadDoor(in, one, limits, setting);
+    setting.at().device = ReadDevice(one);
     if (!one.Has("server")) one.Refuse("server", "missing", "url, ca, certificate, key", "nothing");
     const Section server = one.Sub("server", {"url", "ca", "certificate", "key", "exchange"});
     setting.server.url = RequiredText(server, "url", "the protected server: https://host:port");

@@ -50,6 +50,7 @@ struct RequestSetting {
   std::optional<identity::TokenExchangeConfig> exchange;  // else the server gets no tokens
 
   [[nodiscard]] const ListenerSettings& at() const { return psk ? psk->at : listener.at; }
+  ListenerSettings& at() { return psk ? psk->at : listener.at; }
 };
 
 /// What the servers of an interface send to peers, from a listener of its own on the trusted side.

@@ -322,6 +322,11 @@ TEST_F(GuardConfigTest, RequestsOfClientsWithCertificatesOrWithKeys) {
   EXPECT_FALSE(config->requests[0].psk);
   EXPECT_EQ(config->requests[0].url, "");
   EXPECT_EQ(config->requests[0].at().port, 4443);
+  EXPECT_TRUE(config->requests[0].at().device.empty());
+  config =
+      With("limits:", Requests("device: guard0, certificates: [{ chain: a.pem, key: a.key }]"));
+  ASSERT_TRUE(config) << config.error().Text();
+  EXPECT_EQ(config->requests[0].at().device, "guard0");
   config = With("limits:", Requests("psk: true, url: \"https://gate.example:4443\", hash: sha384"));
   ASSERT_TRUE(config) << config.error().Text();
   ASSERT_TRUE(config->requests[0].psk);
@@ -341,7 +346,9 @@ TEST_F(GuardConfigTest, RequestsOfClientsWithCertificatesOrWithKeys) {
         {"certificates: [{ chain: a.pem, key: a.key }], dpop: true", "url"},
         {"certificates: [{ chain: a.pem, key: a.key }], dpop: false, " + url, "url"},
         {"psk: true, dpop: true, " + url, "dpop"},
-        {"certificates: [{ chain: a.pem, key: a.key }], hash: sha256", "hash"}}) {
+        {"certificates: [{ chain: a.pem, key: a.key }], hash: sha256", "hash"},
+        {"certificates: [{ chain: a.pem, key: a.key }], device: \"\"", "device"},
+        {"certificates: [{ chain: a.pem, key: a.key }], device: sixteen-letters0", "device"}}) {
     config = With("limits:", Requests(door));
     ASSERT_FALSE(config) << door;
     EXPECT_NE(config.error().Text().find(field), std::string::npos) << config.error().Text();

@@ -209,8 +209,10 @@ tl::expected<void, Refusal> CredentialCheck::StillValid(const AccessToken& token
 }
 
 admission::Identity CredentialCheck::IdentityMessage() const {
-  if (certificate_ != nullptr) return guard::IdentityMessage(*certificate_, party_.from);
   admission::Identity message;
+  if (certificate_ != nullptr) message = guard::IdentityMessage(*certificate_, party_.from);
+  message.set_decrypted(party_.decrypted);
+  if (certificate_ != nullptr) return message;
   message.set_source(steer::ToBytes(ToAddress(party_.from.address())));
   message.set_mode(admission::PSK);
   message.set_psk_peer(party_.who.psk_peer);

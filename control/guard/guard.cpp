@@ -27,7 +27,7 @@ Error At(Error error, const std::string& where) {
 }
 
 bool SamePlace(const ListenerSettings& a, const ListenerSettings& b) {
-  return a.address == b.address && a.port == b.port;
+  return a.address == b.address && a.port == b.port && a.device == b.device;
 }
 
 // Whether `b` can replace `a` in a running guard.
@@ -85,6 +85,7 @@ Guard::Guard(asio::io_context& io, GuardConfig config)
                config_.identity, config_.interfaces, nullptr, {}},
       permits_(io.get_executor(), control_),
       outcomes_(io.get_executor(), control_),
+      carried_(io.get_executor(), control_, permits_),
       review_(io.get_executor(), control_, revocations_),
       background_(revocations_, [this](const std::string& issuer,
                                        const auto& kids) { review_.Vanished(issuer, kids); }),
@@ -337,6 +338,7 @@ void Guard::Start() {
   if (!interfaces_.empty() || !egress_.empty() || !decisions_.empty()) {
     asio::co_spawn(io_, permits_.Run(), Rethrow);
     asio::co_spawn(io_, outcomes_.Run(), Rethrow);
+    asio::co_spawn(io_, carried_.Run(), Rethrow);
   }
   for (Listener& listener : listeners_) asio::co_spawn(io_, listener.Run(), Rethrow);
   for (DecisionSocket& socket : sockets_) asio::co_spawn(io_, socket.Run(), Rethrow);
@@ -348,6 +350,7 @@ void Guard::Stop() {
   for (DecisionSocket& socket : sockets_) socket.Stop();
   review_.Stop();
   permits_.Stop();
+  carried_.Stop();
   stopping_ = true;
   until_report_.cancel();
   asio::co_spawn(io_, Farewell(), Rethrow);

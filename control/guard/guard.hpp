@@ -82,7 +82,8 @@ class Guard {
   SessionContext context_;
   Permits permits_;
   Outcomes outcomes_;
-  RequestContext requests_{context_, permits_, outcomes_};
+  CarriedConnections carried_;
+  RequestContext requests_{context_, permits_, outcomes_, carried_};
   std::vector<std::shared_ptr<RequestInterface>> interfaces_;  // one for each of `requests`
   std::vector<std::shared_ptr<EgressInterface>> egress_;       // one for each of `egress`
   std::vector<std::shared_ptr<DecisionInterface>> decisions_;  // one for each of `decisions`

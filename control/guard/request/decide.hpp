@@ -11,6 +11,7 @@
 
 #include "control/guard/credentials.hpp"
 #include "control/guard/request/books.hpp"
+#include "control/guard/request/carried.hpp"
 #include "control/guard/request/exchange.hpp"
 #include "control/identity/token/token_exchanger.hpp"
 
@@ -31,6 +32,7 @@ struct RequestContext {
   SessionContext& shared;
   Permits& permits;
   Outcomes& outcomes;
+  CarriedConnections& carried;
 };
 
 /// Who asks, as the protected server is told (kClientField).

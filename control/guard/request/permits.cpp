@@ -16,10 +16,11 @@ constexpr auto kPauseWithoutControl = 100ms;
 constexpr auto kLongestWatch = 90s;  // control answers after 60 s, whatever happens
 constexpr int kMostTries = 5;
 
-// The answer depends on these and on nothing else that the guard tells.
+// The answer depends on these and on nothing else that the guard tells. Where a connection came
+// from decides when it came in ESP: whose SA carries that address?
 std::string KeyOf(const admission::Permit& asked) {
   admission::Permit key = asked;
-  key.mutable_identity()->clear_source();
+  if (!key.identity().decrypted()) key.mutable_identity()->clear_source();
   return key.SerializeAsString();
 }
 

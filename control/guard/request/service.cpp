@@ -40,6 +40,14 @@ class Conversation {
         decider_(context, interface, limits, connection) {}
 
   asio::awaitable<void> Run() {
+    std::optional<CarriedConnections::Place> place;
+    if (connection_.decrypted) {
+      admission::Stay stay;
+      *stay.mutable_identity() = decider_.credentials().IdentityMessage();
+      stay.set_interface(interface_.name);
+      place.emplace(context_.carried, std::move(stay),
+                    [this] { connection_.stream.next_layer().close(); });
+    }
     const Serve serve = [this](Exchange& exchange, std::optional<Stopped> fault) {
       return Answer(exchange, std::move(fault));
     };

@@ -47,6 +47,7 @@ class RequestServiceTest : public ServiceTest {
     boost::asio::post(io_, [this] {
       boost::asio::co_spawn(io_, permits_.Run(), boost::asio::detached);
       boost::asio::co_spawn(io_, outcomes_.Run(), boost::asio::detached);
+      boost::asio::co_spawn(io_, carried_.Run(), boost::asio::detached);
       boost::asio::co_spawn(io_, listener_.Run(), boost::asio::detached);
     });
     WaitForVersion();  // else the first permit would be asked for twice
@@ -54,6 +55,7 @@ class RequestServiceTest : public ServiceTest {
   ~RequestServiceTest() override {
     On([this] {
       permits_.Stop();
+      carried_.Stop();
       outcomes_.Stop();
       listener_.Stop();
       interface_->server.reset();
@@ -121,11 +123,13 @@ class RequestServiceTest : public ServiceTest {
     }
   }
 
-  std::unique_ptr<Client> ConnectedTo() {
+  std::unique_ptr<Client> ConnectedTo() { return ConnectedTo(listener_); }
+  std::unique_ptr<Client> ConnectedTo(const Listener& listener,
+                                      const std::string& source = "127.0.0.1") {
     const CtxPtr context = AnyClient(TLS1_3_VERSION, TLS1_3_VERSION);
     SSL_CTX_use_certificate(context.get(), peer_.certificate.get());
     SSL_CTX_use_PrivateKey(context.get(), peer_.key.get());
-    auto client = std::make_unique<Client>(listener_.port(), context.get());
+    auto client = std::make_unique<Client>(listener.port(), context.get(), source);
     EXPECT_TRUE(client->Connect()) << ErrorsOfClient();
     return client;
   }
@@ -156,7 +160,8 @@ class RequestServiceTest : public ServiceTest {
   std::shared_ptr<RequestInterface> interface_ = std::make_shared<RequestInterface>();
   Permits permits_{io_.get_executor(), link_};
   Outcomes outcomes_{io_.get_executor(), link_};
-  RequestContext requests_{context_, permits_, outcomes_};
+  CarriedConnections carried_{io_.get_executor(), link_, permits_};
+  RequestContext requests_{context_, permits_, outcomes_, carried_};
   Listener listener_ = ListenFor([this](const ListenerLimits& limits) {
     return ServeRequests(requests_, interface_, limits);
   });

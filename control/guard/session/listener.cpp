@@ -1,12 +1,14 @@
 #include "control/guard/session/listener.hpp"
 
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/ssl/error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/error.hpp>
+#include <cerrno>
 #include <exception>
 #include <new>
 #include <utility>
@@ -41,11 +43,24 @@ Prefix SourceOf(const tcp::endpoint& from, const ListenerLimits& limits) {
   return {v6, v6.IsV4() ? kMapped + limits.source_v4 : limits.source_v6};
 }
 
+// The connections that it accepts inherit it: neither do their packets leave elsewhere.
+Result<void> BindToDevice(tcp::acceptor& acceptor, const std::string& device,
+                          const std::string& where) {
+  if (setsockopt(acceptor.native_handle(), SOL_SOCKET, SO_BINDTODEVICE, device.data(),
+                 static_cast<socklen_t>(device.size())) == 0) {
+    return {};
+  }
+  const beast::error_code error(errno, boost::system::system_category());
+  return Invalid(where + "/device", "cannot listen at this interface: " + error.message(),
+                 "one that is there, with what the dataplane decrypts", device);
+}
+
 }  // namespace
 
 struct ListenerState {
   tcp::acceptor acceptor;
   ListenerLimits limits;
+  bool decrypted;
   std::shared_ptr<const TlsServer> tls;
   ConnectionHandler handler;
   identity::RefusalCounters& counters;
@@ -64,7 +79,7 @@ class Service {
       : listener_(listener),
         from_(std::move(from)),
         stream_(std::move(socket), tls.release()),
-        connection_{{{}, from_}, stream_} {}
+        connection_{{{}, from_, listener.decrypted}, stream_} {}
 
   asio::awaitable<void> Run() {
     if (!co_await Authenticate()) co_return;
@@ -160,6 +175,11 @@ Result<Listener> Listener::Listen(const asio::any_io_executor& executor,
   tcp::acceptor acceptor(executor);
   acceptor.open(endpoint.protocol(), error);
   if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+  if (!error && !settings.device.empty()) {
+    if (auto bound = BindToDevice(acceptor, settings.device, where); !bound) {
+      return tl::unexpected(bound.error());
+    }
+  }
   if (!error) acceptor.bind(endpoint, error);
   if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (error) {
@@ -167,10 +187,10 @@ Result<Listener> Listener::Listen(const asio::any_io_executor& executor,
                    fmt::format("{} port {}", settings.address, settings.port));
   }
   const ListenerLimits& limits = settings.limits;
-  return Listener(std::make_shared<ListenerState>(
-      ListenerState{std::move(acceptor), limits, std::move(tls), std::move(handler), counters,
-                    std::move(observer), Crowd(limits.half_open, limits.half_open_per_source),
-                    Crowd(limits.open, limits.open_per_source)}));
+  return Listener(std::make_shared<ListenerState>(ListenerState{
+      std::move(acceptor), limits, !settings.device.empty(), std::move(tls), std::move(handler),
+      counters, std::move(observer), Crowd(limits.half_open, limits.half_open_per_source),
+      Crowd(limits.open, limits.open_per_source)}));
 }
 
 asio::awaitable<void> Listener::Run() {

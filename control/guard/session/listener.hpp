@@ -23,6 +23,7 @@ namespace portcullis::guard {
 struct Party {
   Authenticated who;
   boost::asio::ip::tcp::endpoint from;
+  bool decrypted = false;  // the listener takes only what comes in at a device of its own
 };
 
 /// An authenticated peer. The time and bytes left are those of one request (ListenerLimits); a
@@ -58,6 +59,7 @@ struct ListenerSettings {
   std::string address;  // IPv4 or IPv6
   uint16_t port = 0;    // 0: any free one
   ListenerLimits limits;
+  std::string device = {};  // only what comes in there (SO_BINDTODEVICE); empty: anywhere
 };
 
 /// Connections since the start.

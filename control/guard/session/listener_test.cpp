@@ -230,5 +230,19 @@ TEST_F(ListenerTest, WrongAddressesAreNamed) {
   EXPECT_TRUE(listen("::1", 0));
 }
 
+TEST_F(ListenerTest, ADeviceIsOneThatIsThere) {
+  boost::asio::io_context io;
+  identity::RefusalCounters counters;
+  const auto listen = [&](const std::string& device) {
+    return Listener::Listen(io.get_executor(), {"127.0.0.1", 0, {}, device}, server_, Echo,
+                            counters, {}, "/requests");
+  };
+  const auto none = listen("no-such-device");
+  ASSERT_FALSE(none);
+  EXPECT_NE(none.error().Text().find("/requests/device"), std::string::npos) << none.error().Text();
+  EXPECT_NE(none.error().Text().find("no-such-device"), std::string::npos);
+  EXPECT_TRUE(listen("lo"));
+}
+
 }  // namespace
 }  // namespace portcullis::guard

@@ -315,10 +315,10 @@ class ServiceTest : public testing::Test {
     secrets_.push_back(install.outbound_key());
   }
 
-  /// Another one for certificates, that serves what `make(limits)` handles.
+  /// Another one for certificates, that serves what `make(limits)` handles, at a device of its own.
   template <class MakeHandler>
-  Listener ListenFor(const MakeHandler& make) {
-    return Listen(CertificateServer(), make);
+  Listener ListenFor(const MakeHandler& make, const std::string& device = {}) {
+    return Listen(CertificateServer(), make, device);
   }
   template <class MakeHandler>
   Listener ListenByKeyFor(const MakeHandler& make) {
@@ -400,11 +400,12 @@ class ServiceTest : public testing::Test {
     });
   }
   template <class MakeHandler>
-  Listener Listen(std::shared_ptr<TlsServer> tls, const MakeHandler& make) {
+  Listener Listen(std::shared_ptr<TlsServer> tls, const MakeHandler& make,
+                  const std::string& device = {}) {
     ListenerLimits limits;
     limits.handshake_time = limits.request_time = kLongest;
     return Sound(Listener::Listen(
-        io_.get_executor(), {"127.0.0.1", 0, limits}, std::move(tls), make(limits),
+        io_.get_executor(), {"127.0.0.1", 0, limits, device}, std::move(tls), make(limits),
         notes_.counters(),
         [this](const identity::Refusal& refusal, const auto& from) {
           notes_.NoteCounted(refusal, {from});
