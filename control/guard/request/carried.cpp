@@ -18,17 +18,17 @@ constexpr std::chrono::milliseconds kBetweenLooks{100};
 
 CarriedConnections::Place::Place(CarriedConnections& all, admission::Stay stay,
                                  std::function<void()> close)
-    : all_(all), stay_(std::move(stay)), close_(std::move(close)), number_(++all.last_) {
-  all_.places_.emplace(number_, this);
+    : places_(all.places_), stay_(std::move(stay)), close_(std::move(close)), number_(++all.last_) {
+  places_->emplace(number_, this);
 }
 
 CarriedConnections::Place::~Place() {
-  all_.places_.erase(number_);
+  places_->erase(number_);
 }
 
 // False: nobody can tell now. Connections come and go meanwhile.
 asio::awaitable<bool> CarriedConnections::LookAtAll() {
-  for (auto at = places_.begin(); at != places_.end();) {
+  for (auto at = places_->begin(); at != places_->end();) {
     const uint64_t number = at->first;
     admission::Request request;
     *request.mutable_stay() = at->second->stay_;
@@ -36,12 +36,12 @@ asio::awaitable<bool> CarriedConnections::LookAtAll() {
     if (!answer && answer.error().why.reason == identity::Reason::gate_unavailable) {
       co_return false;
     }
-    const auto there = places_.find(number);
-    if (!answer && there != places_.end()) {
+    const auto there = places_->find(number);
+    if (!answer && there != places_->end()) {
       spdlog::info("a connection ends: {}", answer.error().why.Text());
       there->second->close_();
     }
-    at = places_.upper_bound(number);
+    at = places_->upper_bound(number);
   }
   co_return true;
 }

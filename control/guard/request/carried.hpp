@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 
 #include "control/admission/admission.pb.h"
 #include "control/guard/control_link.hpp"
@@ -19,11 +20,11 @@ namespace portcullis::guard {
 /// One thread.
 class CarriedConnections {
  public:
-  /// While it lives, the connection is looked after. It stays where it is.
+  /// While it lives, the connection is looked after. It stays where it is, and may outlive the
+  /// rest.
   class Place {
    public:
-    /// `close` ends the connection, and comes back before this place does. The
-    /// connections outlive it.
+    /// `close` ends the connection, and comes back before this place does.
     Place(CarriedConnections& all, admission::Stay stay, std::function<void()> close);
     ~Place();
     Place(const Place&) = delete;
@@ -31,7 +32,7 @@ class CarriedConnections {
 
    private:
     friend class CarriedConnections;
-    CarriedConnections& all_;
+    std::shared_ptr<std::map<uint64_t, Place*>> places_;
     admission::Stay stay_;
     std::function<void()> close_;
     uint64_t number_;
@@ -51,8 +52,9 @@ class CarriedConnections {
 
   ControlLink& control_;
   const Permits& permits_;
-  std::map<uint64_t, Place*> places_;  // by number
-  uint64_t last_ = 0;                  // number
+  std::shared_ptr<std::map<uint64_t, Place*>> places_ =  // by number
+      std::make_shared<std::map<uint64_t, Place*>>();
+  uint64_t last_ = 0;  // number
   boost::asio::steady_timer pause_;
   bool stopping_ = false;
 };
