@@ -58,6 +58,8 @@ class Nsmf(Process):
 
 class RequestWorld(SessionWorld):
     profile = PROFILE
+    listener = {'address': '0.0.0.0', 'port': PORT}
+    address = GATE  # that clients connect to
 
     @staticmethod
     def policy():
@@ -82,7 +84,7 @@ class RequestWorld(SessionWorld):
             interfaces=[{'name': 'nsmf', 'audience': Guard.AUDIENCE},
                         {'name': 'nsmf-api', 'audience': AUDIENCE}, *more.pop('interfaces', [])],
             requests=[{
-                'interface': 'nsmf-api', 'profile': str(self.profile), 'address': '0.0.0.0', 'port': PORT,
+                'interface': 'nsmf-api', 'profile': str(self.profile), **self.listener,
                 'certificates': [{'chain': str(own.certificate_file), 'key': str(own.key_file)}],
                 'server': {'url': f'https://{SERVER}:{SERVER_PORT}',
                            'ca': str(self.peers.ca.certificate_file),
@@ -100,7 +102,7 @@ class RequestWorld(SessionWorld):
         if protocols:
             context.set_alpn_protocols(protocols)
         with self.peer.entered():
-            plain = socket.create_connection((GATE, port), 20)
+            plain = socket.create_connection((self.address, port), 20)
         return context.wrap_socket(plain, server_hostname=Guard.NAME)
 
     def client(self, credential=None):

@@ -61,7 +61,8 @@ class Example:
 
 EXAMPLES = [Example(path) for path in FILES]
 BY_ESP = [e for e in EXAMPLES if e.interface['protection'] == 'esp']
-BY_TLS = [e for e in EXAMPLES if e.interface['protection'] != 'esp']
+BY_TLS = [e for e in EXAMPLES if e.interface['protection'] == 'tls']
+BY_BOTH = [e for e in EXAMPLES if e.interface['protection'] == 'tls+esp']
 USES = [(e, peer, policy) for e in BY_ESP for peer, policy in e.uses()]
 
 
@@ -244,6 +245,26 @@ def test_what_asks_for_tls_gives_no_session(world, example):
         assert wait_until(lambda: 'carries no packets' in (reason() or ''), 20)
         assert reason().startswith('policy_denied')
     assert example.name in {warning['name'] for warning in world.warnings}
+
+
+@pytest.mark.parametrize('example', BY_BOTH, ids=lambda e: e.name)
+def test_what_asks_for_both_leads_to_the_guard_and_not_past_it(world, example):
+    """There is no `local` port in this gate, so that what is for the guard is admitted and has nowhere
+    to go; test_tls_esp.py has one."""
+    peer, policy = next(example.uses())
+    session, inbound, _ = world.open(example, peer, policy)
+    inner = first_address(peer['prefixes'][0])
+    guard = example.interface['guard']
+    for destination, port, verdict in (
+            (example.server, example.interface['ports'][0]['first'], 'selector_mismatch'),
+            (guard['address'], guard['port'] + 1, 'selector_mismatch'),
+            (guard['address'], guard['port'], 'no_route')):
+        before = world.rest.verdicts().get(verdict, 0)
+        world.send_wire(inbound.packet(tcp(inner, destination, 40000, port, MARK, RST)))
+        assert wait_until(lambda: world.rest.verdicts().get(verdict, 0) == before + 1, 10), verdict
+    assert example.name in {warning['name'] for warning in world.warnings}
+    world.end(session, example, peer, policy)
+    assert wait_until(lambda: not world.sas(), 20)
 
 
 @pytest.mark.parametrize('use', USES, ids=lambda u: f'{u[0].name}-{u[1]["name"]}')

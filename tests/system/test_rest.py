@@ -476,7 +476,10 @@ def test_in_the_laboratory_less_protection_is_admitted_and_named(rest, control, 
     with another_control(control, tmp_path, dataplane, pki, lab=False) as strict:
         strict.problem('PUT', '/v1/policy', document(), status=422,
                        field='/interfaces/0/protection', expected='tls')
-        strict.ok('PUT', '/v1/policy', document(interfaces=[interface(protection='tls+esp')]))
+        strict.problem('PUT', '/v1/policy', document(interfaces=[interface(protection='tls+esp')]),
+                       status=422, field='/interfaces/0/guard', expected='address and port')
+        strict.ok('PUT', '/v1/policy', document(interfaces=[interface(
+            protection='tls+esp', guard={'address': '10.9.0.1', 'port': 4443})]))
         strict.problem('GET', '/v1/drops', status=503, detail='dataplane is away')
         for method, path in (('POST', '/v1/sas'), ('PUT', '/v1/sas/in')):
             strict.problem(method, path, sa('in', 0x1001, key()), status=403, expected='lab: true')

@@ -101,10 +101,8 @@ class Tunnel(Lab):
         self.closing += [self.sink.close, self.esp_sink.close]
 
         self.pki = Pki(self.folder / 'pki')
-        self.dataplane = Dataplane(self.gate, self.folder, instance_name('t'), [
-            {'name': 'wire', 'role': 'untrusted', 'device': {'interface': 'wire0'}},
-            {'name': 'core', 'role': 'trusted', 'device': {'interface': 'core0'}}],
-            prefix=prefix, **settings)
+        self.dataplane = Dataplane(self.gate, self.folder, instance_name('t'), self._ports(),
+                                   prefix=prefix, **settings)
         self.closing.append(self.dataplane.forget)
         self.control = Control(self.gate, self.folder, self.dataplane.socket, self.pki,
                                lab=settings.get('lab', True))
@@ -121,6 +119,11 @@ class Tunnel(Lab):
         self.server_mac = self.server.mac('srv0')
 
         self._configure(algorithm)
+
+    def _ports(self):
+        """Of the gate's dataplane."""
+        return [{'name': 'wire', 'role': 'untrusted', 'device': {'interface': 'wire0'}},
+                {'name': 'core', 'role': 'trusted', 'device': {'interface': 'core0'}}]
 
     def _configure(self, algorithm):
         self.rest.put('/v1/policy', policy_body([peer_body()]))
