@@ -152,6 +152,10 @@ tl::expected<Operations::Judged, identity::Refusal> Operations::Judge(const admi
                                            ApplicantOf({}, r.token(), r.interface()),
                                            std::chrono::system_clock::now());
   if (!terms) return tl::unexpected(terms.error());
+  if (!r.has_call()) {
+    const auto carried = permits_.Carried(r.interface(), r.peer(), r.source());
+    if (!carried) return tl::unexpected(carried.error());
+  }
   if (r.registered() && !gate_.IsRegistered(r.interface(), r.peer())) {
     return Declined(Reason::not_registered,
                     fmt::format("peer '{}' is not registered on {}", r.peer(), r.interface()));

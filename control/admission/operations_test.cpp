@@ -102,6 +102,20 @@ TEST_F(OperationsTest, RefusesWhatPolicyDoesNotGiveNow) {
   EXPECT_EQ(operations_->open(), 1U);
 }
 
+// The guard may have been told before the session ended. Here is no dataplane, and no session.
+TEST_F(OperationsTest, WhatMustComeInEspIsNotMadeWithoutASession) {
+  Edit([](model::Document& d) {
+    d.interfaces[0].protection = model::Protection::tls_esp;
+    d.interfaces[0].guard = {*Address::Parse("10.9.0.1"), 4443};
+  });
+  EXPECT_EQ(WhyNot(Ask("nsi:create")), Reason::gate_unavailable);
+  Edit([](model::Document& d) {
+    d.interfaces[0].protection = model::Protection::tls;
+    d.interfaces[0].guard.reset();
+  });
+  EXPECT_TRUE(Operate(Ask("nsi:create")));
+}
+
 TEST_F(OperationsTest, WhatIsRevokedOrBlockedMeanwhileIsNotMade) {
   Edit([](model::Document& d) { d.blocks = {{"cve", "nsmf", "csmf-1", "POST", "/nsi*"}}; });
   EXPECT_EQ(WhyNot(Ask("nsi:read")), Reason::request_blocked);

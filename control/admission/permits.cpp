@@ -68,7 +68,7 @@ tl::expected<void, identity::Refusal> Permits::Permit(const Applicant& who, Perm
   auto grant = DecideRequests(View(), gate_.denials(), who, now);
   if (!grant) return tl::unexpected(grant.error());
   if (auto own = KeyIsOwn(gate_, grant->peer, who, now); !own) return own;
-  const auto carried = Carried(grant->peer, who);
+  const auto carried = Carried(who, grant->peer);
   if (!carried) return tl::unexpected(carried.error());
   if (grant->one_time) {
     if (auto fresh = CheckOneTime(gate_.store(), who.token); !fresh) return fresh;
@@ -95,7 +95,7 @@ tl::expected<void, identity::Refusal> Permits::Permit(const Applicant& who, Perm
 tl::expected<void, identity::Refusal> Permits::Stay(const Applicant& who) {
   const auto peer = View().Find(who);
   if (!peer) return tl::unexpected(peer.error());
-  if (auto carried = Carried((*peer)->name, who); !carried) {
+  if (auto carried = Carried(who, (*peer)->name); !carried) {
     return tl::unexpected(carried.error());
   }
   return {};
@@ -103,25 +103,30 @@ tl::expected<void, identity::Refusal> Permits::Stay(const Applicant& who) {
 
 // tls+esp: who holds the certificate must also hold the SA that the packets came through. The
 // dataplane lets each SA bring its own peer's addresses only, and no two peers share one.
-tl::expected<std::chrono::seconds, identity::Refusal> Permits::Carried(const std::string& peer,
-                                                                       const Applicant& who) {
+tl::expected<std::chrono::seconds, identity::Refusal> Permits::Carried(const Applicant& who,
+                                                                       const std::string& peer) {
+  auto left = Carried(who.interface, peer, who.identity.source());
+  if (!left || *left == std::chrono::seconds::max() || who.identity.decrypted()) return left;
+  return tl::unexpected(identity::Refusal{
+      Reason::session_missing,
+      fmt::format("{} is tls+esp, and its listener in guard.yaml takes what came without ESP: it "
+                  "has no `device`",
+                  who.interface)});
+}
+
+tl::expected<std::chrono::seconds, identity::Refusal> Permits::Carried(const std::string& interface,
+                                                                       const std::string& peer,
+                                                                       const std::string& source) {
   const auto& interfaces = gate_.document().interfaces;
-  const auto at = std::ranges::find(interfaces, who.interface, &model::Interface::name);
+  const auto at = std::ranges::find(interfaces, interface, &model::Interface::name);
   if (at == interfaces.end() || at->protection != model::Protection::tls_esp) {
     return std::chrono::seconds::max();
   }
-  if (!who.identity.decrypted()) {
-    return tl::unexpected(identity::Refusal{
-        Reason::session_missing,
-        fmt::format("{} is tls+esp, and its listener in guard.yaml takes what came without ESP: "
-                    "it has no `device`",
-                    who.interface)});
-  }
-  const auto source = steer::FromBytes(who.identity.source());
-  if (!source) {
+  const auto address = steer::FromBytes(source);
+  if (!address) {
     return tl::unexpected(identity::Refusal{Reason::request_malformed, "source is no address"});
   }
-  return sessions_.Carries(peer, *at, *source);
+  return sessions_.Carries(peer, *at, *address);
 }
 
 tl::expected<void, identity::Refusal> Permits::PermitCall(const admission::PermitCall& request,

@@ -35,6 +35,11 @@ class Permits {
   tl::expected<void, identity::Refusal> Recognise(const admission::Recognise& request);
   /// May this connection stay, whatever is asked on it? `who` has no token.
   tl::expected<void, identity::Refusal> Stay(const Applicant& who);
+  /// For how long at most the peer's own session carries what comes from `source` (4 or 16 bytes)
+  /// to an interface of protection tls+esp; seconds::max() where nothing needs to.
+  tl::expected<std::chrono::seconds, identity::Refusal> Carried(const std::string& interface,
+                                                                const std::string& peer,
+                                                                const std::string& source);
   /// The version, once it is another than `known`, or after a while.
   boost::asio::awaitable<uint64_t> Watch(uint64_t known);
   /// Whoever waits is answered, and nobody waits any more.
@@ -49,8 +54,8 @@ class Permits {
 
  private:
   void Wake();
-  tl::expected<std::chrono::seconds, identity::Refusal> Carried(const std::string& peer,
-                                                                const Applicant& who);
+  tl::expected<std::chrono::seconds, identity::Refusal> Carried(const Applicant& who,
+                                                                const std::string& peer);
 
   boost::asio::any_io_executor executor_;
   Gate& gate_;

@@ -103,8 +103,12 @@ TEST_F(CarriedTest, TheGuardHearsOfTheEndAtOnce) {
   EXPECT_NE(*heard, permitted->version());
   EXPECT_EQ(gate_.epoch(), epoch);  // nobody else's session is decided anew
   EXPECT_EQ(WhyNot(From("10.1.0.2")), Reason::session_missing);
+  // Nor is an operation begun on what the guard was told before.
+  const std::string source = From("10.1.0.2").identity.source();
+  EXPECT_FALSE(permits_->Carried("nsmf", "csmf-1", source));
   OpenOne();
   EXPECT_TRUE(Ask(From("10.1.0.2")));
+  EXPECT_TRUE(permits_->Carried("nsmf", "csmf-1", source));
 }
 
 TEST_F(CarriedTest, ARenewalCarriesOn) {
