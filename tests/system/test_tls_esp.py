@@ -37,13 +37,13 @@ class World(RequestWorld):
                                   'guard': {'address': GUARD, 'port': PORT}}
         return body
 
-    def _ports(self):
+    def _gate_ports(self):
         self.world.veth(self.gate, 'guard0', self.gate, 'guard1')
         self.gate.sysctl('net.ipv6.conf.guard1.disable_ipv6', 1)
         self.gate.run(['ip', 'link', 'set', 'guard0', 'arp', 'off'])
         self.gate.address('guard0', f'{GUARD}/32')
         self.gate.route('10.1.0.0/16', dev='guard0', extra=['src', GUARD])
-        return [*super()._ports(), {'name': 'guard', 'role': 'local',
+        return [*super()._gate_ports(), {'name': 'guard', 'role': 'local',
                                     'device': {'interface': 'guard1'}, 'prefixes': [f'{GUARD}/32']}]
 
     def _configure(self, algorithm):

@@ -101,7 +101,7 @@ class Tunnel(Lab):
         self.closing += [self.sink.close, self.esp_sink.close]
 
         self.pki = Pki(self.folder / 'pki')
-        self.dataplane = Dataplane(self.gate, self.folder, instance_name('t'), self._ports(),
+        self.dataplane = Dataplane(self.gate, self.folder, instance_name('t'), self._gate_ports(),
                                    prefix=prefix, **settings)
         self.closing.append(self.dataplane.forget)
         self.control = Control(self.gate, self.folder, self.dataplane.socket, self.pki,
@@ -120,7 +120,7 @@ class Tunnel(Lab):
 
         self._configure(algorithm)
 
-    def _ports(self):
+    def _gate_ports(self):
         """Of the gate's dataplane."""
         return [{'name': 'wire', 'role': 'untrusted', 'device': {'interface': 'wire0'}},
                 {'name': 'core', 'role': 'trusted', 'device': {'interface': 'core0'}}]
