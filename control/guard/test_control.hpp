@@ -57,8 +57,9 @@ class TestControl {
     return response;
   }
 
+  /// The one before is in use no more when this returns.
   void OnRequest(Answer answer) {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(answering_, mutex_);
     answer_ = std::move(answer);
   }
   /// Breaks the connection; the next one is accepted.
@@ -124,6 +125,7 @@ class TestControl {
         continue;
       }
       Answer answer;
+      const std::lock_guard answering(answering_);
       {
         const std::lock_guard lock(mutex_);
         if (!request.has_hello()) asked_.push_back(request);
@@ -139,6 +141,7 @@ class TestControl {
   }
 
   std::string path_;
+  std::mutex answering_;  // before the other, where both are taken
   std::mutex mutex_;
   std::condition_variable changed_;
   Answer answer_;

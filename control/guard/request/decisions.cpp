@@ -236,7 +236,7 @@ class GatewayConversation {
     Refusals::About about{from, interface_.asked.name};
     if (who != nullptr) about.identity = who->IdentityMessage();
     about.reference = stopped.reference;
-    std::string challenge = who == nullptr ? "" : who->Challenge(stopped.why.reason);
+    std::string challenge = who == nullptr ? "" : who->Challenge(stopped.why.reason, "");
     std::string reference = context_.shared.refusals.Note(stopped.why, about);
     co_await AnswerRefusal(inquiry, std::move(stopped), std::move(reference), std::move(challenge));
   }

@@ -9,7 +9,7 @@ namespace {
 
 using identity::Reason;
 
-constexpr const char* kProfile = R"(
+constexpr const char* kSlices = R"(
 name: slices
 title: Slices
 source: none, for tests
@@ -53,7 +53,7 @@ class JudgeTest : public testing::Test {
   }
 
   profiles::Profile profile_ = [] {
-    auto loaded = profiles::ParseProfile(kProfile, "slices.yaml");
+    auto loaded = profiles::ParseProfile(kSlices, "slices.yaml");
     if (!loaded) throw std::runtime_error(loaded.error().Text());
     return *std::move(loaded);
   }();

@@ -61,6 +61,7 @@ class RequestServiceTest : public ServiceTest {
       interface_->server.reset();
       return 0;
     });
+    control_.OnRequest(TestControl::Agree);  // what answered refers to this
   }
 
   /// The one that the gate trusts has the certificate of this name.

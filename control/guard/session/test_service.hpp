@@ -145,6 +145,7 @@ class ServiceTest : public testing::Test {
       link_.Stop();
     });
     thread_.join();
+    control_.OnRequest(TestControl::Agree);  // what answered refers to this
     auto& sinks = spdlog::default_logger()->sinks();
     sinks.erase(std::remove(sinks.begin(), sinks.end(), log_), sinks.end());
     for (const auto& secret : secrets_) {
