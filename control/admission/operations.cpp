@@ -216,7 +216,7 @@ Operations::Done Operations::Operate(admission::Operate r, uint64_t guard) {
                  .change = r.change(),
                  .guard = guard,
                  .until = Clock::now() + times_.longest};
-  const std::string id = r.id();
+  const std::string& id = r.id();
   if (judged->approved) {
     operation.entry.detail["approval"] = {{"held", judged->approved->id},
                                           {"approved_by", judged->approved->decided_by},

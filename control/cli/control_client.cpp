@@ -52,14 +52,14 @@ struct ControlClient::Impl {
 
   template <class T>
   T Wait(web::Awaitable<T> step) {
-    T result;
+    std::optional<T> result;
     asio::co_spawn(io, std::move(step), [&result](const std::exception_ptr& failure, T got) {
       Rethrow(failure);
       result = got;
     });
     io.restart();
-    io.run();
-    return result;
+    while (!result) io.run_one();
+    return *result;
   }
 
   void Deadline() { stream->next_layer().expires_after(timeout); }
@@ -70,13 +70,14 @@ struct ControlClient::Impl {
       const int reason = ERR_GET_REASON(static_cast<unsigned long>(error.value()));  // NOLINT
       if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
         const long why = SSL_get_verify_result(stream->native_handle());  // NOLINT
-        // Unspecified is what host_name_verification leaves when the name does not match.
+        const bool other =
+            why == X509_V_ERR_HOSTNAME_MISMATCH || why == X509_V_ERR_IP_ADDRESS_MISMATCH;
         return {ExitCode::kNotAllowed,
                 fmt::format("{} is not the control that we trust: {} (expected a certificate of "
                             "the configured CA for {})",
                             where,
-                            why == X509_V_ERR_UNSPECIFIED ? "its certificate is for another name"
-                                                          : X509_verify_cert_error_string(why),
+                            other ? "its certificate is for another name"
+                                  : X509_verify_cert_error_string(why),
                             server_name),
                 nullptr};
       }
@@ -92,14 +93,9 @@ struct ControlClient::Impl {
   }
 
   Outcome<void> Connect() {
-    stream.emplace(io, tls);
+    stream.emplace(web::TcpStream(io.get_executor()), tls);
     buffer.clear();
-    stream->set_verify_mode(asio::ssl::verify_peer);
-    stream->set_verify_callback(asio::ssl::host_name_verification(server_name));
-    error_code not_a_name;
-    asio::ip::make_address(server_name, not_a_name);
-    // SNI carries names only (RFC 6066 3).
-    if (not_a_name) SSL_set_tlsext_host_name(stream->native_handle(), server_name.c_str());
+    web::Expect(*stream, server_name);
     asio::ip::tcp::resolver resolver(io);
     error_code error;
     const auto endpoints = resolver.resolve(url.host, url.port, error);

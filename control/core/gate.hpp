@@ -101,8 +101,8 @@ class Gate {
   Result<model::Owner> ForgetOwner(const model::Resource& resource, const Wish& wish);
 
   /// The protected server has taken the peer in, or let it go: its word, as the guard heard it. In
-  /// force and stored when this returns. The epoch stays: the guard keeps nothing of it. Ends by itself with the peer's right to
-  /// be here: when it is removed, disabled or revoked.
+  /// force and stored when this returns. The epoch stays: the guard keeps nothing of it. Ends by
+  /// itself with the peer's right to be here: when it is removed, disabled or revoked.
   Result<void> SetRegistered(const std::string& interface, const std::string& peer,
                              bool registered);
   /// By an operator. kNotFound: it is not registered there.

@@ -1,15 +1,12 @@
 #include "control/http/stream.hpp"
 
-#include <sys/socket.h>
-
-#include <array>
-#include <boost/asio/write.hpp>
-#include <boost/beast/http/read.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/beast/core/buffers_range.hpp>
+#include <boost/beast/core/buffers_to_string.hpp>
+#include <boost/beast/core/read_size.hpp>
+#include <boost/beast/http/error.hpp>
 #include <boost/beast/http/serializer.hpp>
-#include <tuple>
-#include <utility>
-
-#include "control/coroutines.hpp"
+#include <type_traits>
 
 namespace portcullis::web {
 
@@ -17,6 +14,8 @@ namespace asio = boost::asio;
 namespace http = boost::beast::http;
 
 namespace {
+
+constexpr size_t kMostAtOnce = 65536;
 
 template <class Message>
 std::string Serialized(const Message& message) {
@@ -36,82 +35,76 @@ std::string Serialized(const Message& message) {
   return text;
 }
 
-// Of what an operation ends with, the error.
-Awaitable<ErrorCode> ErrorOf(Awaitable<std::tuple<ErrorCode, size_t>> operation) {
-  const auto [error, bytes] = co_await std::move(operation);
+// The parser's next step, with what is buffered or with what comes: Beast's async_read_some.
+template <class Stream, class Reader>
+Awaitable<ErrorCode> ReadOn(Stream& stream, Buffer& buffer, Reader& reader) {
+  for (;;) {
+    ErrorCode error;
+    if (buffer.size() != 0) {
+      buffer.consume(reader.put(buffer.data(), error));
+      if (error != http::error::need_more) co_return error;
+    }
+    const size_t room = boost::beast::read_size(buffer, kMostAtOnce);
+    if (room == 0) co_return http::error::buffer_overflow;
+    const Got got = co_await ReadSome(stream, buffer.prepare(room));
+    if (got.error == asio::error::eof) {
+      if (!reader.got_some()) co_return http::error::end_of_stream;
+      error = {};
+      reader.put_eof(error);
+      co_return error;
+    }
+    if (got.error) co_return got.error;
+    buffer.commit(got.bytes);
+  }
+}
+
+template <class Stream, class Reader>
+Awaitable<ErrorCode> ReadWhole(Stream& stream, Buffer& buffer, Reader& reader) {
+  reader.eager(true);
+  ErrorCode error;
+  while (!error && !reader.is_done()) error = co_await ReadOn(stream, buffer, reader);
   co_return error;
 }
 
-template <bool is_request>
-Awaitable<Got> ReadPiece(TlsStream& stream, Buffer& buffer, BodyReader<is_request>& reader,
+template <class Reader>
+Awaitable<ErrorCode> ReadHead(TlsStream& stream, Buffer& buffer, Reader& reader) {
+  reader.eager(false);
+  ErrorCode error;
+  while (!error && !reader.is_header_done()) error = co_await ReadOn(stream, buffer, reader);
+  co_return error;
+}
+
+template <class Reader>
+Awaitable<Got> ReadPiece(TlsStream& stream, Buffer& buffer, Reader& reader,
                          asio::mutable_buffer room) {
   auto& body = reader.get().body();
   body.data = room.data();
   body.size = room.size();
-  auto [error, read] = co_await http::async_read_some(stream, buffer, reader, kAwait);
+  ErrorCode error = co_await ReadOn(stream, buffer, reader);
   if (error == http::error::need_buffer) error = {};  // there is more than fits
   co_return Got{error, room.size() - body.size};
 }
 
-// An end that was read once is not announced a second time (edge-triggered epoll): who reads on
-// would wait for nothing.
-template <class Stream>
-bool HasEnded(Stream& stream) {
-  char ahead = 0;
-  const auto socket = boost::beast::get_lowest_layer(stream).socket().native_handle();
-  return recv(socket, &ahead, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
-}
-
-template <class Stream>
-Awaitable<void> ReadAway(Stream& stream) {
-  std::array<char, 4096> away{};
-  ErrorCode ended;
-  while (!ended && !HasEnded(stream)) {
-    ended = co_await ErrorOf(stream.async_read_some(asio::buffer(away), kAwait));
-  }
-}
-
 }  // namespace
 
-Awaitable<ErrorCode> Connect(TcpStream& stream,
-                             const asio::ip::tcp::resolver::results_type& endpoints) {
-  const auto [error, endpoint] = co_await stream.async_connect(endpoints, kAwait);
-  co_return error;
-}
-
-Awaitable<ErrorCode> Handshake(TlsStream& stream, asio::ssl::stream_base::handshake_type as) {
-  const auto [error] = co_await stream.async_handshake(as, kAwait);
-  co_return error;
-}
-
-Awaitable<ErrorCode> Shutdown(TlsStream& stream) {
-  const auto [error] = co_await stream.async_shutdown(kAwait);
-  co_return error;
-}
-
-Awaitable<Got> ReadSome(TlsStream& stream, asio::mutable_buffer room) {
-  const auto [error, bytes] = co_await stream.async_read_some(room, kAwait);
-  co_return Got{error, bytes};
-}
-
 Awaitable<ErrorCode> ReadHeader(TlsStream& stream, Buffer& buffer, RequestReader& reader) {
-  return ErrorOf(http::async_read_header(stream, buffer, reader, kAwait));
+  return ReadHead(stream, buffer, reader);
 }
 
 Awaitable<ErrorCode> ReadHeader(TlsStream& stream, Buffer& buffer, ResponseReader& reader) {
-  return ErrorOf(http::async_read_header(stream, buffer, reader, kAwait));
+  return ReadHead(stream, buffer, reader);
 }
 
 Awaitable<ErrorCode> Read(TlsStream& stream, Buffer& buffer, RequestReader& reader) {
-  return ErrorOf(http::async_read(stream, buffer, reader, kAwait));
+  return ReadWhole(stream, buffer, reader);
 }
 
 Awaitable<ErrorCode> Read(TlsStream& stream, Buffer& buffer, ResponseReader& reader) {
-  return ErrorOf(http::async_read(stream, buffer, reader, kAwait));
+  return ReadWhole(stream, buffer, reader);
 }
 
 Awaitable<ErrorCode> Read(TcpStream& stream, Buffer& buffer, ResponseReader& reader) {
-  return ErrorOf(http::async_read(stream, buffer, reader, kAwait));
+  return ReadWhole(stream, buffer, reader);
 }
 
 Awaitable<Got> ReadBody(TlsStream& stream, Buffer& buffer, BodyReader<true>& reader,
@@ -122,22 +115,6 @@ Awaitable<Got> ReadBody(TlsStream& stream, Buffer& buffer, BodyReader<true>& rea
 Awaitable<Got> ReadBody(TlsStream& stream, Buffer& buffer, BodyReader<false>& reader,
                         asio::mutable_buffer room) {
   return ReadPiece(stream, buffer, reader, room);
-}
-
-Awaitable<void> Drain(TcpStream& stream) {
-  return ReadAway(stream);
-}
-
-Awaitable<void> Drain(TlsStream& stream) {
-  return ReadAway(stream);
-}
-
-Awaitable<ErrorCode> Write(TcpStream& stream, std::string_view bytes) {
-  return ErrorOf(asio::async_write(stream, asio::buffer(bytes), kAwait));
-}
-
-Awaitable<ErrorCode> Write(TlsStream& stream, std::string_view bytes) {
-  return ErrorOf(asio::async_write(stream, asio::buffer(bytes), kAwait));
 }
 
 std::string ToText(const Request& message) {

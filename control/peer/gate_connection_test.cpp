@@ -31,7 +31,8 @@ Result<std::unique_ptr<GateConnection>> Open(uint16_t port, std::shared_ptr<cons
   auto opened = boost::asio::co_spawn(
       io, GateConnection::Open(io.get_executor(), std::move(gate), std::move(tls), guard::kLongest),
       boost::asio::use_future);
-  io.run();
+  // The deadline of a connection that is open is still to come.
+  while (opened.wait_for(std::chrono::seconds(0)) != std::future_status::ready) io.run_one();
   auto connection = opened.get();
   if (!connection) return tl::unexpected(connection.error());
   // It must not outlive the context: what is asked is asked here.

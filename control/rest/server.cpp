@@ -123,7 +123,7 @@ class Session {
  public:
   Session(std::shared_ptr<ServerState> shared, tcp::socket socket)
       : shared_(std::move(shared)),
-        stream_(std::move(socket), shared_->tls),
+        stream_(web::TcpStream(std::move(socket)), shared_->tls),
         listed_(shared_->connections, &stream_.next_layer()) {}
 
   asio::awaitable<void> Run() {
@@ -333,10 +333,11 @@ class Session {
     bool gone = false;
     std::array<char, 64> ignored{};
     stream_.next_layer().expires_never();
-    stream_.async_read_some(asio::buffer(ignored), [&](beast::error_code, size_t) {
-      gone = true;
-      wake.cancel();
-    });
+    asio::co_spawn(stream_.get_executor(), web::ReadSome(stream_, asio::buffer(ignored)),
+                   [&](const std::exception_ptr& /*none*/, web::Got /*nothing*/) {
+                     gone = true;
+                     wake.cancel();
+                   });
     bool sound = true;
     auto looked = std::chrono::steady_clock::now();
     while (!gone && sound) {

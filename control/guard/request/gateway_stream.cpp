@@ -10,7 +10,7 @@ namespace asio = boost::asio;
 
 web::Awaitable<web::Got> TlsGatewayStream::ReadSome(asio::mutable_buffer room, Deadline deadline) {
   stream_.next_layer().expires_at(deadline);
-  stream_.next_layer().rate_policy().Set(2 * room.size());  // what TLS adds must not end it
+  stream_.next_layer().may_read(2 * room.size());  // what TLS adds must not end it
   return web::ReadSome(stream_, room);
 }
 

@@ -34,7 +34,7 @@ TEST(Head, SoundOnesPass) {
 
 // Each of these has made two servers see two different messages in the same bytes.
 TEST(Head, WhatCouldBeReadInTwoWaysIsRefused) {
-  const std::pair<std::string, const char*> kFaults[] = {
+  const std::pair<std::string, const char*> faults[] = {
       {Get("Content-Length: 1\r\nContent-Length: 1\r\n"), "Content-Length twice"},
       {Get("Content-Length: 1, 1\r\n"), "no number"},
       {Get("Content-Length: +1\r\n"), "no number"},
@@ -81,7 +81,7 @@ TEST(Head, WhatCouldBeReadInTwoWaysIsRefused) {
       {"G(T /a HTTP/1.1\r\nHost: a\r\n\r\n", "method"},
       {"\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\n", "request line"},
   };
-  for (const auto& [head, fault] : kFaults) {
+  for (const auto& [head, fault] : faults) {
     EXPECT_NE(FaultOf(head).find(fault), std::string::npos) << head << " -> " << FaultOf(head);
   }
   std::string many;

@@ -28,7 +28,7 @@ asio::awaitable<Step<size_t>> Http1Exchange::HeadBytes() {
   auto& tcp = stream_.next_layer();
   bool begun = buffer_.size() != 0;
   tcp.expires_after(begun ? std::chrono::milliseconds(limits_.request_time) : kIdleTime);
-  tcp.rate_policy().Set(2 * kMostHeadBytes);  // what TLS adds must not be what ends it
+  tcp.may_read(2 * kMostHeadBytes);  // what TLS adds must not be what ends it
   for (;;) {
     const std::string_view bytes(static_cast<const char*>(buffer_.data().data()), buffer_.size());
     if (const size_t length = HeadLength(bytes); length != 0) co_return length;
@@ -84,7 +84,7 @@ asio::awaitable<Step<size_t>> Http1Exchange::Read(asio::mutable_buffer room, Dea
   auto& tcp = stream_.next_layer();
   tcp.expires_at(deadline);
   while (unread()) {
-    tcp.rate_policy().Set(2 * kPieceBytes);
+    tcp.may_read(2 * kPieceBytes);
     const auto got = co_await web::ReadBody(stream_, buffer_, parser_, room);
     if (got.error) {
       const std::string what = "the body breaks off or is none: " + got.error.message();
@@ -123,7 +123,7 @@ asio::awaitable<bool> Http1Exchange::Write(std::string_view bytes, bool last) {
 asio::awaitable<void> Http1Exchange::TakeLeave() {
   if (broken_ || !unread()) co_return;
   stream_.next_layer().expires_after(kLeaveTime);
-  stream_.next_layer().rate_policy().Set(kLeaveBytes);
+  stream_.next_layer().may_read(kLeaveBytes);
   co_await web::Drain(stream_);
 }
 

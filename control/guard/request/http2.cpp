@@ -194,7 +194,7 @@ asio::awaitable<void> Http2Connection::Run() {
 
 asio::awaitable<void> Http2Connection::Receive() {
   std::array<uint8_t, kPieceBytes> room{};
-  stream_.next_layer().rate_policy().Set(SIZE_MAX);
+  stream_.next_layer().may_read(web::TcpStream::kAnyNumber);
   while (!closed_ && nghttp2_session_want_read(session_.get()) != 0) {
     stream_.next_layer().expires_never();  // of what reads; Watch() closes
     const auto got = co_await web::ReadSome(stream_, asio::buffer(room));

@@ -46,7 +46,7 @@ class PskRequestTest : public ProvenRequestTest {
     boost::asio::post(io_,
                       [this] { boost::asio::co_spawn(io_, by_key_.Run(), boost::asio::detached); });
   }
-  ~PskRequestTest() override {
+  ~PskRequestTest() override {  // NOLINT(bugprone-exception-escape)
     On([this] {
       by_key_.Stop();
       by_key_interface_->server.reset();

@@ -52,7 +52,7 @@ class RequestServiceTest : public ServiceTest {
     });
     WaitForVersion();  // else the first permit would be asked for twice
   }
-  ~RequestServiceTest() override {
+  ~RequestServiceTest() override {  // NOLINT(bugprone-exception-escape)
     On([this] {
       permits_.Stop();
       carried_.Stop();

@@ -78,6 +78,7 @@ void Upstream::GiveBack(Connection connection) {
   // What the server says unasked is no answer to anybody.
   if (connection.buffer.size() != 0) return;
   if (idle_.size() >= settings_.most_idle) idle_.erase(idle_.begin());
+  connection.stream->next_layer().expires_never();
   connection.used = true;
   connection.since = Clock::now();
   idle_.push_back(std::move(connection));

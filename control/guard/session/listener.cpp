@@ -78,7 +78,7 @@ class Service {
   Service(ListenerState& listener, tcp::socket socket, tcp::endpoint from, SslHandle tls)
       : listener_(listener),
         from_(std::move(from)),
-        stream_(std::move(socket), tls.release()),
+        stream_(web::TcpStream(std::move(socket)), tls.release()),
         connection_{{{}, from_, listener.decrypted}, stream_} {}
 
   asio::awaitable<void> Run() {
@@ -134,7 +134,7 @@ class Service {
 
   void Allow(std::chrono::milliseconds time, size_t bytes) {
     stream_.next_layer().expires_after(time);
-    stream_.next_layer().rate_policy().Set(bytes);
+    stream_.next_layer().may_read(bytes);
   }
 
   std::function<void()> Closer() {

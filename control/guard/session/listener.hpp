@@ -28,7 +28,7 @@ struct Party {
 
 /// An authenticated peer. The time and bytes left are those of one request (ListenerLimits); a
 /// handler that wants more sets them anew: stream.next_layer().expires_after(...),
-/// stream.next_layer().rate_policy().Set(...).
+/// stream.next_layer().may_read(...).
 struct Connection : Party {
   web::TlsStream& stream;
 };

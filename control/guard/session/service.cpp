@@ -76,7 +76,7 @@ class Conversation {
  private:
   asio::awaitable<void> ServeOne() {
     auto& tcp = connection_.stream.next_layer();
-    tcp.rate_policy().Set(settings_.limits.request_bytes);
+    tcp.may_read(settings_.limits.request_bytes);
     if (confirm_by_) {
       tcp.expires_at(*confirm_by_);
     } else {

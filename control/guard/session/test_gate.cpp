@@ -1,9 +1,8 @@
 #include "control/guard/session/test_gate.hpp"
 
 #include <array>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
+
+#include "control/http/connection.hpp"
 
 namespace portcullis::guard {
 
@@ -11,14 +10,12 @@ namespace asio = boost::asio;
 
 asio::awaitable<void> Echo(Connection& connection) {
   std::array<char, 1024> bytes{};
-  boost::system::error_code ended;
+  web::ErrorCode ended;
   while (!ended) {
-    const size_t got = co_await connection.stream.async_read_some(
-        asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, ended));
-    if (!ended) {
-      co_await asio::async_write(connection.stream, asio::buffer(bytes, got),
-                                 asio::redirect_error(asio::use_awaitable, ended));
-    }
+    const auto got = co_await web::ReadSome(connection.stream, asio::buffer(bytes));
+    ended = got.error;
+    const std::string_view text(bytes.data(), got.bytes);
+    if (!ended) ended = co_await web::Write(connection.stream, text);
   }
 }
 

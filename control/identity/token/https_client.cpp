@@ -152,11 +152,7 @@ asio::awaitable<Result<std::unique_ptr<web::TlsStream>>> Dial(asio::any_io_execu
   const auto connected = co_await Connect(tcp, address, deadline, refuses);
   if (!connected) co_return tl::unexpected(connected.error());
   auto stream = std::make_unique<web::TlsStream>(std::move(tcp), tls);
-  stream->set_verify_callback(asio::ssl::host_name_verification(address.host));
-  error_code not_an_address;
-  asio::ip::make_address(address.host, not_an_address);
-  // SNI carries names only (RFC 6066 3).
-  if (not_an_address) SSL_set_tlsext_host_name(stream->native_handle(), address.host.c_str());
+  web::Expect(*stream, address.host);
   const error_code refused = co_await web::Handshake(*stream, asio::ssl::stream_base::client);
   if (refused) co_return NoAnswer(address, "TLS handshake", refused);
   co_return stream;
