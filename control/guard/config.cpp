@@ -226,9 +226,9 @@ std::string ReadDevice(const Section& one) {
 
 void ReadRequests(Reader& in, const Section& root) {
   const ListenerLimits limits = ReadLimits(root);
-  for (const Section& one :
-       root.Items("requests", {"interface", "profile", "root", "address", "port", "device", "tls_1_2",
-                               "certificates", "psk", "dpop", "url", "hash", "server"})) {
+  for (const Section& one : root.Items(
+           "requests", {"interface", "profile", "root", "address", "port", "device", "tls_1_2",
+                        "certificates", "psk", "dpop", "url", "hash", "server"})) {
     RequestSetting setting;
     ReadJudged(in, one, setting);
     ReadDoor(in, one, limits, setting);
