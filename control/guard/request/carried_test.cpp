@@ -11,13 +11,9 @@ class CarriedTest : public RequestServiceTest {
     server_->Then(TestServer::Http("200 OK", "{}", kClose));
     boost::asio::post(io_,
                       [this] { boost::asio::co_spawn(io_, in_esp_.Run(), boost::asio::detached); });
+    AtEnd([this] { in_esp_.Stop(); });
   }
-  ~CarriedTest() override {
-    On([this] {
-      in_esp_.Stop();
-      return 0;
-    });
-  }
+  ~CarriedTest() override { End(); }  // NOLINT(bugprone-exception-escape)
 
   unsigned Get(Client& client) { return Ask(client, "GET", "/slices/1", shown_).status; }
   /// Control has been asked about that many connections since the last change.

@@ -23,13 +23,9 @@ class DecisionTest : public RequestServiceTest {
     decisions_->gateways = {kGateway};
     boost::asio::post(io_,
                       [this] { boost::asio::co_spawn(io_, door_.Run(), boost::asio::detached); });
+    AtEnd([this] { door_.Stop(); });
   }
-  ~DecisionTest() override {
-    On([this] {
-      door_.Stop();
-      return 0;
-    });
-  }
+  ~DecisionTest() override { End(); }  // NOLINT(bugprone-exception-escape)
 
   // As nginx asks; status 0: it is not answered.
   Reply Question(const pki::Issued& who, const std::string& method, const std::string& target,

@@ -45,14 +45,12 @@ class PskRequestTest : public ProvenRequestTest {
   PskRequestTest() {
     boost::asio::post(io_,
                       [this] { boost::asio::co_spawn(io_, by_key_.Run(), boost::asio::detached); });
-  }
-  ~PskRequestTest() override {  // NOLINT(bugprone-exception-escape)
-    On([this] {
+    AtEnd([this] {
       by_key_.Stop();
       by_key_interface_->server.reset();
-      return 0;
     });
   }
+  ~PskRequestTest() override { End(); }  // NOLINT(bugprone-exception-escape)
 
   std::unique_ptr<Client> ConnectedByKey() {
     const CtxPtr context = AnyClient(TLS1_3_VERSION, TLS1_3_VERSION);

@@ -50,19 +50,16 @@ class RequestServiceTest : public ServiceTest {
       boost::asio::co_spawn(io_, carried_.Run(), boost::asio::detached);
       boost::asio::co_spawn(io_, listener_.Run(), boost::asio::detached);
     });
-    WaitForVersion();  // else the first permit would be asked for twice
-  }
-  ~RequestServiceTest() override {  // NOLINT(bugprone-exception-escape)
-    On([this] {
+    AtEnd([this] {
       permits_.Stop();
       carried_.Stop();
       outcomes_.Stop();
       listener_.Stop();
       interface_->server.reset();
-      return 0;
     });
-    control_.OnRequest(TestControl::Agree);  // what answered refers to this
+    WaitForVersion();  // else the first permit would be asked for twice
   }
+  ~RequestServiceTest() override { End(); }  // NOLINT(bugprone-exception-escape)
 
   /// The one that the gate trusts has the certificate of this name.
   void UseServer(const std::string& trusted) {

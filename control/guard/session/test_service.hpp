@@ -13,6 +13,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
+#include <functional>
 #include <future>
 #include <map>
 #include <mutex>
@@ -139,18 +140,28 @@ class ServiceTest : public testing::Test {
   }
 
   ~ServiceTest() override {  // NOLINT(bugprone-exception-escape)
-    boost::asio::post(io_, [this] {
-      by_certificate_.Stop();
-      by_psk_.Stop();
-      link_.Stop();
-    });
-    thread_.join();
-    control_.OnRequest(TestControl::Agree);  // what answered refers to this
+    End();
     auto& sinks = spdlog::default_logger()->sinks();
     sinks.erase(std::remove(sinks.begin(), sinks.end(), log_), sinks.end());
     for (const auto& secret : secrets_) {
       EXPECT_EQ(log_text_.str().find(secret), std::string::npos) << "a secret is in the log";
     }
+  }
+
+  /// What ends something on the guard's thread, in End().
+  void AtEnd(std::function<void()> stop) { stops_.push_back(std::move(stop)); }
+  /// Ends all that runs there, and the thread. Each destructor begins with it: no member may go
+  /// before what uses it.
+  void End() {
+    if (!thread_.joinable()) return;
+    boost::asio::post(io_, [this] {
+      for (const auto& stop : stops_) stop();
+      by_certificate_.Stop();
+      by_psk_.Stop();
+      link_.Stop();
+    });
+    thread_.join();
+    control_.OnRequest(TestControl::Agree);  // what answered refers to a test that ends
   }
 
   /// Runs `ask` on the guard's thread.
@@ -330,6 +341,7 @@ class ServiceTest : public testing::Test {
 
   std::chrono::milliseconds confirm_time_;
   TestFolder folder_;
+  std::vector<std::function<void()>> stops_;
   std::ostringstream log_text_;
   std::shared_ptr<spdlog::sinks::ostream_sink_mt> log_;
   std::vector<std::string> secrets_;  // that no log may show
