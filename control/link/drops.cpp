@@ -27,7 +27,7 @@ Drops::Watcher::Watcher(Drops& drops, uint32_t one_in, std::function<void()> wak
   drops_.Changed();
 }
 
-Drops::Watcher::~Watcher() {
+Drops::Watcher::~Watcher() {  // NOLINT(bugprone-exception-escape)
   drops_.watchers_.remove(this);
   drops_.Changed();
 }

@@ -30,7 +30,7 @@ class Drops {
    public:
     /// `wake` is called after each that comes.
     Watcher(Drops& drops, uint32_t one_in, std::function<void()> wake);
-    ~Watcher();
+    ~Watcher();  // NOLINT(bugprone-exception-escape): without memory the process ends
     Watcher(const Watcher&) = delete;
     Watcher& operator=(const Watcher&) = delete;
 

@@ -16,7 +16,7 @@ const Profile& Load(const char* name) {
 
 void Find(benchmark::State& state, const char* method, std::string target, bool found) {
   const Profile& profile = Load("scef");
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     auto match = profile.Find(method, target);
     if (match.has_value() != found) state.SkipWithError("not what was expected");
     benchmark::DoNotOptimize(match);
@@ -35,7 +35,7 @@ std::string Patch() {
 // What no decision by the body can do without.
 void ParseAlone(benchmark::State& state) {
   const std::string body = Patch();
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     auto parsed = model::ParseJson(body);
     benchmark::DoNotOptimize(parsed);
   }
@@ -45,7 +45,7 @@ void ClassifyPatch(benchmark::State& state) {
   const Profile& profile = Load("management-exposure");
   const auto match = profile.Find("PATCH", "/ProvMnS/v1/SubNetwork=1/NetworkSlice=7");
   const std::string body = Patch();
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     auto classified = Classify(profile, *match, "application/merge-patch+json", body);
     if (!classified) state.SkipWithError("refused");
     benchmark::DoNotOptimize(classified);

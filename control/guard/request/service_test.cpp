@@ -161,9 +161,10 @@ TEST_F(RequestServiceTest, AmbiguousFramingIsRefusedAndEndsTheConnection) {
        {"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: xchunked\r\n",
         "Content-Length: 4\r\nContent-Length: 0\r\n", "X: a\r\n b\r\n"}) {
     const auto client = ConnectedTo();
-    ASSERT_TRUE(Write(*client, "PUT /slices/1 HTTP/1.1\r\nHost: a\r\n" + token + fields +
-                                   "\r\n0\r\n\r\nGET /slices/1 HTTP/1.1\r\nHost: a\r\n" + token +
-                                   "\r\n"));
+    ASSERT_TRUE(
+        Write(*client, fmt::format("PUT /slices/1 HTTP/1.1\r\nHost: a\r\n{0}{1}\r\n0\r\n\r\n"
+                                   "GET /slices/1 HTTP/1.1\r\nHost: a\r\n{0}\r\n",
+                                   token, fields)));
     EXPECT_EQ(ReadReply(*client).status, 400U) << fields;
     EXPECT_TRUE(Closed(*client));
   }
@@ -225,10 +226,11 @@ TEST_F(RequestServiceTest, AChangeOfPolicyLosesNothingThatIsStillPermitted) {
   for (const auto* method : {"PUT", "PATCH"}) {  // streamed; read, in order to decide
     server_->Then(TestServer::Http("200 OK", "{}", kClose));
     const auto client = ConnectedTo();
-    ASSERT_TRUE(Write(*client, std::string(method) + " /slices/1 HTTP/1.1\r\nHost: a\r\n" +
-                                   "Authorization: " + Bearer(peer_)[0].second +
-                                   "\r\nContent-Type: application/merge-patch+json" +
-                                   "\r\nContent-Length: 10\r\n\r\n{\"a\""));
+    const std::string head = fmt::format(
+        "{} /slices/1 HTTP/1.1\r\nHost: a\r\nAuthorization: {}\r\n"
+        "Content-Type: application/merge-patch+json\r\nContent-Length: 10\r\n\r\n",
+        method, Bearer(peer_)[0].second);
+    ASSERT_TRUE(Write(*client, head + "{\"a\""));
     if (method == std::string("PUT")) control_.Wait(admission::Request::kOperate);
     Permit({"modify", "create"});
     ASSERT_TRUE(Write(*client, ": \"b\"}"));

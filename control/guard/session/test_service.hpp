@@ -406,20 +406,19 @@ class ServiceTest : public testing::Test {
         TlsServer::ForPsk({}, std::make_shared<const identity::PskStore>(std::move(keys))));
   }
 
-  Listener Listen(std::shared_ptr<TlsServer> tls) {
+  Listener Listen(const std::shared_ptr<TlsServer>& tls) {
     const bool psk = tls->mode() == Mode::psk;
-    return Listen(std::move(tls), [&](const ListenerLimits& limits) {
+    return Listen(tls, [&](const ListenerLimits& limits) {
       return ServeSessions(context_, {psk ? kUrl : "", limits, confirm_time_});
     });
   }
   template <class MakeHandler>
-  Listener Listen(std::shared_ptr<TlsServer> tls, const MakeHandler& make,
+  Listener Listen(const std::shared_ptr<TlsServer>& tls, const MakeHandler& make,
                   const std::string& device = {}) {
     ListenerLimits limits;
     limits.handshake_time = limits.request_time = kLongest;
     return Sound(Listener::Listen(
-        io_.get_executor(), {"127.0.0.1", 0, limits, device}, std::move(tls), make(limits),
-        notes_.counters(),
+        io_.get_executor(), {"127.0.0.1", 0, limits, device}, tls, make(limits), notes_.counters(),
         [this](const identity::Refusal& refusal, const auto& from) {
           notes_.NoteCounted(refusal, {from});
         },

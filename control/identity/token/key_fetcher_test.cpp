@@ -29,7 +29,7 @@ class Running {
     asio::co_spawn(io_, fetcher_->Run(), asio::detached);
     thread_ = std::thread([this] { io_.run(); });
   }
-  ~Running() {
+  ~Running() {  // NOLINT(bugprone-exception-escape)
     asio::post(io_, [this] { fetcher_->Stop(); });
     thread_.join();
   }

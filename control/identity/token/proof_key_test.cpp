@@ -28,7 +28,7 @@ class ProofKeyTest : public testing::Test {
   std::string Write(EVP_PKEY* key, mode_t mode = 0600) const {
     const BioPtr bio(BIO_new(BIO_s_mem()));
     PEM_write_bio_PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr);
-    const std::string path = folder_ / "proof.key";
+    std::string path = folder_ / "proof.key";
     std::ofstream(path) << Written(bio.get());
     EXPECT_EQ(chmod(path.c_str(), mode), 0);
     return path;

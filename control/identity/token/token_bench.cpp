@@ -33,7 +33,7 @@ void Bare(benchmark::State& state, const Row& row) {
   const size_t dot = row.token.rfind('.');
   const std::string input = row.token.substr(0, dot);
   const std::string signature = row.key.EvpSignature(row.algorithm, input);
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     EVP_MD_CTX* context = EVP_MD_CTX_new();
     EVP_DigestVerifyInit(context, nullptr, EVP_sha256(), nullptr, row.key.evp());
     if (EVP_DigestVerify(context, Bytes(signature).data(), signature.size(), Bytes(input).data(),
@@ -49,7 +49,7 @@ void Token(benchmark::State& state, const Row& row) {
   Keep(*issuer, {With(EcKey().Jwk(), "es256-1"), With(RsaKey().Jwk(), "rs256-1")});
   const DenyList denied;
   const TokenVerifier verifier({issuer}, denied);
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     const auto verified = verifier.Verify(row.token, kInterface, At(kNow));
     if (!verified) state.SkipWithError(verified.error().Text().c_str());
   }
@@ -67,7 +67,7 @@ void Proof(benchmark::State& state) {
   ReplayCache used(1U << 20U, ProofRules().Life());
   std::vector<std::pair<NonceIssuer, std::string>> batch;
   int64_t count = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     if (batch.empty()) {
       state.PauseTiming();
       for (size_t i = 0; i < kBatch; ++i) {
