@@ -54,7 +54,7 @@ TEST_F(SpiTableTest, WhoseTheSlotIs) {
 // never be read as its successor's, or the successor's first packets would be stale.
 TEST_F(SpiTableTest, ASuccessorNeverHasTheNumberOfTheOneBefore) {
   constexpr uint32_t kSpi = 0x15, kPairs = 2000;
-  std::atomic<uint32_t> in_force = kSpi;
+  std::atomic<uint32_t> in_force = kSpi - 0x10;  // the one before the first, in the same slot
   std::atomic<bool> stop = false;
   // Odd numbers are the worker's; those that Add() gives are even.
   std::thread worker([&] {
