@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/result.hpp"
 
@@ -94,5 +96,30 @@ class Statement {
   sqlite3_stmt* statement_ = nullptr;
   int bound_ = 0;
 };
+
+/// The next row, as `read` has it; nothing: there is none.
+template <class T>
+Result<std::optional<T>> ReadRow(Statement& s, Result<T> (*read)(const Statement&)) {
+  const auto row = s.Step();
+  if (!row) return tl::unexpected(row.error());
+  if (!*row) return std::optional<T>();
+  auto one = read(s);
+  if (!one) return tl::unexpected(one.error());
+  return std::optional<T>(*std::move(one));
+}
+
+template <class T>
+Result<std::vector<T>> ReadRows(Statement& s, Result<T> (*read)(const Statement&)) {
+  std::vector<T> all;
+  for (;;) {
+    auto next = ReadRow(s, read);
+    if (!next) return tl::unexpected(next.error());
+    if (!*next) return all;
+    all.push_back(**std::move(next));
+  }
+}
+
+/// A list of texts, which a column holds as JSON.
+std::vector<std::string> ListOf(const std::string& text);
 
 }  // namespace portcullis

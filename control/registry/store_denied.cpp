@@ -27,8 +27,15 @@ int64_t Since1970(Denial::Time time) {
   return std::chrono::ceil<seconds>(time).time_since_epoch().count();
 }
 
-Denial::Time TimeOf(int64_t since_1970) {
-  return Denial::Time(seconds(since_1970));
+Result<Denial> ReadDenial(const Statement& row) {
+  const auto kind = KindOf(row.Text(0));
+  if (!kind) {  // to skip it would admit it
+    return Fail(ErrorKind::kInternal,
+                fmt::format("the store denies a '{}', which nobody knows", row.Text(0)));
+  }
+  Denial denial{{*kind, row.Text(1), row.Text(2)}, row.Text(3), row.Text(4), row.Time(5), {}};
+  if (const auto until = row.MaybeNumber(6)) denial.until = Denial::Time(seconds(*until));
+  return denial;
 }
 
 }  // namespace
@@ -73,27 +80,10 @@ Result<uint64_t> Store::Admit(const Revocable& what) {
 }
 
 Result<std::vector<Denial>> Store::ReadDenied() {
-  std::vector<Denial> all;
   Statement s(db_.get(),
               "SELECT kind, issuer, id, reason, who, since, until FROM denied "
               "ORDER BY kind, issuer, id");
-  for (;;) {
-    const auto row = s.Step();
-    if (!row) return tl::unexpected(row.error());
-    if (!*row) return all;
-    const auto kind = KindOf(s.Text(0));
-    if (!kind) {  // to skip it would admit it
-      return Fail(ErrorKind::kInternal,
-                  fmt::format("the store denies a '{}', which nobody knows", s.Text(0)));
-    }
-    Denial denial{{*kind, s.Text(1), s.Text(2)},
-                  s.Text(3),
-                  s.Text(4),
-                  TimeOf(static_cast<int64_t>(s.Number(5))),
-                  {}};
-    if (const auto until = s.MaybeNumber(6)) denial.until = TimeOf(*until);
-    all.push_back(std::move(denial));
-  }
+  return ReadRows(s, ReadDenial);
 }
 
 Result<bool> Store::IsDenied(const Revocable& what) {

@@ -1,14 +1,11 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
-#include <filesystem>
-
-#include "control/registry/store.hpp"
+#include "control/registry/test_store.hpp"
 
 namespace portcullis {
 namespace {
 
-namespace fs = std::filesystem;
 using model::Denial;
 using model::Revocable;
 using Kind = Revocable::Kind;
@@ -17,29 +14,14 @@ using namespace std::chrono_literals;
 constexpr Denial::Time kNow{1'700'000'000s};
 const Revocable kCertificate{Kind::certificate, "CN=Operator CA", "0a1b"};
 
-class StoreDeniedTest : public testing::Test {
+class StoreDeniedTest : public InAFolder {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "portcullis-denied-XXXXXX").string();
-    directory_ = mkdtemp(pattern.data());
-  }
-  void TearDown() override { fs::remove_all(directory_); }
-
-  Store Open() {
-    auto store = Store::Open(Path());
-    EXPECT_TRUE(store) << store.error().Text();
-    return std::move(*store);
-  }
-  [[nodiscard]] std::string Path() const { return directory_ / "control.db"; }
-
   static Denial One(const Revocable& what, std::optional<Denial::Time> until = {}) {
     return {what, "lost", "alice", kNow, until};
   }
   static TimeGuard::Wall At(Denial::Time time) {
     return std::chrono::floor<std::chrono::milliseconds>(time);
   }
-
-  fs::path directory_;
 };
 
 TEST_F(StoreDeniedTest, EveryKindSurvivesWithAllThatIsKnownOfIt) {
@@ -51,10 +33,10 @@ TEST_F(StoreDeniedTest, EveryKindSurvivesWithAllThatIsKnownOfIt) {
       One({Kind::token, "https://as.example", "t1"}, kNow + 5min),
   };
   {
-    Store store = Open();
+    Store store = OpenStore();
     for (const auto& one : all) ASSERT_TRUE(store.Deny(one));
   }
-  Store store = Open();
+  Store store = OpenStore();
   const auto found = store.ReadDenied();
   ASSERT_TRUE(found) << found.error().Text();
   ASSERT_EQ(found->size(), all.size());
@@ -70,7 +52,7 @@ TEST_F(StoreDeniedTest, EveryKindSurvivesWithAllThatIsKnownOfIt) {
 }
 
 TEST_F(StoreDeniedTest, OnlyTheVeryThingIsDenied) {
-  Store store = Open();
+  Store store = OpenStore();
   ASSERT_TRUE(store.Deny(One(kCertificate)));
   EXPECT_TRUE(*store.IsDenied(kCertificate));
   EXPECT_FALSE(*store.IsDenied({Kind::certificate, "CN=Operator CA", "0a1c"}));
@@ -81,7 +63,7 @@ TEST_F(StoreDeniedTest, OnlyTheVeryThingIsDenied) {
 TEST_F(StoreDeniedTest, EpochGrowsWithEachChangeAndSurvives) {
   uint64_t last = 0;
   {
-    Store store = Open();
+    Store store = OpenStore();
     EXPECT_EQ(*store.RevocationEpoch(), 0U);
     EXPECT_EQ(*store.Deny(One(kCertificate)), 1U);
     EXPECT_EQ(*store.Deny(One({Kind::peer, "", "a"})), 2U);
@@ -90,13 +72,13 @@ TEST_F(StoreDeniedTest, EpochGrowsWithEachChangeAndSurvives) {
     EXPECT_EQ(last, 3U);
     EXPECT_FALSE(*store.IsDenied(kCertificate));
   }
-  Store store = Open();
+  Store store = OpenStore();
   EXPECT_EQ(*store.RevocationEpoch(), last);
   EXPECT_GT(*store.Deny(One(kCertificate)), last);
 }
 
 TEST_F(StoreDeniedTest, DenyingAgainOnlyMakesItLonger) {
-  Store store = Open();
+  Store store = OpenStore();
   const auto until = [&] { return (*store.ReadDenied())[0].until; };
   ASSERT_TRUE(store.Deny(One(kCertificate, kNow + 2h)));
   ASSERT_TRUE(store.Deny(One(kCertificate, kNow + 1h)));
@@ -110,7 +92,7 @@ TEST_F(StoreDeniedTest, DenyingAgainOnlyMakesItLonger) {
 }
 
 TEST_F(StoreDeniedTest, ForgottenWhenExpiredAndNotBefore) {
-  Store store = Open();
+  Store store = OpenStore();
   ASSERT_TRUE(store.Deny(One(kCertificate, kNow + 500ms)));  // the file counts seconds
   ASSERT_TRUE(store.Deny(One({Kind::peer, "", "for ever"})));
   const uint64_t epoch = *store.RevocationEpoch();
@@ -124,7 +106,7 @@ TEST_F(StoreDeniedTest, ForgottenWhenExpiredAndNotBefore) {
 }
 
 TEST_F(StoreDeniedTest, NothingIsForgottenByAClockThatIsWrong) {
-  Store store = Open();
+  Store store = OpenStore();
   ASSERT_TRUE(store.Deny(One(kCertificate, kNow + 1h)));
   for (const auto wrong : {TimeVerdict::stepped_back, TimeVerdict::stepped_forward_in_grace,
                            TimeVerdict::stepped_forward}) {
@@ -137,12 +119,12 @@ TEST_F(StoreDeniedTest, NothingIsForgottenByAClockThatIsWrong) {
 TEST_F(StoreDeniedTest, TimeGuardSurvives) {
   const TimeGuard::State state{At(kNow), "boot", -5ms, 7ms};
   {
-    Store store = Open();
+    Store store = OpenStore();
     EXPECT_EQ(*store.ReadTimeGuard(), TimeGuard::State{});
     ASSERT_TRUE(store.WriteTimeGuard({At(kNow - 1h), "before", 1ms, {}}));
     ASSERT_TRUE(store.WriteTimeGuard(state));
   }
-  EXPECT_EQ(*Open().ReadTimeGuard(), state);
+  EXPECT_EQ(*OpenStore().ReadTimeGuard(), state);
 }
 
 // A store as the version before made it: who was revoked stays so.
@@ -169,14 +151,14 @@ TEST_F(StoreDeniedTest, OlderStoreIsTakenAlong) {
             SQLITE_OK);
   sqlite3_close(db);
   {
-    Store store = Open();
+    Store store = OpenStore();
     EXPECT_TRUE(*store.IsDenied({Revocable::Kind::peer, "", "csmf-1"}));
     EXPECT_EQ((*store.ReadDenied())[0].since, kNow);
     EXPECT_EQ(*store.RevocationEpoch(), 1U);
     EXPECT_EQ(store.ReadPolicy()->generation, 7U);
     EXPECT_EQ(*store.Admit({Kind::peer, "", "csmf-1"}), 2U);
   }
-  EXPECT_TRUE(Open().ReadDenied()->empty());
+  EXPECT_TRUE(OpenStore().ReadDenied()->empty());
 }
 
 }  // namespace

@@ -24,10 +24,7 @@ Result<HeldRequest> Read(const Statement& s) {
   for (int column = 0; std::string * field : {&r.id, &r.peer, &r.tenant, &r.interface}) {
     *field = s.Text(column++);
   }
-  const json operations = json::parse(s.Text(4), nullptr, /*allow_exceptions=*/false);
-  for (const json& operation : operations) {
-    if (operation.is_string()) r.operations.push_back(operation.get<std::string>());
-  }
+  r.operations = ListOf(s.Text(4));
   for (int column = 5;
        std::string * field : {&r.method, &r.target, &r.content_type, &r.body, &r.digest}) {
     *field = s.Text(column++);
@@ -47,25 +44,6 @@ Result<HeldRequest> Read(const Statement& s) {
                 fmt::format("the store's held request {} is not what its digest says", r.id));
   }
   return r;
-}
-
-Result<std::optional<HeldRequest>> ReadOne(Statement& s) {
-  const auto row = s.Step();
-  if (!row) return tl::unexpected(row.error());
-  if (!*row) return std::nullopt;
-  auto request = Read(s);
-  if (!request) return tl::unexpected(request.error());
-  return std::optional(std::move(*request));
-}
-
-Result<std::vector<HeldRequest>> ReadAll(Statement& s) {
-  std::vector<HeldRequest> all;
-  for (;;) {
-    auto next = ReadOne(s);
-    if (!next) return tl::unexpected(next.error());
-    if (!*next) return all;
-    all.push_back(std::move(**next));
-  }
 }
 
 }  // namespace
@@ -98,7 +76,7 @@ Result<void> Store::AddHeld(const HeldRequest& r) {
 Result<std::optional<HeldRequest>> Store::FindHeld(const std::string& id) {
   const std::string sql = kSelect + "WHERE id = ?";
   Statement s(db_.get(), sql.c_str());
-  return ReadOne(s.Bind(id));
+  return ReadRow(s.Bind(id), Read);
 }
 
 Result<std::optional<HeldRequest>> Store::FindHeld(const std::string& peer,
@@ -106,19 +84,19 @@ Result<std::optional<HeldRequest>> Store::FindHeld(const std::string& peer,
                                                    const std::string& digest) {
   const std::string sql = kSelect + "WHERE peer = ? AND interface = ? AND digest = ?";
   Statement s(db_.get(), sql.c_str());
-  return ReadOne(s.Bind(peer).Bind(interface).Bind(digest));
+  return ReadRow(s.Bind(peer).Bind(interface).Bind(digest), Read);
 }
 
 Result<std::vector<HeldRequest>> Store::ReadHeld() {
   const std::string sql = kSelect + "ORDER BY held, id";
   Statement s(db_.get(), sql.c_str());
-  return ReadAll(s);
+  return ReadRows(s, Read);
 }
 
 Result<std::vector<HeldRequest>> Store::ExpiredHeld(HeldRequest::Time now) {
   const std::string sql = kSelect + "WHERE expires <= ? ORDER BY held, id";
   Statement s(db_.get(), sql.c_str());
-  return ReadAll(s.Bind(now));
+  return ReadRows(s.Bind(now), Read);
 }
 
 Result<bool> Store::DecideHeld(const HeldRequest& r) {

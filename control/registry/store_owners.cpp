@@ -10,8 +10,8 @@ using model::Resource;
 
 namespace {
 
-Owner ReadOwner(const Statement& row) {
-  return {{row.Text(0), row.Text(1), row.Text(2)}, row.Text(3), row.Time(4)};
+Result<Owner> ReadOwner(const Statement& row) {
+  return Owner{{row.Text(0), row.Text(1), row.Text(2)}, row.Text(3), row.Time(4)};
 }
 
 Statement& Name(Statement& s, const Resource& resource) {
@@ -32,10 +32,7 @@ Result<std::optional<Owner>> Store::FindOwner(const Resource& resource) {
                                     "WHERE interface = ? AND kind = ? AND id = ?"));
   }
   Statement& s = *find_owner_;
-  const auto row = Name(s.Again(), resource).Step();
-  if (!row) return tl::unexpected(row.error());
-  std::optional<Owner> owner;
-  if (*row) owner = ReadOwner(s);
+  auto owner = ReadRow(Name(s.Again(), resource), ReadOwner);
   s.Again();
   return owner;
 }
@@ -77,18 +74,12 @@ Result<std::vector<std::string>> Store::ChangeOwners(const std::vector<OwnerChan
 
 Result<std::vector<Owner>> Store::ReadOwners(const Resource& after, const OwnersWanted& wanted,
                                              uint64_t most) {
-  std::vector<Owner> owners;
   Statement s(db_.get(),
               "SELECT interface, kind, id, tenant, since FROM owner "
               "WHERE (interface, kind, id) > (?, ?, ?) AND (?4 = '' OR interface = ?4) "
               "AND (?5 = '' OR tenant = ?5) ORDER BY interface, kind, id LIMIT ?6");
   Name(s, after).Bind(wanted.interface).Bind(wanted.tenant).Bind(most);
-  for (;;) {
-    const auto row = s.Step();
-    if (!row) return tl::unexpected(row.error());
-    if (!*row) return owners;
-    owners.push_back(ReadOwner(s));
-  }
+  return ReadRows(s, ReadOwner);
 }
 
 Result<bool> Store::RemoveOwner(const Resource& resource) {

@@ -20,30 +20,14 @@ const std::string kSelect =
     "expires FROM pending_change ";
 
 Result<PendingChange> Read(const Statement& s) {
-  PendingChange change{s.Number(0), s.Text(1), s.Text(2), s.Text(3), s.Text(4),
-                       s.Number(5), {},        s.Text(7), s.Time(8), s.Time(9)};
-  const json rules = json::parse(s.Text(6), nullptr, /*allow_exceptions=*/false);
-  for (const json& rule : rules) {
-    if (rule.is_string()) change.rules.push_back(rule.get<std::string>());
-  }
+  PendingChange change{s.Number(0), s.Text(1),         s.Text(2), s.Text(3), s.Text(4),
+                       s.Number(5), ListOf(s.Text(6)), s.Text(7), s.Time(8), s.Time(9)};
   // The digest is what somebody agrees to: it must be that of what is then done.
   if (change.digest != model::ChangeDigest(change.method, change.path, change.body)) {
     return Fail(ErrorKind::kInternal,
                 fmt::format("the store's change {} is not what its digest says", change.id));
   }
   return change;
-}
-
-Result<std::vector<PendingChange>> ReadAll(Statement& s) {
-  std::vector<PendingChange> all;
-  for (;;) {
-    const auto row = s.Step();
-    if (!row) return tl::unexpected(row.error());
-    if (!*row) return all;
-    auto change = Read(s);
-    if (!change) return tl::unexpected(change.error());
-    all.push_back(std::move(*change));
-  }
 }
 
 }  // namespace
@@ -79,24 +63,19 @@ Result<uint64_t> Store::AddPending(const PendingChange& change) {
 Result<std::vector<PendingChange>> Store::ReadPending() {
   const std::string sql = kSelect + "ORDER BY id";
   Statement s(db_.get(), sql.c_str());
-  return ReadAll(s);
+  return ReadRows(s, Read);
 }
 
 Result<std::vector<PendingChange>> Store::ExpiredPending(PendingChange::Time now) {
   const std::string sql = kSelect + "WHERE expires <= ? ORDER BY id";
   Statement s(db_.get(), sql.c_str());
-  return ReadAll(s.Bind(now));
+  return ReadRows(s.Bind(now), Read);
 }
 
 Result<std::optional<PendingChange>> Store::FindPending(uint64_t id) {
   const std::string sql = kSelect + "WHERE id = ?";
   Statement s(db_.get(), sql.c_str());
-  const auto row = s.Bind(id).Step();
-  if (!row) return tl::unexpected(row.error());
-  if (!*row) return std::nullopt;
-  auto change = Read(s);
-  if (!change) return tl::unexpected(change.error());
-  return std::optional(std::move(*change));
+  return ReadRow(s.Bind(id), Read);
 }
 
 Result<bool> Store::RemovePending(uint64_t id) {

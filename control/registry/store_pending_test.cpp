@@ -1,14 +1,11 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
-#include <filesystem>
-
-#include "control/registry/store.hpp"
+#include "control/registry/test_store.hpp"
 
 namespace portcullis {
 namespace {
 
-namespace fs = std::filesystem;
 using model::PendingChange;
 using namespace std::chrono_literals;
 
@@ -28,34 +25,20 @@ PendingChange Change(const std::string& who = "alice", const std::string& body =
   return change;
 }
 
-class StorePendingTest : public testing::Test {
+class StorePendingTest : public InAFolder {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "portcullis-pending-XXXXXX").string();
-    directory_ = mkdtemp(pattern.data());
-  }
-  void TearDown() override { fs::remove_all(directory_); }
-
-  Store Open() {
-    auto store = Store::Open(Path());
-    EXPECT_TRUE(store) << store.error().Text();
-    return std::move(*store);
-  }
   void Sql(const char* sql) {
     sqlite3* db = nullptr;
     ASSERT_EQ(sqlite3_open(Path().c_str(), &db), SQLITE_OK);
     EXPECT_EQ(sqlite3_exec(db, sql, nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(db);
     sqlite3_close(db);
   }
-  [[nodiscard]] std::string Path() const { return directory_ / "control.db"; }
-
-  fs::path directory_;
 };
 
 TEST_F(StorePendingTest, SurvivesByteByByte) {
   const std::string body = "{\n  \"a\":\t\"\xc3\xa4\" }\n";
-  EXPECT_EQ(Open().AddPending(Change("alice", body)), 1U);
-  Store store = Open();
+  EXPECT_EQ(OpenStore().AddPending(Change("alice", body)), 1U);
+  Store store = OpenStore();
   const auto all = store.ReadPending();
   ASSERT_TRUE(all) << all.error().Text();
   ASSERT_EQ(all->size(), 1U);
@@ -74,24 +57,24 @@ TEST_F(StorePendingTest, SurvivesByteByByte) {
 
 TEST_F(StorePendingTest, AnIdNamesOneChangeForEver) {
   {
-    Store store = Open();
+    Store store = OpenStore();
     EXPECT_EQ(store.AddPending(Change()), 1U);
     EXPECT_EQ(store.AddPending(Change()), 2U);
     EXPECT_TRUE(*store.RemovePending(2));
     EXPECT_FALSE(*store.RemovePending(2));
   }
-  EXPECT_EQ(Open().AddPending(Change()), 3U);
+  EXPECT_EQ(OpenStore().AddPending(Change()), 3U);
 }
 
 TEST_F(StorePendingTest, ExpiredWhenItsTimeHasComeAndNotBefore) {
-  Store store = Open();
+  Store store = OpenStore();
   ASSERT_TRUE(store.AddPending(Change()));
   EXPECT_TRUE(store.ExpiredPending(kNow + 1h - 1s)->empty());
   EXPECT_EQ(store.ExpiredPending(kNow + 1h)->size(), 1U);
 }
 
 TEST_F(StorePendingTest, NobodyFillsIt) {
-  Store store = Open();
+  Store store = OpenStore();
   size_t taken = 0;
   while (store.AddPending(Change("alice"))) ++taken;
   EXPECT_EQ(taken, 16U);
@@ -110,23 +93,23 @@ TEST_F(StorePendingTest, NobodyFillsIt) {
 
 // Whoever agrees agrees to a digest; what is made must be that.
 TEST_F(StorePendingTest, AChangeThatIsNotItsDigestsIsNotMade) {
-  ASSERT_TRUE(Open().AddPending(Change()));
+  ASSERT_TRUE(OpenStore().AddPending(Change()));
   Sql("UPDATE pending_change SET body = '{\"a\": 2}'");
   {
-    Store store = Open();
+    Store store = OpenStore();
     const auto found = store.FindPending(1);
     ASSERT_FALSE(found);
     EXPECT_EQ(found.error().kind, ErrorKind::kInternal);
   }
   Sql("UPDATE pending_change SET body = '{\"a\": 1}'");
-  EXPECT_TRUE(Open().FindPending(1));
+  EXPECT_TRUE(OpenStore().FindPending(1));
 }
 
 TEST_F(StorePendingTest, RulesSurviveWithThePolicy) {
   model::Document document;
   document.approval = {{"people", {model::ApprovedChange::peers}, 600}};
-  ASSERT_TRUE(Open().WritePolicy({1, document}));
-  const auto policy = Open().ReadPolicy();
+  ASSERT_TRUE(OpenStore().WritePolicy({1, document}));
+  const auto policy = OpenStore().ReadPolicy();
   ASSERT_TRUE(policy) << policy.error().Text();
   ASSERT_EQ(policy->document.approval.size(), 1U);
   EXPECT_EQ(policy->document.approval[0].name, "people");

@@ -8,18 +8,15 @@ using model::SeenKey;
 
 namespace {
 
-SeenKey Read(const Statement& row) {
-  return {row.Text(0), row.Text(1), row.Text(2), row.Time(3)};
+Result<SeenKey> Read(const Statement& row) {
+  return SeenKey{row.Text(0), row.Text(1), row.Text(2), row.Time(3)};
 }
 
 }  // namespace
 
 Result<std::optional<SeenKey>> Store::FindSeenKey(const std::string& id) {
   Statement s(db_.get(), "SELECT id, peer, identity, since FROM seen_key WHERE id = ?");
-  const auto row = s.Bind(id).Step();
-  if (!row) return tl::unexpected(row.error());
-  if (!*row) return std::optional<SeenKey>();
-  return Read(s);
+  return ReadRow(s.Bind(id), Read);
 }
 
 Result<SeenKey> Store::SeeKey(const SeenKey& key) {
@@ -33,16 +30,9 @@ Result<SeenKey> Store::SeeKey(const SeenKey& key) {
 }
 
 Result<std::vector<SeenKey>> Store::ReadSeenKeys(const std::string& after, uint64_t most) {
-  std::vector<SeenKey> keys;
   Statement s(db_.get(),
               "SELECT id, peer, identity, since FROM seen_key WHERE id > ? ORDER BY id LIMIT ?");
-  s.Bind(after).Bind(most);
-  for (;;) {
-    const auto row = s.Step();
-    if (!row) return tl::unexpected(row.error());
-    if (!*row) return keys;
-    keys.push_back(Read(s));
-  }
+  return ReadRows(s.Bind(after).Bind(most), Read);
 }
 
 Result<void> Store::ForgetSeenKey(const std::string& id) {

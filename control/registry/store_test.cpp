@@ -7,33 +7,20 @@
 #include <fstream>
 #include <sstream>
 
+#include "control/registry/test_store.hpp"
+
 namespace portcullis {
 namespace {
 
 namespace fs = std::filesystem;
 
-class StoreTest : public testing::Test {
+class StoreTest : public InAFolder {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "portcullis-store-XXXXXX").string();
-    directory_ = mkdtemp(pattern.data());
-    path_ = directory_ / "control.db";
-  }
-  void TearDown() override { fs::remove_all(directory_); }
-
-  Store Open() {
-    auto store = Store::Open(path_);
-    EXPECT_TRUE(store) << store.error().Text();
-    return std::move(*store);
-  }
   std::string Content() {
     std::stringstream all;
-    all << std::ifstream(path_, std::ios::binary).rdbuf();
+    all << std::ifstream(Path(), std::ios::binary).rdbuf();
     return all.str();
   }
-
-  fs::path directory_;
-  fs::path path_;
 };
 
 Store::Policy OnePeer(uint64_t generation, const std::string& name) {
@@ -49,7 +36,7 @@ Store::Policy OnePeer(uint64_t generation, const std::string& name) {
 
 TEST_F(StoreTest, PolicySurvives) {
   {
-    Store store = Open();
+    Store store = OpenStore();
     EXPECT_EQ(store.ReadPolicy()->generation, 0U);
     ASSERT_TRUE(store.WritePolicy(OnePeer(1, "a")));
     auto last = OnePeer(5, "b");
@@ -59,7 +46,7 @@ TEST_F(StoreTest, PolicySurvives) {
     ASSERT_TRUE(store.WriteInForce({"abc", 5}));
     EXPECT_TRUE(store.Healthy());
   }
-  Store store = Open();
+  Store store = OpenStore();
   const auto policy = store.ReadPolicy();
   EXPECT_EQ(policy->generation, 5U);
   ASSERT_EQ(policy->document.peers.size(), 1U);
@@ -77,7 +64,7 @@ TEST_F(StoreTest, PolicySurvives) {
 }
 
 TEST_F(StoreTest, GenerationOnlyGrowsAndTheOldPolicyStays) {
-  Store store = Open();
+  Store store = OpenStore();
   ASSERT_TRUE(store.WritePolicy(OnePeer(5, "a")));
   EXPECT_FALSE(store.WritePolicy(OnePeer(5, "b")));
   EXPECT_FALSE(store.WritePolicy(OnePeer(4, "b")));
@@ -87,13 +74,13 @@ TEST_F(StoreTest, GenerationOnlyGrowsAndTheOldPolicyStays) {
 
 TEST_F(StoreTest, KeyIsKnownForEver) {
   {
-    Store store = Open();
+    Store store = OpenStore();
     EXPECT_FALSE(*store.KnowsKey("f1"));
     ASSERT_TRUE(store.RememberKey("f1", "sa"));
     ASSERT_TRUE(store.RememberKey("f2", "sa"));
     ASSERT_TRUE(store.ForgetKey("f2"));
   }
-  Store store = Open();
+  Store store = OpenStore();
   const auto again = store.RememberKey("f1", "other");
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error().kind, ErrorKind::kConflict);
@@ -102,7 +89,7 @@ TEST_F(StoreTest, KeyIsKnownForEver) {
 }
 
 TEST_F(StoreTest, KeysInUseAreKnownAfterwards) {
-  Store store = Open();
+  Store store = OpenStore();
   ASSERT_TRUE(store.RememberKey("f1", "sa"));
   ASSERT_TRUE(store.NoteKeysInUse({{"f1", "sa"}, {"f2", "sa-2"}}));
   EXPECT_TRUE(*store.KnowsKey("f1"));
@@ -111,8 +98,8 @@ TEST_F(StoreTest, KeysInUseAreKnownAfterwards) {
 }
 
 TEST_F(StoreTest, NobodyElseMayReadIt) {
-  const Store store = Open();
-  for (const auto& entry : fs::directory_iterator(directory_)) {
+  const Store store = OpenStore();
+  for (const auto& entry : fs::directory_iterator(folder_)) {
     struct stat info {};
     ASSERT_EQ(stat(entry.path().c_str(), &info), 0);
     EXPECT_EQ(info.st_mode & 0777U, 0600U) << entry.path();
@@ -120,44 +107,44 @@ TEST_F(StoreTest, NobodyElseMayReadIt) {
 }
 
 TEST_F(StoreTest, OneControlAtATime) {
-  const Store store = Open();
-  EXPECT_FALSE(Store::Open(path_));
+  const Store store = OpenStore();
+  EXPECT_FALSE(Store::Open(Path()));
 }
 
 TEST_F(StoreTest, WhatIsNoStoreIsRefusedAndLeftAlone) {
   const std::string text(5000, 'x');
-  std::ofstream(path_) << text;
-  const auto store = Store::Open(path_);
+  std::ofstream(Path()) << text;
+  const auto store = Store::Open(Path());
   ASSERT_FALSE(store);
   EXPECT_NE(store.error().Text().find("not an SQLite file"), std::string::npos);
-  EXPECT_NE(store.error().Text().find(path_.string()), std::string::npos);
+  EXPECT_NE(store.error().Text().find(Path()), std::string::npos);
   EXPECT_EQ(Content(), text);
 }
 
 TEST_F(StoreTest, DamageIsRefusedAndLeftAlone) {
   {
-    Store store = Open();
+    Store store = OpenStore();
     for (uint64_t g = 1; g < 200; ++g) {
       ASSERT_TRUE(store.RememberKey(fmt::format("fingerprint{:080}", g), "sa"));
     }
     ASSERT_TRUE(store.WritePolicy(OnePeer(1, "a")));
   }
-  ASSERT_TRUE(Store::Open(path_));  // the twin: undamaged
+  ASSERT_TRUE(Store::Open(Path()));  // the twin: undamaged
   std::string content = Content();
   for (size_t at = 4096; at < content.size(); ++at) content[at] = static_cast<char>(0xa5);
-  std::ofstream(path_, std::ios::binary) << content;
-  const auto store = Store::Open(path_);
+  std::ofstream(Path(), std::ios::binary) << content;
+  const auto store = Store::Open(Path());
   ASSERT_FALSE(store);
   EXPECT_EQ(Content(), content);
 }
 
 TEST_F(StoreTest, NewerVersionIsRefused) {
-  Open();
+  OpenStore();
   std::string content = Content();
   constexpr size_t kUserVersion = 63;  // low byte of the big-endian number at 60
   content[kUserVersion] = 99;
-  std::ofstream(path_, std::ios::binary) << content;
-  const auto store = Store::Open(path_);
+  std::ofstream(Path(), std::ios::binary) << content;
+  const auto store = Store::Open(Path());
   ASSERT_FALSE(store);
   EXPECT_NE(store.error().Text().find("schema version 99"), std::string::npos)
       << store.error().Text();

@@ -21,8 +21,9 @@ class InAFolder : public testing::Test {
   }
   ~InAFolder() override { std::filesystem::remove_all(folder_); }
 
-  [[nodiscard]] Store OpenStore() const {
-    auto store = Store::Open((folder_ / "control.db").string());
+  [[nodiscard]] std::string Path() const { return folder_ / "control.db"; }
+  Store OpenStore() const {
+    auto store = Store::Open(Path());
     EXPECT_TRUE(store) << store.error().Text();
     return std::move(*store);
   }
