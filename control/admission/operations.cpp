@@ -32,8 +32,9 @@ constexpr size_t kMostServer = 255;  // and of a gateway's name
 constexpr unsigned kLeastOk = 200;
 constexpr unsigned kLeastRedirect = 300;
 constexpr unsigned kLeastError = 400;
-// The disk is asked to make sure at most so often: what comes meanwhile goes with the next.
-constexpr std::chrono::milliseconds kBetweenWrites{2};
+// The disk rests as long as it worked, and no longer than this: what comes meanwhile goes with the
+// next.
+constexpr std::chrono::milliseconds kLongestRest{2};
 
 tl::unexpected<identity::Refusal> Declined(Reason reason, std::string detail) {
   return tl::unexpected(identity::Refusal{reason, std::move(detail)});
@@ -262,13 +263,13 @@ Operations::Done Operations::Outcome(admission::Outcome r) {
     co_return Declined(Reason::request_malformed,
                        fmt::format("outcome: no operation '{}' is under way", Plain(r.id())));
   }
-  const Open operation = std::move(at->second);
+  Open operation = std::move(at->second);
   open_.erase(at);
   const bool ok = r.status() >= kLeastOk && r.status() < kLeastRedirect;
   const bool failed = r.status() < kLeastOk || r.status() >= kLeastError;
   std::string wrong = WhatIsWrong(r, operation.kind);
 
-  Waiting waiting{.entry = operation.entry, .written = asio::steady_timer(executor_)};
+  Waiting waiting{.entry = std::move(operation.entry), .written = asio::steady_timer(executor_)};
   audit::Entry& entry = waiting.entry;
   entry.outcome = failed ? audit::kFailed : audit::kDone;
   if (operation.begun != 0) entry.detail["begun"] = operation.begun;
@@ -289,7 +290,7 @@ Operations::Done Operations::Outcome(admission::Outcome r) {
     entry.detail["deleted"] = true;
     if (!operation.tenant.empty()) waiting.owner = model::OwnerChange{owner, true};
   }
-  if (ok) Register(operation, r.registration());
+  if (ok) Register(operation.interface, entry.who, r.registration());
   if (!operation.change && !waiting.owner) {
     journal_.Record(std::move(entry));
   } else {
@@ -303,7 +304,7 @@ Operations::Done Operations::Outcome(admission::Outcome r) {
         "{}: the server says that {} '{}' was created for tenant '{}'; it is another's ({}) and "
         "stays so",
         operation.interface, owner.resource.kind, owner.resource.id, operation.tenant, r.id());
-    gate_.events().Tell("alarm", text, {}, operation.entry.who);
+    gate_.events().Tell("alarm", text, {}, entry.who);
     co_return Declined(Reason::tenant_violation, std::move(text));
   }
   if (!waiting.number) co_return Declined(Reason::gate_unavailable, waiting.number.error().Text());
@@ -311,16 +312,17 @@ Operations::Done Operations::Outcome(admission::Outcome r) {
 }
 
 // What is not stored does not hold: the peer stays shut out, and registers again.
-void Operations::Register(const Open& operation, Registration registration) {
+void Operations::Register(const std::string& interface, const std::string& peer,
+                          Registration registration) {
   if (registration == UNCHANGED) return;
   const bool opened = registration == OPENED;
-  const auto done = gate_.SetRegistered(operation.interface, operation.entry.who, opened);
+  const auto done = gate_.SetRegistered(interface, peer, opened);
   if (done) return;
   gate_.events().Tell("alarm",
-                      fmt::format("that peer '{}' {} on {} is not stored: {}", operation.entry.who,
-                                  opened ? "has registered" : "is no longer registered",
-                                  operation.interface, done.error().Text()),
-                      {}, operation.entry.who);
+                      fmt::format("that peer '{}' {} on {} is not stored: {}", peer,
+                                  opened ? "has registered" : "is no longer registered", interface,
+                                  done.error().Text()),
+                      {}, peer);
 }
 
 tl::expected<std::string, identity::Refusal> Operations::FindOwner(
@@ -351,9 +353,12 @@ asio::awaitable<void> Operations::WriteAll() {
   asio::steady_timer gather(executor_);
   while (!waiting_.empty()) {
     // Whatever has arrived by now is worked on before this goes on.
-    gather.expires_at(std::max(written_ + kBetweenWrites, Clock::now()));
+    gather.expires_at(std::max(rested_, Clock::now()));
     co_await gather.async_wait(kAwait);
+    const auto begun = Clock::now();
     co_await WriteBatch();
+    const auto now = Clock::now();
+    rested_ = now + std::min<Clock::duration>(now - begun, kLongestRest);
   }
   writing_ = false;
 }
@@ -383,7 +388,6 @@ asio::awaitable<void> Operations::WriteBatch() {
     }
   }
   if (!tenants) gate_.events().Tell("audit_failed", tenants.error().Text());
-  written_ = Clock::now();
   for (Waiting* w : batch) {
     w->ended = true;
     w->written.cancel();

@@ -115,7 +115,7 @@ class Operations {
     std::optional<model::HeldRequest> approved;
   };
   tl::expected<Judged, identity::Refusal> Judge(const admission::Operate& request);
-  void Register(const Open& operation, Registration registration);
+  void Register(const std::string& interface, const std::string& peer, Registration registration);
   boost::asio::awaitable<void> Write(Waiting& waiting);
   boost::asio::awaitable<void> WriteAll();
   boost::asio::awaitable<void> WriteBatch();
@@ -143,7 +143,7 @@ class Operations {
   HeldRequests held_;
   std::deque<Waiting*> waiting_;
   bool writing_ = false;
-  Clock::time_point written_{};  // when the disk was last done
+  Clock::time_point rested_{};  // when the disk may be asked again
   std::map<Counted, uint64_t> counts_;
 };
 

@@ -5,13 +5,13 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
-#include <boost/asio/write.hpp>
 #include <deque>
 #include <list>
 
 #include "base/unix_socket.hpp"
 #include "control/coroutines.hpp"
 #include "dataplane/steer/frame.hpp"
+#include "dataplane/steer/write_frames.hpp"
 
 namespace portcullis::admission {
 
@@ -52,12 +52,8 @@ namespace {
 template <class Client>
 asio::awaitable<void> Write(std::shared_ptr<Client> client) {
   client->writing = true;
-  while (client->socket.is_open() && !client->out.empty()) {
-    const auto [error, put] =
-        co_await asio::async_write(client->socket, asio::buffer(client->out.front()), kAwait);
-    if (error) client->socket.close();
-    client->out.pop_front();
-  }
+  const auto error = co_await steer::WriteFrames(client->socket, client->out);
+  if (error) client->socket.close();
   client->writing = false;
 }
 
@@ -66,6 +62,7 @@ asio::awaitable<void> Work(std::shared_ptr<State> state, std::shared_ptr<Client>
                            Request request) {
   const Response response = co_await Answer(state->context, request, client->number);
   --client->under_way;
+  if (request.id() == 0) co_return;
   auto frame = steer::ToFrame(response);
   if (!frame) co_return;
   client->out.push_back(std::move(*frame));

@@ -9,7 +9,6 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
-#include <boost/asio/write.hpp>
 #include <cerrno>
 #include <cstring>
 #include <deque>
@@ -20,6 +19,7 @@
 #include "base/secret.hpp"
 #include "control/coroutines.hpp"
 #include "dataplane/steer/frame.hpp"
+#include "dataplane/steer/write_frames.hpp"
 
 namespace portcullis::guard {
 
@@ -116,10 +116,7 @@ struct ControlLink::Connection : std::enable_shared_from_this<Connection> {
     }
   }
 
-  // The id of the request, once it is on its way.
-  Result<uint64_t> Send(admission::Request request) {
-    const uint64_t id = ++last_id;
-    request.set_id(id);
+  Result<void> Send(admission::Request request) {
     Result<steer::FrameBytes> frame = steer::ToFrame(request);
     WipeKeys(request);
     if (!frame) return tl::unexpected(frame.error());
@@ -132,31 +129,28 @@ struct ControlLink::Connection : std::enable_shared_from_this<Connection> {
     if (!std::exchange(writing, true)) {
       asio::co_spawn(socket.get_executor(), Write(), asio::detached);
     }
-    return id;
+    return {};
   }
 
   asio::awaitable<void> Write() {
     const auto self = shared_from_this();
-    while (socket.is_open() && !out.empty()) {
-      const auto [error, put] =
-          co_await asio::async_write(socket, asio::buffer(out.front()), kAwait);
-      if (error) Break(error.message());
-      out.pop_front();
-    }
+    const auto error = co_await steer::WriteFrames(socket, out);
+    if (error) Break(error.message());
     writing = false;
   }
 
   asio::awaitable<Result<admission::Response>> Call(admission::Request request,
                                                     std::chrono::milliseconds timeout) {
     const auto self = shared_from_this();
-    const Result<uint64_t> id = Send(std::move(request));
-    if (!id) co_return tl::unexpected(id.error());
+    const uint64_t id = ++last_id;
+    request.set_id(id);
+    if (const auto sent = Send(std::move(request)); !sent) co_return tl::unexpected(sent.error());
     const auto call =
         std::make_shared<Waiting>(Waiting{asio::steady_timer(socket.get_executor(), timeout), {}});
-    waiting.emplace(*id, call);
+    waiting.emplace(id, call);
     co_await call->timer.async_wait(kAwait);
     if (call->answer) co_return std::move(*call->answer);
-    waiting.erase(*id);
+    waiting.erase(id);
     co_return Fail(ErrorKind::kUnavailable,
                    fmt::format("no answer from control in {} ms", timeout.count()));
   }

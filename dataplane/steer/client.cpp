@@ -10,7 +10,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 #include <deque>
 #include <map>
 #include <optional>
@@ -18,6 +17,7 @@
 
 #include "dataplane/steer/frame.hpp"
 #include "dataplane/steer/messages.hpp"
+#include "dataplane/steer/write_frames.hpp"
 
 namespace portcullis {
 namespace {
@@ -120,12 +120,8 @@ struct SteerClient::Connection : std::enable_shared_from_this<Connection> {
   asio::awaitable<void> Write() {
     const auto self = shared_from_this();
     writing = true;
-    while (socket.is_open() && !out.empty()) {
-      const auto [error, put] =
-          co_await asio::async_write(socket, asio::buffer(out.front()), kAwait);
-      if (error) Break(Lost(error.message()));
-      out.pop_front();
-    }
+    const auto error = co_await steer::WriteFrames(socket, out);
+    if (error) Break(Lost(error.message()));
     writing = false;
   }
 };

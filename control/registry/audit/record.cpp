@@ -1,7 +1,6 @@
 #include "control/registry/audit/record.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
@@ -35,7 +34,9 @@ Hash Sha256(std::initializer_list<std::string_view> parts) {
   const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
                                                                         EVP_MD_CTX_free);
   Hash hash{};
-  bool good = context && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
+  // Fetched once: EVP_sha256() would be looked up anew each time.
+  static EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  bool good = context && EVP_DigestInit_ex(context.get(), sha256, nullptr) == 1;
   for (const auto& part : parts) {
     good = good && EVP_DigestUpdate(context.get(), part.data(), part.size()) == 1;
   }
@@ -46,7 +47,14 @@ Hash Sha256(std::initializer_list<std::string_view> parts) {
 }
 
 std::string Hex(const Hash& hash) {
-  return fmt::format("{:02x}", fmt::join(hash, ""));
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string hex;
+  hex.reserve(2 * hash.size());
+  for (const uint8_t byte : hash) {
+    hex += kDigits[byte >> 4U];
+    hex += kDigits[byte & 0xfU];
+  }
+  return hex;
 }
 
 std::optional<Hash> HashOf(std::string_view hex) {
@@ -75,14 +83,19 @@ std::string BootId() {
   return id;
 }
 
+// Member by member: peers cause these by the thousand, and a JSON value of the whole would be a
+// second one of `detail`.
 std::string RecordText(uint64_t number, const Stamp& when, const Entry& entry) {
-  const json record = {
-      {"number", number},         {"time", TimeText(when.wall)}, {"boot_ms", when.boot.count()},
-      {"who", entry.who},         {"action", entry.action},      {"subject", entry.subject},
-      {"outcome", entry.outcome}, {"digest", entry.digest},      {"detail", entry.detail}};
   // Names and paths come from outside and may be no UTF-8; a line always is, and always one line,
   // since JSON escapes control characters.
-  return record.dump(-1, ' ', false, json::error_handler_t::replace);
+  const auto text = [](const json& value) {
+    return value.dump(-1, ' ', false, json::error_handler_t::replace);
+  };
+  return fmt::format(
+      R"({{"action":{},"boot_ms":{},"detail":{},"digest":{},"number":{},"outcome":{},"subject":{},)"
+      R"("time":"{}","who":{}}})",
+      text(entry.action), when.boot.count(), text(entry.detail), text(entry.digest), number,
+      text(entry.outcome), text(entry.subject), TimeText(when.wall), text(entry.who));
 }
 
 Hash Chain(const Hash& previous, std::string_view json) {
