@@ -12,7 +12,6 @@ ratios are medians of those of neighbours.
 its costs are the gate's. nginx writes no log. Control's store is in memory, so no disk is measured.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -28,12 +27,12 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / folder) for folder in ('bench/sessions', 'tests', 'tests/system')]
 import figures  # noqa: E402
+from figures import row, spread  # noqa: E402
 from gate import client_core, cpu, server_core  # noqa: E402
 from corpus.message import put, rename, request, slice_path, unlock  # noqa: E402
 from nginx import Nginx, mutual_tls  # noqa: E402
 from processes import BIN  # noqa: E402
 from request_gate import HOST, RequestGate  # noqa: E402
-from sessions import row, spread, table  # noqa: E402
 
 API = 'api'
 BACKEND_PORT, FRONT_PORT = 8503, 8504
@@ -254,25 +253,13 @@ def idle(beside, quick):
 PARTS = {part.__name__: part for part in (throughput, handshakes, latency, idle)}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n', maxsplit=1)[0])
-    parser.add_argument('--quick', action='store_true', help='small numbers, to see that it works')
-    parser.add_argument('--only', help='parts, with commas: ' + ', '.join(PARTS))
-    parser.add_argument('--json', type=pathlib.Path)
-    arguments = parser.parse_args()
-    wanted = arguments.only.split(',') if arguments.only else list(PARTS)
-    if unknown := set(wanted) - set(PARTS):
-        parser.error(f'no such part: {", ".join(sorted(unknown))}')
+@contextlib.contextmanager
+def beside():
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, most), most))
-    rows = []
-    with tempfile.TemporaryDirectory(dir='/dev/shm') as name, Beside(pathlib.Path(name)) as beside:
-        for part in wanted:
-            found = PARTS[part](beside, arguments.quick)
-            table(found)
-            rows += found
-    figures.add(arguments.json, 'requests', rows)
+    with tempfile.TemporaryDirectory(dir='/dev/shm') as name, Beside(pathlib.Path(name)) as both:
+        yield both
 
 
 if __name__ == '__main__':
-    main()
+    figures.main('requests', __doc__, PARTS, beside)

@@ -10,7 +10,6 @@ program makes, is bounded in count and time and ends with it. The server's CPU i
 the row says "per CPU second", so that the load's own costs are not in it.
 """
 
-import argparse
 import concurrent.futures
 import contextlib
 import json
@@ -24,6 +23,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / folder) for folder in ('bench/sessions', 'tests', 'tests/system')]
 import figures  # noqa: E402
+from figures import row, spread  # noqa: E402
 from gate import ISSUER, Gate, cpu, server_core  # noqa: E402
 from processes import BIN  # noqa: E402
 from traffic import Traffic  # noqa: E402
@@ -32,19 +32,6 @@ from tunnel import GATE, PEER  # noqa: E402
 BASELINE_PORT = 5000
 LONG_LIST = 20_000  # entries
 FLOOD_SOURCES = [f'192.0.2.{last}' for last in range(100, 200)]
-
-
-def row(name, value, unit, *, ratio=None, least=None, most=None, **more):
-    """`least` is an aim of the ratio, `most` one of the value."""
-    met = (least is None or ratio >= least) and (most is None or value <= most)
-    aim = {'aim': least if least is not None else most, 'met': met} \
-        if least is not None or most is not None else {}
-    return {'name': name, 'value': round(value, 3), 'unit': unit,
-            **({} if ratio is None else {'ratio': round(ratio, 3)}), **aim, **more}
-
-
-def spread(values):
-    return round((max(values) - min(values)) / statistics.median(values), 3)
 
 
 # ---- handshakes and complete sessions
@@ -301,32 +288,11 @@ def floods(folder, quick):
 PARTS = {part.__name__: part for part in (handshakes, tokens, revocation, renewal, floods)}
 
 
-def table(rows):
-    for one in rows:
-        aim = f'{"met" if one["met"] else "MISSED"}, aim {one["aim"]:g}' if 'aim' in one else ''
-        more = ', '.join(f'{name} {value}' for name, value in one.items() if name not in (
-            'name', 'value', 'unit', 'ratio', 'aim', 'met'))
-        print(f'{one["name"]:55}{one["value"]:>11.3f} {one["unit"]:22}'
-              f'{one.get("ratio", ""):>7}  {aim:16} {more}', flush=True)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n', maxsplit=1)[0])
-    parser.add_argument('--quick', action='store_true', help='small numbers, to see that it works')
-    parser.add_argument('--only', help='parts, with commas: ' + ', '.join(PARTS))
-    parser.add_argument('--json', type=pathlib.Path)
-    arguments = parser.parse_args()
-    wanted = arguments.only.split(',') if arguments.only else list(PARTS)
-    if unknown := set(wanted) - set(PARTS):
-        parser.error(f'no such part: {", ".join(sorted(unknown))}')
-    rows = []
+@contextlib.contextmanager
+def folder_in_memory():
     with tempfile.TemporaryDirectory(dir='/dev/shm') as name:
-        for part in wanted:
-            found = PARTS[part](pathlib.Path(name), arguments.quick)
-            table(found)
-            rows += found
-    figures.add(arguments.json, 'sessions', rows)
+        yield pathlib.Path(name)
 
 
 if __name__ == '__main__':
-    main()
+    figures.main('sessions', __doc__, PARTS, folder_in_memory)

@@ -1,27 +1,14 @@
 // approvals list | show | approve | reject: what another person asked for.
-#include <memory>
-
 #include "control/cli/cli.hpp"
 #include "control/cli/json_text.hpp"
 #include "control/cli/render.hpp"
+#include "control/cli/two_party.hpp"
 #include "control/model/approval.hpp"
 
 namespace portcullis::cli {
 namespace {
 
 using nlohmann::json;
-
-constexpr const char* kPath = "/v1/approvals";
-
-struct ApprovalArguments {
-  std::string id;
-  std::string digest;
-  std::string reason;
-};
-
-std::string Target(const ApprovalArguments& arguments, const char* below = "") {
-  return fmt::format("{}/{}{}", kPath, UrlEncode(arguments.id), below);
-}
 
 // Computed here, from what is shown: control's word for it would be worth nothing to somebody who
 // compares it with what he was told.
@@ -46,51 +33,23 @@ std::string RenderChange(const json& answer) {
          RenderWarnings(At(answer, "warnings"));
 }
 
-Outcome<ExitCode> Post(Cli& cli, const std::string& target, const json& body,
-                       const std::string& done) {
-  const auto control = cli.Control();
-  if (!control) return tl::unexpected(control.error());
-  const auto answer = (*control)->Send(ControlClient::Verb::post, target, body);
-  if (!answer) return tl::unexpected(answer.error());
-  if (cli.json()) {
-    cli.Print(*answer);
-  } else {
-    cli.out() << done << '\n' << RenderDifference(At(*answer, "changes"));
-  }
-  return ExitCode::kOk;
-}
+constexpr TwoParty kApprovals{
+    .path = "/v1/approvals",
+    .group = "approvals",
+    .about = "Changes that wait for another person",
+    .id = "Number of the change",
+    .digest = "Of the change that you have looked at: see show",
+    .show = "One exactly, and what it would change now",
+    .approval = {"approve", "Make a change that somebody else asked for", "change {} is made"},
+    .refusal = {"reject", "Drop a change, or withdraw your own", "change {} is dropped"},
+    .render_all = RenderApprovals,
+    .render = RenderChange,
+    .render_done = [](const json& answer) { return RenderDifference(At(answer, "changes")); }};
 
 }  // namespace
 
 void AddApprovalCommands(Cli& cli) {
-  const auto arguments = std::make_shared<ApprovalArguments>();
-  const auto list = [&cli] {
-    return cli.Show(kPath, [](const json& answer) { return RenderApprovals(At(answer, "items")); });
-  };
-  CLI::App* group = cli.Group("approvals", "Changes that wait for another person", list);
-  cli.Command(group, "list", "All of them; the same as no command", list);
-  CLI::App* show =
-      cli.Command(group, "show", "One exactly, and what it would change now",
-                  [&cli, arguments] { return cli.Show(Target(*arguments), RenderChange); });
-  CLI::App* approve = cli.Command(
-      group, "approve", "Make a change that somebody else asked for", [&cli, arguments] {
-        return Post(cli, Target(*arguments, "/approve"), {{"digest", arguments->digest}},
-                    fmt::format("change {} is made", arguments->id));
-      });
-  CLI::App* reject =
-      cli.Command(group, "reject", "Drop a change, or withdraw your own", [&cli, arguments] {
-        const json body =
-            arguments->reason.empty() ? json::object() : json{{"reason", arguments->reason}};
-        return Post(cli, Target(*arguments, "/reject"), body,
-                    fmt::format("change {} is dropped", arguments->id));
-      });
-  for (CLI::App* command : {show, approve, reject}) {
-    command->add_option("ID", arguments->id, "Number of the change")->required();
-  }
-  approve
-      ->add_option("DIGEST", arguments->digest, "Of the change that you have looked at: see show")
-      ->required();
-  reject->add_option("--reason", arguments->reason, "For the audit log")->type_name("TEXT");
+  AddTwoPartyCommands(cli, kApprovals);
 }
 
 }  // namespace portcullis::cli

@@ -1,28 +1,16 @@
 // held-requests list | show | approve | deny: what peers ask for that an operator must approve.
 #include <algorithm>
-#include <memory>
 
 #include "control/cli/cli.hpp"
 #include "control/cli/json_text.hpp"
 #include "control/cli/render.hpp"
+#include "control/cli/two_party.hpp"
 #include "control/model/held_request.hpp"
 
 namespace portcullis::cli {
 namespace {
 
 using nlohmann::json;
-
-constexpr const char* kPath = "/v1/held-requests";
-
-struct HeldArguments {
-  std::string id;
-  std::string digest;
-  std::string reason;
-};
-
-std::string Target(const HeldArguments& arguments, const char* below = "") {
-  return fmt::format("{}/{}{}", kPath, UrlEncode(arguments.id), below);
-}
 
 // A peer wrote it: it must not write on the terminal what was not asked for.
 std::string Shown(const std::string& body) {
@@ -46,54 +34,25 @@ std::string RenderFull(const json& answer) {
   return body.empty() ? text : text + Shown(body) + "\n";
 }
 
-Outcome<ExitCode> Post(Cli& cli, const std::string& target, const json& body,
-                       const std::string& done) {
-  const auto control = cli.Control();
-  if (!control) return tl::unexpected(control.error());
-  const auto answer = (*control)->Send(ControlClient::Verb::post, target, body);
-  if (!answer) return tl::unexpected(answer.error());
-  if (cli.json()) {
-    cli.Print(*answer);
-  } else {
-    cli.out() << done << '\n';
-  }
-  return ExitCode::kOk;
-}
+constexpr TwoParty kHeldRequests{
+    .path = "/v1/held-requests",
+    .group = "held-requests",
+    .about = "Requests of peers that an operator must approve",
+    .id = "The reference that its peer was given",
+    .digest = "Of the request that you have looked at: see show",
+    .show = "One exactly",
+    .approval = {"approve", "Let it pass once, when its peer sends it again",
+                 "request {} is approved"},
+    .refusal = {"deny", "Refuse it, or take an approval back that was not used yet",
+                "request {} is denied"},
+    .render_all = RenderHeldRequests,
+    .render = RenderFull,
+    .render_done = [](const json&) { return std::string(); }};
 
 }  // namespace
 
 void AddHeldRequestCommands(Cli& cli) {
-  const auto arguments = std::make_shared<HeldArguments>();
-  const auto list = [&cli] {
-    return cli.Show(kPath,
-                    [](const json& answer) { return RenderHeldRequests(At(answer, "items")); });
-  };
-  CLI::App* group =
-      cli.Group("held-requests", "Requests of peers that an operator must approve", list);
-  cli.Command(group, "list", "All of them; the same as no command", list);
-  CLI::App* show = cli.Command(group, "show", "One exactly", [&cli, arguments] {
-    return cli.Show(Target(*arguments), RenderFull);
-  });
-  CLI::App* approve = cli.Command(
-      group, "approve", "Let it pass once, when its peer sends it again", [&cli, arguments] {
-        return Post(cli, Target(*arguments, "/approve"), {{"digest", arguments->digest}},
-                    fmt::format("request {} is approved", arguments->id));
-      });
-  CLI::App* deny = cli.Command(
-      group, "deny", "Refuse it, or take an approval back that was not used yet",
-      [&cli, arguments] {
-        const json body =
-            arguments->reason.empty() ? json::object() : json{{"reason", arguments->reason}};
-        return Post(cli, Target(*arguments, "/deny"), body,
-                    fmt::format("request {} is denied", arguments->id));
-      });
-  for (CLI::App* command : {show, approve, deny}) {
-    command->add_option("ID", arguments->id, "The reference that its peer was given")->required();
-  }
-  approve
-      ->add_option("DIGEST", arguments->digest, "Of the request that you have looked at: see show")
-      ->required();
-  deny->add_option("--reason", arguments->reason, "For the audit log")->type_name("TEXT");
+  AddTwoPartyCommands(cli, kHeldRequests);
 }
 
 }  // namespace portcullis::cli

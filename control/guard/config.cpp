@@ -224,6 +224,13 @@ std::string ReadDevice(const Section& one) {
   return device;
 }
 
+// How the guard shows itself to whom it calls, and of which CA they must be.
+identity::ClientTls ReadClientTls(const Reader& in, const Section& s) {
+  return {.ca = in.FromHere(RequiredText(s, "ca", "a PEM file: whose certificates they have")),
+          .certificate = in.FromHere(RequiredText(s, "certificate", "a PEM file")),
+          .key = in.KeyFromHere(RequiredText(s, "key", "a PEM file or a PKCS#11 URI"))};
+}
+
 void ReadRequests(Reader& in, const Section& root) {
   const ListenerLimits limits = ReadLimits(root);
   for (const Section& one : root.Items(
@@ -236,11 +243,7 @@ void ReadRequests(Reader& in, const Section& root) {
     if (!one.Has("server")) one.Refuse("server", "missing", "url, ca, certificate, key", "nothing");
     const Section server = one.Sub("server", {"url", "ca", "certificate", "key", "exchange"});
     setting.server.url = RequiredText(server, "url", "the protected server: https://host:port");
-    setting.server.tls.ca =
-        in.FromHere(RequiredText(server, "ca", "a PEM file: who it must be of"));
-    setting.server.tls.certificate = in.FromHere(RequiredText(server, "certificate", "a PEM file"));
-    setting.server.tls.key =
-        in.KeyFromHere(RequiredText(server, "key", "a PEM file or a PKCS#11 URI"));
+    setting.server.tls = ReadClientTls(in, server);
     if (server.Has("exchange")) {
       setting.exchange = identity::ReadTokenExchange(server, in.folder);
     }
@@ -279,9 +282,7 @@ void ReadEgress(Reader& in, const Section& root) {
     ReadNamed(in, one, "servers", setting.server_ca, setting.servers);
     if (!one.Has("peers")) one.Refuse("peers", "missing", "ca, certificate, key", "nothing");
     const Section peers = one.Sub("peers", {"ca", "certificate", "key"});
-    setting.peers.ca = in.FromHere(RequiredText(peers, "ca", "a PEM file: whose peers' are"));
-    setting.peers.certificate = in.FromHere(RequiredText(peers, "certificate", "a PEM file"));
-    setting.peers.key = in.KeyFromHere(RequiredText(peers, "key", "a PEM file or a PKCS#11 URI"));
+    setting.peers = ReadClientTls(in, peers);
     in.config.egress.push_back(std::move(setting));
   }
 }

@@ -26,6 +26,12 @@ Error At(Error error, const std::string& where) {
   return error;
 }
 
+Result<std::shared_ptr<const profiles::Profile>> SharedProfile(const std::string& file) {
+  auto profile = profiles::LoadProfile(file);
+  if (!profile) return tl::unexpected(profile.error());
+  return std::make_shared<const profiles::Profile>(*std::move(profile));
+}
+
 bool SamePlace(const ListenerSettings& a, const ListenerSettings& b) {
   return a.address == b.address && a.port == b.port && a.device == b.device;
 }
@@ -188,7 +194,7 @@ Result<std::shared_ptr<TlsServer>> Guard::LoadNamed(const CertificateListener& l
 Result<void> Guard::LoadEgress(const GuardConfig& config, size_t index, Loaded& loaded) {
   const EgressSetting& setting = config.egress[index];
   const auto where = fmt::format("egress[{}]", index);
-  auto profile = profiles::LoadProfile(setting.profile);
+  auto profile = SharedProfile(setting.profile);
   if (!profile) return tl::unexpected(profile.error());
   const std::set<std::string> names(setting.servers.begin(), setting.servers.end());
   auto tls = LoadNamed(setting.listener, setting.server_ca, names, where, "servers");
@@ -197,19 +203,16 @@ Result<void> Guard::LoadEgress(const GuardConfig& config, size_t index, Loaded& 
   auto callees = Callees::Create(io_.get_executor(), context_, setting.peers, config.profile,
                                  where + ".peers");
   if (!callees) return tl::unexpected(callees.error());
-  loaded.egress.push_back({setting.interface,
-                           std::make_shared<const profiles::Profile>(*std::move(profile)), names,
-                           *std::move(callees)});
+  loaded.egress.push_back({setting.interface, *std::move(profile), names, *std::move(callees)});
   return {};
 }
 
 Result<void> Guard::LoadDecisions(const DecisionSetting& setting, const VerifyPeer& verify,
                                   const std::string& where, Loaded& loaded) {
-  auto profile = profiles::LoadProfile(setting.profile);
+  auto profile = SharedProfile(setting.profile);
   if (!profile) return tl::unexpected(profile.error());
   DecisionInterface interface;
-  interface.asked = {setting.interface, setting.root,
-                     std::make_shared<const profiles::Profile>(*std::move(profile)), nullptr};
+  interface.asked = {setting.interface, setting.root, *std::move(profile), nullptr};
   interface.protocol = setting.protocol;
   interface.verify = verify;
   interface.authorities = loaded.authorities;
@@ -227,13 +230,12 @@ Result<void> Guard::LoadDecisions(const DecisionSetting& setting, const VerifyPe
 
 Result<RequestInterface> Guard::LoadInterface(const RequestSetting& setting,
                                               const std::string& where) {
-  auto profile = profiles::LoadProfile(setting.profile);
+  auto profile = SharedProfile(setting.profile);
   if (!profile) return tl::unexpected(profile.error());
   auto server = Upstream::Create(io_.get_executor(), setting.server, where + ".server");
   if (!server) return tl::unexpected(server.error());
-  RequestInterface made{setting.interface, setting.root,
-                        std::make_shared<const profiles::Profile>(*std::move(profile)),
-                        *std::move(server), setting.url};
+  RequestInterface made{setting.interface, setting.root, *std::move(profile), *std::move(server),
+                        setting.url};
   if (!setting.exchange) return made;
   auto exchanger = identity::TokenExchanger::Create(io_.get_executor(), *setting.exchange,
                                                     where + ".server.exchange");
