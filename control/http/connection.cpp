@@ -368,12 +368,21 @@ Awaitable<Got> ReadSome(TcpStream& stream, asio::mutable_buffer room) {
   }
 }
 
-Awaitable<Got> ReadSome(TlsStream& stream, asio::mutable_buffer room) {
+Awaitable<ErrorCode> AwaitInput(TlsStream& stream) {
   auto& state = stream.next_layer().state();
+  if (!state.drained || state.ended || SSL_has_pending(stream.native_handle()) != 0) {
+    co_return ErrorCode();
+  }
+  if (state.TooLate()) co_return boost::beast::error::timeout;
+  const auto error = co_await Readable(state);
+  if (!error) state.drained = false;
+  co_return error;
+}
+
+Awaitable<Got> ReadSome(TlsStream& stream, asio::mutable_buffer room) {
   // Where nothing was left when it was read last, it is waited for at once.
-  if (state.drained && !state.ended && SSL_has_pending(stream.native_handle()) == 0) {
-    if (state.TooLate()) co_return Got{boost::beast::error::timeout};
-    const auto error = co_await Readable(state);
+  if (stream.next_layer().state().drained) {
+    const auto error = co_await AwaitInput(stream);
     if (error) co_return Got{error};
   }
   const Got got = co_await Perform(stream, [room](SSL* ssl, size_t& done) {

@@ -99,6 +99,8 @@ void Expect(TlsStream& stream, const std::string& host);
 Awaitable<ErrorCode> Handshake(TlsStream& stream, boost::asio::ssl::stream_base::handshake_type as);
 Awaitable<ErrorCode> Shutdown(TlsStream& stream);
 
+/// Until something may have come, for those who have no room for it yet.
+Awaitable<ErrorCode> AwaitInput(TlsStream& stream);
 /// What comes next, at most as much as there is room for.
 Awaitable<Got> ReadSome(TcpStream& stream, boost::asio::mutable_buffer room);
 Awaitable<Got> ReadSome(TlsStream& stream, boost::asio::mutable_buffer room);

@@ -29,6 +29,11 @@ asio::awaitable<Step<size_t>> Http1Exchange::HeadBytes() {
   bool begun = buffer_.size() != 0;
   tcp.expires_after(begun ? std::chrono::milliseconds(limits_.request_time) : kIdleTime);
   tcp.may_read(2 * kMostHeadBytes);  // what TLS adds must not be what ends it
+  if (!begun) {
+    buffer_.shrink_to_fit();  // a connection on which nothing comes holds no room for it
+    const auto error = co_await web::AwaitInput(stream_);
+    if (error) co_return size_t{0};
+  }
   for (;;) {
     const std::string_view bytes(static_cast<const char*>(buffer_.data().data()), buffer_.size());
     if (const size_t length = HeadLength(bytes); length != 0) co_return length;
