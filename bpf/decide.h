@@ -4,24 +4,7 @@
  */
 #pragma once
 
-#include "maps.h"
-#include "parse.h"
-
-/* The slot in force, and its settings. */
-struct policy {
-  const struct portcullis_settings* settings;
-  __u32 slot;
-};
-
-/* 0: there is none, which cannot be. */
-static __always_inline int read_policy(struct policy* policy) {
-  __u32 zero = 0;
-  const volatile __u32* slot = bpf_map_lookup_elem(&current, &zero);
-  if (!slot) return 0;
-  policy->slot = *slot;
-  policy->settings = bpf_map_lookup_elem(&settings, &policy->slot);
-  return policy->settings != 0;
-}
+#include "connections.h"
 
 static __always_inline int is_own(const struct packet* p) {
   __u32 zero = 0;
@@ -58,48 +41,6 @@ static __always_inline __u8 source_rule(const struct policy* policy, const struc
 static __always_inline int is_denied(const struct policy* policy, __u8 rule) {
   return rule == PORTCULLIS_DENIED ||
          (rule == PORTCULLIS_STRANGER && policy->settings->deny_strangers);
-}
-
-/* The source as far as limits tell sources apart. */
-static __always_inline void mask_source(const struct policy* policy, const struct packet* p,
-                                        struct portcullis_address* masked) {
-  const __u64* mask =
-      (const void*)(p->is_v6 ? policy->settings->ipv6_mask : policy->settings->ipv4_mask);
-  const __u64* source = (const void*)p->source.bytes;
-  __u64* to = (void*)masked->bytes;
-  to[0] = source[0] & mask[0];
-  to[1] = source[1] & mask[1];
-}
-
-/* When a bucket, whose value that is, will be empty of debts. A debt that this limit cannot have
- * made is another policy's, and forgiven. */
-static __always_inline __u64 due_of(const __u64* bucket, __u64 now,
-                                    const struct portcullis_limit* limit) {
-  __u64 due = *bucket;
-  return due < now || due > now + limit->tolerance_ns + limit->interval_ns ? now : due;
-}
-
-/* One packet from a bucket. CPUs may race for one: then a few packets more than the limit pass, and
- * nothing else happens. */
-static __always_inline int take(__u64* bucket, __u64 now, const struct portcullis_limit* limit) {
-  __u64 due = due_of(bucket, now, limit);
-  if (due > now + limit->tolerance_ns) return 0;
-  *bucket = due + limit->interval_ns;
-  return 1;
-}
-
-/* Of this source's bucket in `buckets`. A source that is new, or forgotten, has a full one. */
-static __always_inline int take_of_source(void* buckets, const struct policy* policy,
-                                          const struct packet* p,
-                                          const struct portcullis_limit* limit) {
-  if (!limit->interval_ns) return 1;
-  struct portcullis_address source __attribute__((aligned(8)));
-  mask_source(policy, p, &source);
-  __u64 now = bpf_ktime_get_ns();
-  __u64* due = bpf_map_lookup_elem(buckets, &source);
-  if (due) return take(due, now, limit);
-  __u64 first = now + limit->interval_ns;
-  return bpf_map_update_elem(buckets, &source, &first, BPF_ANY) == 0;
 }
 
 /* Whether this source may begin a session. The bucket of all strangers together is looked at before
@@ -201,15 +142,16 @@ VERIFIED_ONCE int find_services(const struct portcullis_settings* s, __u8 protoc
   return kinds;
 }
 
-/* The host's own, where policy tells its services apart. A TCP segment is judged by how it begins:
- * what is neither a beginning nor belongs to a connection, the kernel's TCP refuses. */
-static __always_inline int judge_service(const struct policy* policy, const struct packet* p,
-                                         void* end, __u8 rule) {
+/* The host's own, where policy tells its services apart. Elsewhere than at ports of sessions a TCP
+ * segment is judged by how it begins: what is neither a beginning nor belongs to a connection, the
+ * kernel's TCP refuses. */
+static __always_inline int judge_service(struct xdp_md* ctx, const struct policy* policy,
+                                         const struct packet* p, void* end, __u8 rule) {
   const struct portcullis_settings* s = policy->settings;
   if (p->protocol == (p->is_v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) return PORTCULLIS_COUNT_exception;
   /* Port and flags may be in another piece, and behind other headers (RFC 1858, RFC 7112). */
   if (p->fragment) return PORTCULLIS_COUNT_fragment;
-  int tcp = p->protocol == IPPROTO_TCP;
+  const struct tcp_header* tcp = p->protocol == IPPROTO_TCP ? p->payload : 0;
   int begins = p->protocol == IPPROTO_UDP;
   __u16 port = 0;
   if (tcp || begins || p->protocol == IPPROTO_SCTP) {
@@ -218,21 +160,24 @@ static __always_inline int judge_service(const struct policy* policy, const stru
     port = bpf_ntohs(ports[1]);
   }
   if (tcp) {
-    __u8* header = p->payload;
-    if (p->payload_length < TCP_HEADER_BYTES || (void*)(header + TCP_HEADER_BYTES) > end) {
+    if (p->payload_length < sizeof(*tcp) || (void*)(tcp + 1) > end) {
       return PORTCULLIS_COUNT_malformed;
     }
-    begins = (header[TCP_FLAGS_AT] & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+    begins = (tcp->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
   }
-  if (tcp && !begins) return PORTCULLIS_COUNT_exception;
   int kinds = find_services(s, p->protocol, port);
-  if (begins && (kinds & PORTCULLIS_SESSIONS) && !may_begin(policy, p, rule)) {
-    return PORTCULLIS_COUNT_handshake_limited;
+  if (tcp && !begins) {
+    return kinds & PORTCULLIS_SESSIONS ? judge_segment(ctx, policy, p, tcp, end)
+                                       : PORTCULLIS_COUNT_exception;
+  }
+  if (begins && (kinds & PORTCULLIS_SESSIONS)) {
+    if (!may_begin(policy, p, rule)) return PORTCULLIS_COUNT_handshake_limited;
+    if (tcp) note_beginning(p, tcp);
   }
   return kinds || !s->some_of_host ? PORTCULLIS_COUNT_exception : PORTCULLIS_COUNT_host_denied;
 }
 
-static __always_inline int from_wire(const struct packet* p, void* end) {
+static __always_inline int from_wire(struct xdp_md* ctx, const struct packet* p, void* end) {
   int own = is_own(p);
   if (own) {
     struct esp_header esp = {};
@@ -252,7 +197,7 @@ static __always_inline int from_wire(const struct packet* p, void* end) {
   if (!policy.settings->service_count && !policy.settings->some_of_host) {
     return PORTCULLIS_COUNT_exception;
   }
-  return judge_service(&policy, p, end, rule);
+  return judge_service(ctx, &policy, p, end, rule);
 }
 
 static __always_inline int from_inside(const struct packet* p) {
@@ -282,7 +227,7 @@ static __always_inline int judge(struct xdp_md* ctx) {
   }
   if (is_neighbour_discovery(&p, end)) return PORTCULLIS_COUNT_exception;
   if (group) return PORTCULLIS_COUNT_not_for_us;
-  return role == PORTCULLIS_UNTRUSTED ? from_wire(&p, end) : from_inside(&p);
+  return role == PORTCULLIS_UNTRUSTED ? from_wire(ctx, &p, end) : from_inside(&p);
 }
 
 /* A copy of one drop in so many, for whoever watches. */

@@ -89,6 +89,14 @@ struct buckets {
 };
 struct buckets packet_buckets SEC(".maps");
 struct buckets handshake_buckets SEC(".maps");
+struct buckets newcomer_buckets SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __type(key, struct portcullis_connection);
+  __type(value, __u32);
+  __uint(max_entries, PORTCULLIS_MAX_BEGINNINGS);
+} beginnings SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);

@@ -27,8 +27,6 @@
 #define IPV6_ROUTING 43
 #define IPV6_FRAGMENT 44
 #define NAT_KEEPALIVE 0xff /* RFC 3948 2.3 */
-#define TCP_FLAGS_AT 13
-#define TCP_HEADER_BYTES 20
 #define TCP_SYN 0x02
 #define TCP_ACK 0x10
 
@@ -60,6 +58,13 @@ struct extension {
 
 struct esp_header {
   __be32 spi, sequence;
+};
+
+struct tcp_header {
+  __be16 source, destination;
+  __be32 sequence, acknowledgement;
+  __u8 offset, flags; /* the offset of the data in words, in the upper half */
+  __be16 window, checksum, urgent;
 };
 
 struct udp_header {

@@ -119,9 +119,27 @@ static inline int portcullis_is_stale(__u32 oldest, __u32 sequence) {
   return sequence < oldest && oldest - sequence <= PORTCULLIS_STALE_SPAN;
 }
 
-/* Maps `packet_buckets` and `handshake_buckets` (LRU hashes): keyed by the masked source
- * (portcullis_address). Map `stranger_bucket` (array of one). Values: __u64, see portcullis_limit.
+/* Maps `packet_buckets`, `handshake_buckets` and `newcomer_buckets` (LRU hashes): keyed by the
+ * masked source (portcullis_address). Map `stranger_bucket` (array of one). Values: __u64, see
+ * portcullis_limit.
  */
+
+/* The guard gives the socket of a connection on which it knows who is there this priority
+ * (SO_PRIORITY, socket(7)); the program looks the socket up. On connections without it a source may
+ * send so many segments for each handshake that it may begin: a handshake with certificate chains
+ * has some twenty, acknowledgements included.
+ */
+#define PORTCULLIS_AUTHENTICATED_PRIORITY 6
+#define PORTCULLIS_SEGMENTS_PER_HANDSHAKE 64
+
+/* Map `beginnings` (LRU hash): where the bytes of a connection to a port of sessions begin, which
+ * must be TLS. Value: __u32, the sequence number of the first, host order.
+ */
+struct portcullis_connection {
+  struct portcullis_address source;
+  __be16 source_port, port;
+};
+#define PORTCULLIS_MAX_BEGINNINGS 16384
 
 /* Map `suspects` (LRU hash): security associations at which forgeries are thrown, by SPI, network
  * order. Anybody can write somebody else's SPI into a packet, so what is refused depends on its

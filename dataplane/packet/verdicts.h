@@ -21,6 +21,7 @@
   X(source_denied, "from a source that the first line does not admit")                         \
   X(source_limited, "above what one source prefix may send to the gate")                       \
   X(handshake_limited, "above what one source prefix, or all strangers together, may begin")   \
+  X(not_tls, "a connection to a port of sessions that does not begin with TLS")                \
   X(host_denied, "to a service of the host's own that is not open on this side")               \
   X(no_socket, "for a dataplane that is not there")                                            \
   X(unknown_spi, "ESP for a security association that does not exist here")                    \
@@ -60,6 +61,7 @@
   X(source_denied)                        \
   X(source_limited)                       \
   X(handshake_limited)                    \
+  X(not_tls)                              \
   X(host_denied)                          \
   X(no_socket)                            \
   X(unknown_spi)                          \

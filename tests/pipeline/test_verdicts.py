@@ -18,6 +18,7 @@ NOT_FROM_OUTSIDE = {
     'no_buffer': 'needs a packet pool that is empty',
     'crypto_error': 'the engine refuses nothing that passed the checks before it',
     'no_socket': 'XDP says so of a dataplane that is not there',
+    'not_tls': 'XDP says so, which finds the sockets of connections to the host',
     'seq_exhausted': 'needs 2^32 packets or an edited record: test_restart.py',
 }
 

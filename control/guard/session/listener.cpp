@@ -9,10 +9,12 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/error.hpp>
 #include <cerrno>
+#include <cstring>
 #include <exception>
 #include <new>
 #include <utility>
 
+#include "bpf/shared.h"
 #include "control/coroutines.hpp"
 #include "control/guard/session/crowd.hpp"
 
@@ -102,6 +104,7 @@ class Service {
     if (who) {
       connection_.who = std::move(*who);
       ++listener_.counted.authenticated;
+      TellFirstLine();
       co_return true;
     }
     listener_.counters.Count(who.error().reason);
@@ -122,6 +125,15 @@ class Service {
     const bool from_openssl = failed.category() == asio::error::get_ssl_category();
     return WhyFailed(stream_.native_handle(),
                      from_openssl ? static_cast<unsigned>(failed.value()) : 0);
+  }
+
+  // Its packets are not those of anybody who sends to this port (bpf/connections.h).
+  void TellFirstLine() {
+    const int priority = PORTCULLIS_AUTHENTICATED_PRIORITY;
+    const int socket = stream_.next_layer().socket().native_handle();
+    if (setsockopt(socket, SOL_SOCKET, SO_PRIORITY, &priority, sizeof priority) != 0) {
+      spdlog::warn("a connection stays a newcomer to the first line: {}", std::strerror(errno));
+    }
   }
 
   // The client sees the alert, and then the end.
