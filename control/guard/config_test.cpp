@@ -379,16 +379,17 @@ TEST_F(GuardConfigTest, ServersThatWantTokensOfTheirOwn) {
   ASSERT_TRUE(config) << config.error().Text();
   EXPECT_EQ(config->requests[0].exchange->endpoint.client_secret, Here("as.secret"));
   const std::string by = ", client_secret: as.secret";
-  for (const auto& [text, field] :
-       {std::pair<std::string, std::string>(place + by, "audience"),
-        {place + whom, "exchange.url"},
-        {place + whom + by + ", key: c.key", "exchange.url"},
-        {"url: \"https://as.example/token\", ca: as.pem" + whom + by, "client_id"},
-        {"url: \"http://as.example/token\", client_id: gate" + whom + by, "exchange.url"},
-        {"url: \"https://as.example/token\", client_id: gate" + whom + by, "exchange.ca"},
-        {place + by + ", resource: nsmf", "resource"},
-        {place + by + ", resource: \"https://nsmf.example#a\"", "resource"},
-        {place + whom + by + ", actor: a", "actor"}}) {
+  const std::vector<std::pair<std::string, std::string>> wrong = {
+      {place + by, "audience"},
+      {place + whom, "exchange.url"},
+      {place + whom + by + ", key: c.key", "exchange.url"},
+      {"url: \"https://as.example/token\", ca: as.pem" + whom + by, "client_id"},
+      {"url: \"http://as.example/token\", client_id: gate" + whom + by, "exchange.url"},
+      {"url: \"https://as.example/token\", client_id: gate" + whom + by, "exchange.ca"},
+      {place + by + ", resource: nsmf", "resource"},
+      {place + by + ", resource: \"https://nsmf.example#a\"", "resource"},
+      {place + whom + by + ", actor: a", "actor"}};
+  for (const auto& [text, field] : wrong) {
     config = with(text);
     ASSERT_FALSE(config) << text;
     EXPECT_NE(config.error().Text().find(field), std::string::npos) << config.error().Text();

@@ -61,7 +61,7 @@ asio::awaitable<Step<Decided>> Decider::Decide(Exchange& exchange) {
   }
   auto match = decided.profile->Find(request.method, request.target, interface_.root);
   if (!match) co_return StopFor(match.error());
-  reading.match = *std::move(match);
+  reading.match = *match;
   auto read = co_await Read(exchange, decided);
   if (!read) co_return tl::unexpected(std::move(read.error()));
   decided.about = reading.match.About();

@@ -275,7 +275,7 @@ GatewayHandler ServeGateways(RequestContext& context, std::shared_ptr<DecisionIn
 }
 
 ConnectionHandler ServeGatewaysByTls(RequestContext& context,
-                                     std::shared_ptr<DecisionInterface> interface,
+                                     const std::shared_ptr<DecisionInterface>& interface,
                                      ListenerLimits limits) {
   return [serve = ServeGateways(context, interface, limits),
           interface](Connection& connection) -> asio::awaitable<void> {

@@ -41,7 +41,7 @@ GatewayHandler ServeGateways(RequestContext& context, std::shared_ptr<DecisionIn
 /// The same, for a listener whose clients' certificates were checked by NamedCheck()
 /// (peer_certificate.hpp).
 ConnectionHandler ServeGatewaysByTls(RequestContext& context,
-                                     std::shared_ptr<DecisionInterface> interface,
+                                     const std::shared_ptr<DecisionInterface>& interface,
                                      ListenerLimits limits);
 
 }  // namespace portcullis::guard

@@ -29,7 +29,7 @@ using Fields = boost::beast::http::fields;
 
 /// What comes before a request's body. What may follow it (RFC 9112 7.1.2) nobody checks, and
 /// nobody gets.
-struct RequestHead {
+struct RequestHead {  // NOLINT(bugprone-exception-escape): Beast's fields swear not to throw
   std::string method;
   std::string target;  // byte for byte
   Fields fields;
