@@ -52,20 +52,25 @@ class AdmissionClient:
     def __exit__(self, *_):
         self.close()
 
+    def tell(self, **kind):
+        """Nobody waits for the answer, and none comes."""
+        self._send([pb.Request(id=0, **kind)])
+
     def begin(self, **kind):
         """Its id, for answer()."""
         return self.begin_all([kind])[0]
 
     def begin_all(self, kinds):
         """The same for several, in one write."""
-        ids, frames = [], b''
-        for kind in kinds:
-            self.last += 1
-            ids.append(self.last)
-            message = pb.Request(id=self.last, **kind).SerializeToString()
-            frames += struct.pack('!I', len(message)) + message
-        self.socket.sendall(frames)
+        ids = range(self.last + 1, self.last + 1 + len(kinds))
+        self.last += len(kinds)
+        self._send([pb.Request(id=number, **kind) for number, kind in zip(ids, kinds)])
         return ids
+
+    def _send(self, requests):
+        messages = [request.SerializeToString() for request in requests]
+        self.socket.sendall(b''.join(struct.pack('!I', len(message)) + message
+                                     for message in messages))
 
     def answer(self, number, timeout=PATIENCE):
         """TimeoutError: it did not come in time."""
