@@ -293,10 +293,11 @@ Operations::Done Operations::Outcome(admission::Outcome r) {
   if (ok) Register(operation.interface, entry.who, r.registration());
   if (!operation.change && !waiting.owner) {
     journal_.Record(std::move(entry));
-  } else {
-    co_await Write(waiting);
-    if (!waiting.number) journal_.Record(waiting.entry);  // when the log can be written again
+    if (wrong.empty()) co_return tl::expected<void, identity::Refusal>{};
+    co_return Declined(Reason::request_malformed, "outcome: " + wrong);
   }
+  co_await Write(waiting);
+  if (!waiting.number) journal_.Record(entry);  // when the log can be written again
   if (!wrong.empty()) co_return Declined(Reason::request_malformed, "outcome: " + wrong);
   if (!waiting.tenant) co_return Declined(Reason::gate_unavailable, waiting.tenant.error().Text());
   if (waiting.owner && !waiting.owner->gone && *waiting.tenant != operation.tenant) {

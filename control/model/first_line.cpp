@@ -128,7 +128,7 @@ Result<void> CheckFirstLine(const Document& d, std::vector<Warning>& warnings) {
   if (auto checked = CheckPrefixes(line); !checked) return checked;
   if (auto checked = CheckServices(line); !checked) return checked;
   const auto warn = [&](std::string text) {
-    warnings.push_back({"first-line", "first-line", text});
+    warnings.push_back({"first-line", "first-line", std::move(text)});
   };
   const bool limits = line.handshakes.per_second != 0 || line.strangers.per_second != 0;
   if (limits && line.sessions.empty()) {

@@ -14,7 +14,7 @@ const Profile& Load(const char* name) {
   return kProfiles.find(name)->second;
 }
 
-void Find(benchmark::State& state, const char* method, std::string target, bool found) {
+void Find(benchmark::State& state, const char* method, const std::string& target, bool found) {
   const Profile& profile = Load("scef");
   for ([[maybe_unused]] auto _ : state) {
     auto match = profile.Find(method, target);

@@ -172,18 +172,19 @@ std::vector<std::string> Variants(const std::string& clean) {
   for (size_t at = 0; at < clean.size(); ++at) {
     const std::string before = clean.substr(0, at), behind = clean.substr(at + 1);
     const auto octet = static_cast<uint8_t>(clean[at]);
-    add(before + fmt::format("%{:02X}", octet) + behind);
-    add(before + fmt::format("%{:02x}", octet) + behind);
-    add(before + fmt::format("%25{:02X}", octet) + behind);  // decoded twice
-    add(before + fmt::format("%C{}%{:02X}", octet >> 6U, 0x80U | (octet & 0x3FU)) + behind);
-    add(before + fmt::format("%E0%8{}%{:02X}", octet >> 6U, 0x80U | (octet & 0x3FU)) + behind);
-    add(before + fmt::format("%u{:04X}", octet) + behind);  // IIS
+    const unsigned high = octet >> 6U, low = 0x80U | (octet & 0x3FU);
+    add(fmt::format("{}%{:02X}{}", before, octet, behind));
+    add(fmt::format("{}%{:02x}{}", before, octet, behind));
+    add(fmt::format("{}%25{:02X}{}", before, octet, behind));  // decoded twice
+    add(fmt::format("{}%C{}%{:02X}{}", before, high, low, behind));
+    add(fmt::format("{}%E0%8{}%{:02X}{}", before, high, low, behind));
+    add(fmt::format("{}%u{:04X}{}", before, octet, behind));  // IIS
     if (clean[at] == '/') {
       for (const char* slash :
            {"//",     "/./",       "/x/../", "/%2E/",   "/%2e%2e/x/", "\\",    "%2F",      "%5C",
             "/\\",    "/;/",       "/;a=b/", "/x;/../", "%252F",      "/%00/", "/%20/../", "/.%00/",
             "%C0%AF", "%E0%80%AF", "/?/",    "/#/",     "///",        "/..;/"}) {
-        add(before + slash + behind);
+        add(fmt::format("{}{}{}", before, slash, behind));
       }
     }
   }
@@ -244,8 +245,8 @@ TEST(HostilePaths, NorOfAnyOtherProfile) {
     for (const Path& path : profile.paths) {
       std::string clean = path.form.text();
       for (const auto& parameter : path.form.parameters()) {
-        for (const std::string sign : {"", "*", "+"}) {
-          const std::string hole = "{" + parameter + sign + "}";
+        for (const char* sign : {"", "*", "+"}) {
+          const std::string hole = fmt::format("{{{}{}}}", parameter, sign);
           if (const size_t at = clean.find(hole); at != std::string::npos) {
             clean.replace(at, hole.size(), "v-1");
           }
@@ -268,9 +269,10 @@ std::string Filled(const Match& match) {
   std::string text = match.path->form.text();
   const auto& names = match.path->form.parameters();
   for (size_t i = 0; i < names.size(); ++i) {
-    for (const std::string sign : {"", "*", "+"}) {
-      std::string hole = "{" + names[i] + sign + "}";
-      if (match.values[i].empty()) hole = "/" + hole;  // no segments, no slash
+    for (const char* sign : {"", "*", "+"}) {
+      // No segments, no slash.
+      const std::string hole =
+          fmt::format("{}{{{}{}}}", match.values[i].empty() ? "/" : "", names[i], sign);
       if (const size_t at = text.find(hole); at != std::string::npos) {
         text.replace(at, hole.size(), match.values[i]);
       }

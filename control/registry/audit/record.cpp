@@ -35,8 +35,8 @@ Hash Sha256(std::initializer_list<std::string_view> parts) {
                                                                         EVP_MD_CTX_free);
   Hash hash{};
   // Fetched once: EVP_sha256() would be looked up anew each time.
-  static EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
-  bool good = context && EVP_DigestInit_ex(context.get(), sha256, nullptr) == 1;
+  static EVP_MD* const kSha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  bool good = context && EVP_DigestInit_ex(context.get(), kSha256, nullptr) == 1;
   for (const auto& part : parts) {
     good = good && EVP_DigestUpdate(context.get(), part.data(), part.size()) == 1;
   }
