@@ -199,7 +199,9 @@ Answer StreamDrops(Context& context, Request& request) {
   }
   Response response;
   response.content_type = "text/event-stream";
-  response.stream.emplace().drops_one_in = static_cast<uint32_t>(*one_in);
+  Response::Stream drops;
+  drops.drops_one_in = static_cast<uint32_t>(*one_in);
+  response.stream = drops;
   co_return response;
 }
 
