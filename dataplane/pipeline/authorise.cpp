@@ -28,8 +28,9 @@ __rte_noinline Verdict Judge(const Snapshot& policy, const Sa& sa, const Flow& f
   if (const Verdict carried = sa.Carries(flow, Direction::inbound); carried != Verdict::accepted) {
     return carried;
   }
-  const bool admitted = policy.PeerOf(flow.source) == sa.peer &&
-                        AnyMatches(policy.PolicyOf(*sa.peer).rules, flow, Direction::inbound);
+  const auto* peer = policy.PeerOf(flow.source);
+  const bool admitted = peer != nullptr && peer == sa.peer &&
+                        AnyMatches(policy.PolicyOf(*peer).rules, flow, Direction::inbound);
   return admitted ? Verdict::accepted : Verdict::no_policy;
 }
 
