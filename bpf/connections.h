@@ -66,17 +66,21 @@ static __always_inline int begins_otherwise(const struct packet* p, const struct
   return p->payload_length > header + 1 && (void*)(bytes + 2) <= end && bytes[1] != TLS_MAJOR;
 }
 
-/* A segment that begins nothing, to a port of sessions. */
-static __always_inline int judge_segment(struct xdp_md* ctx, const struct policy* policy,
-                                         const struct packet* p, const struct tcp_header* tcp,
-                                         void* end) {
+/* A segment that begins nothing, to a port of sessions. `at`: where its TCP header is in the frame.
+ */
+VERIFIED_ONCE int judge_segment(struct xdp_md* ctx, const struct packet* p, __u32 at) {
+  void* end = (void*)(long)ctx->data_end;
+  const struct tcp_header* tcp = (void*)(long)ctx->data + (at & MAX_HEADERS_MASK);
+  struct policy policy;
+  if (!p || (void*)(tcp + 1) > end) return PORTCULLIS_COUNT_malformed;
+  if (!read_policy(&policy)) return PORTCULLIS_COUNT_not_for_us;
   if (is_authenticated(ctx, p, tcp)) return PORTCULLIS_COUNT_exception;
-  const struct portcullis_limit* handshakes = &policy->settings->handshakes;
+  const struct portcullis_limit* handshakes = &policy.settings->handshakes;
   const __u64 interval = handshakes->interval_ns / PORTCULLIS_SEGMENTS_PER_HANDSHAKE;
   const struct portcullis_limit segments = {
       .interval_ns = interval,
       .tolerance_ns = handshakes->tolerance_ns + handshakes->interval_ns - interval};
-  if (!take_of_source(&newcomer_buckets, policy, p, &segments)) {
+  if (!take_of_source(&newcomer_buckets, &policy, p, &segments)) {
     return PORTCULLIS_COUNT_handshake_limited;
   }
   return begins_otherwise(p, tcp, end) ? PORTCULLIS_COUNT_not_tls : PORTCULLIS_COUNT_exception;

@@ -167,8 +167,8 @@ static __always_inline int judge_service(struct xdp_md* ctx, const struct policy
   }
   int kinds = find_services(s, p->protocol, port);
   if (tcp && !begins) {
-    return kinds & PORTCULLIS_SESSIONS ? judge_segment(ctx, policy, p, tcp, end)
-                                       : PORTCULLIS_COUNT_exception;
+    if (!(kinds & PORTCULLIS_SESSIONS)) return PORTCULLIS_COUNT_exception;
+    return judge_segment(ctx, p, (const void*)tcp - (void*)(long)ctx->data);
   }
   if (begins && (kinds & PORTCULLIS_SESSIONS)) {
     if (!may_begin(policy, p, rule)) return PORTCULLIS_COUNT_handshake_limited;
