@@ -68,12 +68,12 @@ static __always_inline int begins_otherwise(const struct packet* p, const struct
 
 /* A segment that begins nothing, to a port of sessions. `at`: where its TCP header is in the frame.
  */
-VERIFIED_ONCE int judge_segment(struct xdp_md* ctx, const struct packet* p, __u32 at) {
+VERIFIED_ONCE int judge_segment(struct xdp_md* ctx, const struct packet* p, __u32 at, __u32 slot) {
   void* end = (void*)(long)ctx->data_end;
   const struct tcp_header* tcp = (void*)(long)ctx->data + (at & MAX_HEADERS_MASK);
   struct policy policy;
   if (!p || (void*)(tcp + 1) > end) return PORTCULLIS_COUNT_malformed;
-  if (!read_policy(&policy)) return PORTCULLIS_COUNT_not_for_us;
+  if (!policy_in(&policy, slot)) return PORTCULLIS_COUNT_not_for_us;
   if (is_authenticated(ctx, p, tcp)) return PORTCULLIS_COUNT_exception;
   const struct portcullis_limit* handshakes = &policy.settings->handshakes;
   const __u64 interval = handshakes->interval_ns / PORTCULLIS_SEGMENTS_PER_HANDSHAKE;

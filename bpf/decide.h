@@ -144,18 +144,21 @@ VERIFIED_ONCE int find_services(const struct portcullis_settings* s, __u8 protoc
 
 /* The host's own, where policy tells its services apart. Elsewhere than at ports of sessions a TCP
  * segment is judged by how it begins: what is neither a beginning nor belongs to a connection, the
- * kernel's TCP refuses. */
-static __always_inline int judge_service(struct xdp_md* ctx, const struct policy* policy,
-                                         const struct packet* p, void* end, __u8 rule) {
-  const struct portcullis_settings* s = policy->settings;
+ * kernel's TCP refuses. `at`: where its payload is in the frame; `rule`: enum portcullis_source. */
+VERIFIED_ONCE int judge_service(struct xdp_md* ctx, const struct packet* p, __u32 at, __u32 slot,
+                                __u32 rule) {
+  void* end = (void*)(long)ctx->data_end;
+  void* payload = (void*)(long)ctx->data + (at & MAX_HEADERS_MASK);
+  struct policy policy;
+  if (!p || !policy_in(&policy, slot)) return PORTCULLIS_COUNT_not_for_us;
   if (p->protocol == (p->is_v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) return PORTCULLIS_COUNT_exception;
   /* Port and flags may be in another piece, and behind other headers (RFC 1858, RFC 7112). */
   if (p->fragment) return PORTCULLIS_COUNT_fragment;
-  const struct tcp_header* tcp = p->protocol == IPPROTO_TCP ? p->payload : 0;
+  const struct tcp_header* tcp = p->protocol == IPPROTO_TCP ? payload : 0;
   int begins = p->protocol == IPPROTO_UDP;
   __u16 port = 0;
   if (tcp || begins || p->protocol == IPPROTO_SCTP) {
-    __be16* ports = p->payload;
+    __be16* ports = payload;
     if (p->payload_length < 8 || (void*)ports + 8 > end) return PORTCULLIS_COUNT_malformed;
     port = bpf_ntohs(ports[1]);
   }
@@ -165,16 +168,17 @@ static __always_inline int judge_service(struct xdp_md* ctx, const struct policy
     }
     begins = (tcp->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
   }
-  int kinds = find_services(s, p->protocol, port);
+  int kinds = find_services(policy.settings, p->protocol, port);
   if (tcp && !begins) {
     if (!(kinds & PORTCULLIS_SESSIONS)) return PORTCULLIS_COUNT_exception;
-    return judge_segment(ctx, p, (const void*)tcp - (void*)(long)ctx->data);
+    return judge_segment(ctx, p, at, slot);
   }
   if (begins && (kinds & PORTCULLIS_SESSIONS)) {
-    if (!may_begin(policy, p, rule)) return PORTCULLIS_COUNT_handshake_limited;
+    if (!may_begin(&policy, p, rule)) return PORTCULLIS_COUNT_handshake_limited;
     if (tcp) note_beginning(p, tcp);
   }
-  return kinds || !s->some_of_host ? PORTCULLIS_COUNT_exception : PORTCULLIS_COUNT_host_denied;
+  return kinds || !policy.settings->some_of_host ? PORTCULLIS_COUNT_exception
+                                                 : PORTCULLIS_COUNT_host_denied;
 }
 
 static __always_inline int from_wire(struct xdp_md* ctx, const struct packet* p, void* end) {
@@ -197,7 +201,7 @@ static __always_inline int from_wire(struct xdp_md* ctx, const struct packet* p,
   if (!policy.settings->service_count && !policy.settings->some_of_host) {
     return PORTCULLIS_COUNT_exception;
   }
-  return judge_service(ctx, &policy, p, end, rule);
+  return judge_service(ctx, p, p->payload - (void*)(long)ctx->data, policy.slot, rule);
 }
 
 static __always_inline int from_inside(const struct packet* p) {

@@ -12,13 +12,17 @@ struct policy {
 };
 
 /* 0: there is none, which cannot be. */
+static __always_inline int policy_in(struct policy* policy, __u32 slot) {
+  policy->slot = slot;
+  policy->settings = bpf_map_lookup_elem(&settings, &policy->slot);
+  return policy->settings != 0;
+}
+
+/* Once for a packet: whatever judges it further is told the slot. */
 static __always_inline int read_policy(struct policy* policy) {
   __u32 zero = 0;
   const volatile __u32* slot = bpf_map_lookup_elem(&current, &zero);
-  if (!slot) return 0;
-  policy->slot = *slot;
-  policy->settings = bpf_map_lookup_elem(&settings, &policy->slot);
-  return policy->settings != 0;
+  return slot && policy_in(policy, *slot);
 }
 
 /* The source as far as limits tell sources apart. */
