@@ -36,6 +36,7 @@ server {{
 class World(RequestGate):
     def __init__(self, folder):
         super().__init__(folder, {API: PORT})
+        self.served = []  # statuses of what the server has answered
         self.log = folder / 'nginx.seen'
         server = Nginx(self.host, folder / 'nginx', HTTP.format(
             address=HOST, port=PORT, log=self.log,
@@ -71,6 +72,8 @@ class World(RequestGate):
         answer = connection.getresponse()
         body = json.loads(answer.read())
         connection.close()
+        if answer.status < 300:
+            self.served.append(answer.status)
         return answer.status, body
 
     def theirs(self):
@@ -119,7 +122,8 @@ def asked(world):
 @pytest.fixture
 def seen(world):
     """What the server was shown since the test began, once it is `count` requests. nginx writes them down
-    after its answers."""
+    after its answers, also those of the test before."""
+    assert wait_until(lambda: len(world.seen()) >= len(world.served))
     before = len(world.seen())
 
     def shown(count):
