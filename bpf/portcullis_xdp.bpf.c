@@ -5,7 +5,8 @@
  * from it, so that no sysctl turned by accident makes a way around the gate. With empty maps, or
  * without a socket, everything else is dropped: closed is what happens by itself.
  *
- * parse.h reads a frame, decide.h judges it, maps.h and shared.h say by what.
+ * parse.h reads a frame, decide.h judges it, connections.h what comes to the guard, by the buckets
+ * of limits.h; maps.h and shared.h say by what.
  *
  * The name of the program, the name of the socket map and the metadata at the end are libxdp's
  * convention: an AF_XDP socket library that finds them adopts this program instead of loading its

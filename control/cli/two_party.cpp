@@ -15,15 +15,15 @@ struct Arguments {
   std::string reason;
 };
 
-std::string Target(const TwoParty& words, const std::string& id, const std::string& below = "") {
-  return fmt::format("{}/{}{}", words.path, UrlEncode(id), below);
+std::string Target(const TwoParty& words, const std::string& id) {
+  return fmt::format("{}/{}", words.path, UrlEncode(id));
 }
 
 Outcome<ExitCode> Post(Cli& cli, const TwoParty& words, const TwoParty::Command& command,
                        const std::string& id, const json& body) {
   const auto control = cli.Control();
   if (!control) return tl::unexpected(control.error());
-  const auto target = Target(words, id, fmt::format("/{}", command.verb));
+  const auto target = fmt::format("{}/{}", Target(words, id), command.verb);
   const auto answer = (*control)->Send(ControlClient::Verb::post, target, body);
   if (!answer) return tl::unexpected(answer.error());
   if (cli.json()) {
